@@ -1,0 +1,269 @@
+"""What watches a training: the metrics file, the checkpoints, the progress bar, and a ctrl-C that loses nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning as L
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from seq2seq import checkpoint
+from seq2seq.data import text
+from seq2seq.data.batch import Batch
+from seq2seq.evaluate import show_samples
+from seq2seq.lit import LitTranslator
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    "epoch",
+    "step",
+    "seconds",
+    "tokens_per_second",
+    "lr",
+    "train/loss",
+    "valid/loss",
+    "valid/perplexity",
+    "valid/bleu",
+    "valid/chrf",
+    "valid/exact_match",
+)
+
+
+class Stopwatch(L.Callback):
+    """Seconds and target tokens of the training alone, validations left out; both survive a resume."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.tokens = 0
+        self._running_since: float | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._running_since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self.tokens += batch.num_tokens * trainer.world_size
+        self._lap()
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._lap()
+        self._running_since = None
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._running_since = time.perf_counter()
+
+    def _lap(self) -> None:
+        now = time.perf_counter()
+        if self._running_since is not None:
+            self.seconds += now - self._running_since
+        self._running_since = now
+
+    def tokens_per_second(self) -> float:
+        """Target tokens for each second of training so far."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "tokens": self.tokens}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
+
+
+class MetricsFile(L.Callback):
+    """A row of ``metrics.csv`` for each validation, and its figures and a few translations in the log.
+
+    The rows travel in the checkpoint, so a resumed run's file has no row twice and none from a future that was lost.
+    """
+
+    def __init__(self, path: Path, stopwatch: Stopwatch, *, sources: list[str], samples: int) -> None:
+        self.path = path
+        self.stopwatch = stopwatch
+        self.sources = sources
+        self.samples = samples
+        self.rows: list[dict[str, Any]] = []
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, LitTranslator)
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "step": trainer.global_step,
+            "seconds": round(self.stopwatch.seconds, 2),
+            "tokens_per_second": round(self.stopwatch.tokens_per_second(), 1),
+            "lr": pl_module.learning_rate(),
+            **pl_module.valid_figures,
+        }
+        self.rows.append(row)
+        for logger in trainer.loggers:
+            logger.log_metrics(row, step=trainer.global_step)
+        if trainer.is_global_zero:
+            self._write()
+            self._show(row, pl_module)
+
+    def _write(self) -> None:
+        table = io.StringIO(newline="")
+        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        text.write_lines(self.path, table.getvalue().split("\n")[:-1])
+
+    def _show(self, row: dict[str, Any], module: LitTranslator) -> None:
+        log.info(
+            "epoch %d  step %d  train loss %.4f  valid loss %.4f  perplexity %.2f  BLEU %.2f  exact %.2f %%  "
+            "%.0f tokens/s  %.0f s",
+            row["epoch"],
+            row["step"],
+            row["train/loss"],
+            row["valid/loss"],
+            row["valid/perplexity"],
+            row["valid/bleu"],
+            row["valid/exact_match"],
+            row["tokens_per_second"],
+            row["seconds"],
+        )
+        if self.samples:
+            shown = slice(0, self.samples)
+            log.info("%s\n", show_samples(self.sources[shown], module.valid_tgt[shown], module.hypotheses[shown]))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"rows": self.rows}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.rows = state_dict["rows"]
+
+
+class Interrupted(Exception):
+    """ctrl-C came and the training is saved."""
+
+
+class Checkpoints(L.Callback):
+    """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
+
+    ``last.ckpt`` is written only when an optimiser step is complete: before a validation, after an epoch, every
+    ``save_minutes``, and when ctrl-C asks for it. Both are written whole or not at all.
+    """
+
+    def __init__(self, folder: Path, *, monitor: str, save_minutes: float) -> None:
+        self.folder = folder
+        self.metric = f"valid/{monitor}"
+        self.sign = -1 if monitor == "loss" else 1
+        self.save_seconds = 60 * save_minutes
+        self.best: float | None = None
+        self.best_step = 0
+        self._saved_at = time.monotonic()
+        self._asked_to_stop = False
+        self._old_handler: Callable[[int, FrameType | None], Any] | int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._old_handler = signal.signal(signal.SIGINT, self._ask_to_stop)
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if self._old_handler is not None:
+            signal.signal(signal.SIGINT, self._old_handler)
+            self._old_handler = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        done = batch_idx + 1
+        last = done == trainer.num_training_batches
+        if done % trainer.accumulate_grad_batches and not last:
+            return  # gradients of an unfinished step are in no checkpoint
+        due = time.monotonic() - self._saved_at > self.save_seconds
+        if self._asked_to_stop or due or last or done % int(trainer.val_check_batch or 1) == 0:
+            self._save_last(trainer)
+        if self._asked_to_stop:
+            raise Interrupted
+
+    def on_validation_batch_end(self, *arguments: Any, **keywords: Any) -> None:
+        if self._asked_to_stop:
+            raise Interrupted  # last.ckpt was written when the validation began
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, LitTranslator)
+        value = pl_module.valid_figures[self.metric]
+        if self.best is None or self.sign * value > self.sign * self.best:
+            self.best, self.best_step = value, trainer.global_step
+            contents: dict[str, Any] = {"state_dict": checkpoint.named_weights(pl_module.model)}
+            pl_module.on_save_checkpoint(contents)
+            if trainer.is_global_zero:
+                checkpoint.save(self.folder / checkpoint.BEST, contents)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._save_last(trainer)
+
+    def _save_last(self, trainer: L.Trainer) -> None:
+        contents = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+        if trainer.is_global_zero:
+            checkpoint.save(self.folder / checkpoint.LAST, contents)
+        self._saved_at = time.monotonic()
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._asked_to_stop:
+            raise KeyboardInterrupt
+        self._asked_to_stop = True
+        log.warning("stopping after this step; ctrl-C again stops at once and loses what came after the last save")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+
+
+class ProgressBar(L.Callback):
+    """Where the training stands, on stderr, only if that is a terminal: epoch, batches, loss, tokens/s and time left."""
+
+    def __init__(self, stopwatch: Stopwatch) -> None:
+        self.stopwatch = stopwatch
+        self.bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+            refresh_per_second=2,
+        )
+        self.task: TaskID | None = None
+        self._shown_at = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.bar.disable or not trainer.is_global_zero:
+            return
+        self.bar.start()
+        total = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        done = trainer.current_epoch * int(trainer.num_training_batches) + trainer.fit_loop.epoch_loop.batch_idx + 1
+        self.task = self.bar.add_task("training", total=total, completed=done, rate="")
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        if self.task is None:
+            return
+        self.bar.advance(self.task)
+        if time.monotonic() - self._shown_at > 0.5:  # a loss on a GPU is not worth waiting for at every step
+            self._shown_at = time.monotonic()
+            loss = float(outputs["loss"]) if isinstance(outputs, dict) else float("nan")
+            rate = f"loss {loss:.3f}  {self.stopwatch.tokens_per_second():,.0f} tokens/s"
+            self.bar.update(self.task, description=f"epoch {trainer.current_epoch + 1}", rate=rate)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if self.task is not None:
+            self.bar.update(self.task, description="validating")
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self.bar.stop()

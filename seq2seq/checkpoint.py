@@ -1,0 +1,154 @@
+"""A checkpoint on disk: tensors, numbers, strings and SentencePiece bytes; nothing that could run when it is read."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seq2seq import __version__
+from seq2seq.config import DecodeConfig, ModelConfig, from_dict
+from seq2seq.data import text
+from seq2seq.data.corpus import Tokenizers
+from seq2seq.errors import UserError
+from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
+from seq2seq.tokenizer import Tokenizer
+
+FORMAT = 1  # raised when older code would misread a newer file
+SECTION = "seq2seq"
+PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class Checkpoint(NamedTuple):
+    """What it takes to translate."""
+
+    model: Seq2Seq
+    tokenizers: Tokenizers
+    decode: DecodeConfig
+
+
+def section(model: ModelConfig, decode: DecodeConfig, tokenizers: Tokenizers) -> dict[str, Any]:
+    """Everything but the weights, as plain values: defaults are written out, so that a later default changes no old
+    model.
+    """
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "kind": "translation",
+        "model": dataclasses.asdict(model),
+        "decode": dataclasses.asdict(decode),
+        "tokenizer": {
+            "src": tokenizers.src.proto,
+            "tgt": tokenizers.tgt.proto,
+            "lowercase": tokenizers.src.lowercase,
+        },
+    }
+
+
+def save(path: Path, contents: Mapping[str, Any]) -> None:
+    """Write a checkpoint whole or not at all: to a temporary name, synced, then renamed.
+
+    Raises:
+        UserError: if the file system refuses.
+    """
+    text.make_folder(path.parent)
+    with text.replacing(path) as stream:
+        torch.save(dict(contents), stream)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # the new name survives a power cut too
+    finally:
+        os.close(folder)
+
+
+def find(path: str | Path) -> Path:
+    """The checkpoint that a path means: the file itself, or the best (else the last) one of a run folder.
+
+    Raises:
+        UserError: if there is none.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    candidates = [folder / name for name in (BEST, LAST) for folder in (path, path / "checkpoints")]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    what = "has no checkpoint in it" if path.is_dir() else "does not exist"
+    raise UserError(f"{path} {what}; name a .ckpt file or the folder of a run that has been trained.")
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The raw contents of a checkpoint, with nothing but plain values let in.
+
+    Raises:
+        UserError: for a file that is cut short, is no checkpoint, holds objects, or is of a newer format.
+    """
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        problem = str(error).split("\n")[0]
+        if "Unsupported" in problem or "Weights only" in problem:
+            problem = "it holds more than tensors and plain values, which could run code"
+        raise UserError(f"{path} is refused: {problem}; use a checkpoint that seq2seq-train wrote.") from None
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+        problem = str(error).split("\n")[0]
+        raise UserError(f"{path} is not a whole checkpoint ({problem}); use another, or train again.") from None
+    mine = contents.get(SECTION) if isinstance(contents, dict) else None
+    if not isinstance(mine, dict) or "state_dict" not in contents:
+        raise UserError(
+            f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r}; use one that seq2seq-train wrote."
+        )
+    if mine["format"] > FORMAT:
+        raise UserError(
+            f"{path} has format {mine['format']} (seq2seq {mine['version']}), newer than this seq2seq {__version__} "
+            f"reads ({FORMAT}); upgrade seq2seq."
+        )
+    return contents
+
+
+def load(path: str | Path) -> Checkpoint:
+    """Rebuild a trained model with its tokenizers, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: as `find` and `read`; also for settings that this version does not know.
+    """
+    path = find(path)
+    contents = read(path)
+    mine = contents[SECTION]
+    try:
+        config = from_dict(ModelConfig, mine["model"], "model")
+        decode = from_dict(DecodeConfig, mine["decode"], "decode")
+    except UserError as error:
+        raise UserError(f"{path} was written by seq2seq {mine['version']}, this is {__version__}: {error}") from None
+    saved = mine["tokenizer"]
+    src = Tokenizer(saved["src"], lowercase=saved["lowercase"])
+    tgt = src if saved["tgt"] == saved["src"] else Tokenizer(saved["tgt"], lowercase=saved["lowercase"])
+    model = build_seq2seq(config, len(src), len(tgt))
+    load_weights(model, contents["state_dict"], path)
+    return Checkpoint(model.eval(), Tokenizers(src, tgt), decode)
+
+
+def load_weights(model: Seq2Seq, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put a checkpoint's weights into a model of the same shape.
+
+    Raises:
+        UserError: if names or shapes differ.
+    """
+    try:
+        model.load_state_dict({name.removeprefix(PREFIX): tensor for name, tensor in weights.items()})
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())[:200]
+        raise UserError(f"{path} does not fit the model that it describes: {problem}") from None
+
+
+def named_weights(model: Seq2Seq) -> dict[str, Tensor]:
+    """A model's weights under the names that they have in every checkpoint."""
+    return {PREFIX + name: tensor for name, tensor in model.state_dict().items()}

@@ -1,0 +1,111 @@
+"""What all commands share: where log lines go, and how a user's mistake ends."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.translate import Translator
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
+
+
+def set_up() -> None:
+    """What every command does first; torch must not be imported yet."""
+    # OpenMP's threads by default spin while they wait. If any other process wants a core, two threads that wait for
+    # each other so are up to a hundred times slower than one.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    log_to_stderr()
+
+
+def log_to_stderr() -> None:
+    """Send the package's log lines to stderr, as they are; other people's only from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("seq2seq").setLevel(logging.INFO)
+
+
+def exit_status(command: Callable[[], object], name: str) -> int:
+    """Run a command; a `UserError` becomes one line on stderr and status 2, ctrl-C status 130, a closed pipe a quiet
+    end.
+    """
+    try:
+        command()
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of stdout went away (`| head`); without this Python complains while it shuts down.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def conf_dir() -> Path:
+    """Where the experiment configs are: inside the installed package, or ``conf/`` of a checkout.
+
+    Raises:
+        UserError: if they are in neither place.
+    """
+    package = Path(__file__).resolve().parent.parent
+    candidates = [package / "conf", package.parent / "conf"]
+    for path in candidates:
+        if (path / "train.yaml").is_file():
+            return path
+    raise UserError(f"there is no train.yaml in {' or '.join(map(str, candidates))}; install seq2seq again.")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of every command that decodes."""
+    parser.add_argument(
+        "checkpoint", metavar="CKPT", help="a .ckpt file, or the folder of a run, whose best one is taken"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
+    for flag, name, convert, meaning in (
+        ("--batch-tokens", "batch_tokens", int, "most tokens in a batch"),
+        ("--max-source", "max_source", int, "longest source in tokens; longer lines are cut, with a warning"),
+        ("--max-ratio", "max_ratio", float, "most output tokens for each source token"),
+        ("--max-extra", "max_extra", int, "output tokens allowed beyond that"),
+    ):
+        parser.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{meaning} (default: the checkpoint's)")
+
+
+def apply_model_arguments(options: argparse.Namespace) -> Translator:
+    """The translator that the arguments describe.
+
+    Raises:
+        UserError: for a checkpoint that is refused, a device that is not there, or a value out of range.
+    """
+    import torch
+
+    from seq2seq.translate import Translator
+
+    if options.threads < 0:
+        raise UserError(f"--threads {options.threads} is out of range; it must be at least 0.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        translator = Translator.from_checkpoint(options.checkpoint, device=options.device)
+    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
+        reason = str(error).split("\n")[0]
+        raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
+    names = ("batch_tokens", "max_source", "max_ratio", "max_extra")
+    changed = {name: value for name in names if (value := getattr(options, name)) is not None}
+    translator.decode = dataclasses.replace(translator.decode, **changed)
+    return translator

@@ -1,0 +1,75 @@
+"""``seq2seq-data KIND [--out DIR] [--key value ...]``: make or fetch a dataset as line-aligned text files."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seq2seq.cli.common import exit_status, set_up
+from seq2seq.config import DATASETS, DataConfig, from_dict
+
+NAME = "seq2seq-data"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    options = _parser().parse_args(arguments)
+    set_up()
+    sys.exit(exit_status(lambda: _prepare(options), NAME))
+
+
+def _parser() -> argparse.ArgumentParser:
+    from seq2seq.data.prepare import fields_of
+
+    parser = argparse.ArgumentParser(
+        prog=NAME, description="Make or fetch a dataset: train, valid and test, each .src and .tgt."
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", help=", ".join(DATASETS))
+    for kind in DATASETS:
+        one = kinds.add_parser(kind)
+        one.add_argument(
+            "--out", type=Path, help="folder for the files (default: one below --root, named after its content)"
+        )
+        one.add_argument("--root", default="data", help="folder below which datasets are kept (default: %(default)s)")
+        for field in fields_of(kind):
+            _add(one, field, _yaml_default(kind, field))
+    return parser
+
+
+def _yaml_default(kind: str, field: dataclasses.Field[Any]) -> Any:
+    """The default that ``conf/data/KIND.yaml`` sets, so that both commands make the same dataset."""
+    import yaml
+
+    from seq2seq.cli.common import conf_dir
+
+    values = yaml.safe_load((conf_dir() / "data" / f"{kind}.yaml").read_text(encoding="utf-8"))
+    return values.get(field.name, field.default)
+
+
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
+    flag = "--" + field.name.replace("_", "-")
+    meaning = field.metadata["help"].replace("%", "%%")
+    if field.type == "bool":
+        parser.add_argument(flag, action="store_true", help=meaning)
+        return
+    convert = {"int": int, "float": float}.get(str(field.type), str)
+    parser.add_argument(flag, type=convert, default=default, help=f"{meaning} (default: %(default)s)")
+
+
+def _prepare(options: argparse.Namespace) -> None:
+    from seq2seq.data.prepare import prepare, read_manifest
+
+    values = vars(options)
+    out = values.pop("out")
+    folder = prepare(from_dict(DataConfig, values, "data"), out)
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    print(f"{folder}: " + ", ".join(f"{count} {split}" for split, count in manifest["pairs"].items()))
+
+
+if __name__ == "__main__":
+    main()

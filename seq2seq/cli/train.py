@@ -1,0 +1,198 @@
+"""``seq2seq-train [key=value ...] [-m]``: Hydra composes an experiment, then `training.run` has it. The only module
+that knows Hydra.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import logging
+import os
+import re
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.cli.common import EXIT_INTERRUPTED, conf_dir, exit_status, set_up
+from seq2seq.config import Config, unknown_key
+from seq2seq.errors import UserError
+
+NAME = "seq2seq-train"
+GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment")
+# Overrides that decide where a run is or how it is watched, not what it is.
+NOT_IN_NAMES = (
+    "name",
+    "runs",
+    "resume",
+    "overwrite",
+    "seed",
+    "data.root",
+    "data.mirror",
+    "data.num_workers",
+    "trainer.progress",
+)
+
+log = logging.getLogger(__name__)
+
+
+def main() -> None:
+    """The command. Exit status 2 means a mistake of the user's, 130 ctrl-C."""
+    set_up()
+    sys.exit(exit_status(_compose_and_run, NAME))
+
+
+def _compose_and_run() -> None:
+    check_overrides(sys.argv[1:])
+    ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    # Hydra prints errors itself and exits with 1, unless it is told to raise them.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    failures: list[UserError] = []
+    job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(partial(_job, failures))
+    try:
+        job()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_line(error)) from error
+    if failures:
+        raise failures[0] if len(failures) == 1 else UserError(f"{len(failures)} runs failed; each is named above.")
+
+
+def _job(failures: list[UserError], composed: DictConfig) -> None:
+    """One experiment: of a single run, or of a sweep, where one that fails does not stop the others."""
+    try:
+        _train(composed)
+    except UserError as error:
+        failures.append(error)
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            log.error("%s failed: %s", HydraConfig.get().runtime.output_dir, error)
+
+
+def _train(composed: DictConfig) -> None:
+    config = to_config(composed)
+    hydra_config = HydraConfig.get()
+    if hydra_config.mode == RunMode.MULTIRUN and (config.trainer.devices > 1 or config.trainer.strategy == "ddp"):
+        raise UserError(
+            "a sweep cannot train on several devices, since each process would run the whole sweep again; "
+            "run one experiment at a time, or sweep with trainer.devices=1 trainer.strategy=auto."
+        )
+    folder = Path(hydra_config.runtime.output_dir)
+    from seq2seq import training  # torch and Lightning: after the config is known to be right
+    from seq2seq.callbacks import Interrupted
+
+    if config.resume is not None:
+        config = training.read_config(folder)
+    try:
+        training.run(config, folder)
+    except Interrupted:
+        log.warning("stopped and saved; the same command goes on, and so does: %s resume=%s", NAME, folder)
+        sys.exit(EXIT_INTERRUPTED)
+
+
+def to_config(composed: DictConfig) -> Config:
+    """A composed config as our dataclasses, every value checked.
+
+    Raises:
+        UserError: for a value of the wrong type or out of range, and for a key that ``+`` slipped past the schema.
+    """
+    try:
+        _refuse_strays(composed, Config())
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise UserError(one_line(error)) from error
+    assert isinstance(config, Config)
+    return config
+
+
+def _refuse_strays(composed: DictConfig, schema: Any, prefix: str = "") -> None:
+    allowed = [field.name for field in dataclasses.fields(schema)]
+    for name in map(str, composed):
+        where = f"{prefix}{name}"
+        if name not in allowed:
+            raise unknown_key(name, allowed, prefix.rstrip("."))
+        default = getattr(schema, name)
+        if dataclasses.is_dataclass(default):
+            _refuse_strays(composed[name], default, where + ".")
+
+
+def check_overrides(arguments: list[str]) -> None:
+    """Refuse a misspelt key by name, with what it may have meant, before Hydra composes anything.
+
+    Raises:
+        UserError: for an override that is no override, or whose key is neither ours nor Hydra's.
+    """
+    parser = OverridesParser.create()
+    for word in arguments:
+        if word.startswith("-") or "=" not in word:
+            continue
+        try:
+            key = parser.parse_override(word).key_or_group
+        except HydraException as error:
+            raise UserError(
+                f"{word} is no override: {one_line(error)}. Write key=value; quote what the shell would change."
+            ) from None
+        if key.split(".")[0].split("/")[0] != "hydra":
+            _check_key(key)
+
+
+def _check_key(key: str) -> None:
+    if key in GROUPS:
+        return
+    schema: Any = Config()
+    seen: list[str] = []
+    for name in key.split("."):
+        allowed = [field.name for field in dataclasses.fields(schema)]
+        if name not in allowed:
+            raise unknown_key(name, allowed + (["experiment"] if not seen else []), ".".join(seen))
+        seen.append(name)
+        schema = getattr(schema, name)
+        if not dataclasses.is_dataclass(schema):
+            break
+    rest = key.split(".")[len(seen) :]
+    if rest and not isinstance(schema, dict):
+        raise UserError(f"{key} is not a key: {'.'.join(seen)} is a single value, not a section.")
+
+
+def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
+    """Where a run lives: a function of what it is, with no time in it, so that the same command finds the same folder.
+
+    ``runs/NAME/`` and then the overrides that make this run what it is, the seed last. Characters that a folder's name
+    should not have become ``-``; a digest keeps apart what that, or shortening, would make equal.
+    """
+    if resume:
+        return resume
+    kept = []
+    for override in sorted(str(word).lstrip("+") for word in overrides):
+        key, _, value = override.partition("=")
+        if key not in NOT_IN_NAMES:
+            kept.append(f"{key}-{value}")
+    plain = "_".join(kept)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
+    if safe != plain or len(safe) > 150:
+        safe = f"{safe[:120]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+    return f"{runs}/{name}/{safe + '_' if safe else ''}seed-{seed}"
+
+
+def one_line(error: BaseException) -> str:
+    """What a Hydra or OmegaConf error says, on one line, with the cause where that says more."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
+    said = str(error).split("\n")
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        said += str(error.__cause__).split("\n")
+    lines = dict.fromkeys(line.strip() for line in said)
+    return "; ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
+
+
+if __name__ == "__main__":
+    main()

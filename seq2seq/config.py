@@ -1,0 +1,391 @@
+"""The schema of ``conf/`` and of every checkpoint: each key's type, default, range and meaning, once.
+
+Hydra fills these dataclasses in ``cli/train.py``; a checkpoint carries them as plain dictionaries. Building one checks
+every value, so a `Config` that exists is a `Config` that is valid.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from seq2seq.errors import UserError
+
+CELLS = ("rnn", "gru", "lstm")
+NONLINEARITIES = ("tanh", "relu")
+BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
+PEEKY = ("none", "input", "output", "both")
+TIES = ("none", "decoder", "all")
+INITS = ("torch", "book")
+DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
+TOKENIZERS = ("unigram", "bpe", "char", "word")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+SCHEDULES = ("constant", "inverse_sqrt", "cosine", "plateau")
+MONITORS = ("bleu", "chrf", "exact_match", "loss")
+LOGGERS = ("csv", "tensorboard", "wandb")
+
+
+def key(default: Any, meaning: str) -> Any:
+    """A dataclass field with its default and the sentence that documents it."""
+    if isinstance(default, (dict, list)):
+        return field(default_factory=lambda: type(default)(default), metadata={"help": meaning})
+    return field(default=default, metadata={"help": meaning})
+
+
+def _section(cls: type) -> Any:
+    return field(default_factory=cls)
+
+
+def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UserError(f"{name}={value} is not known; choose from {', '.join(choices)}.")
+
+
+def _within(name: str, value: float, low: float, high: float = float("inf"), *, below: bool = False) -> None:
+    """Refuse a value outside [low, high], or outside [low, high) with ``below``; NaN is outside of everything."""
+    if low <= value < high or (value == high and not below):
+        return
+    span = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}{')' if below else ']'}"
+    raise UserError(f"{name}={value:g} is out of range; it must be {span}.")
+
+
+@dataclass
+class DataConfig:
+    """Which parallel text, where it lies, and how it is cut into batches."""
+
+    kind: str = key("phrasebook", "dataset: " + ", ".join(DATASETS))
+    root: str = key("data", "folder below which prepared datasets are kept")
+    seed: int = key(1984, "seed of a generated dataset; apart from the training seed, so that runs share their data")
+    train_size: int = key(20000, "generated datasets: training pairs")
+    valid_size: int = key(1000, "generated datasets: validation pairs")
+    test_size: int = key(1000, "generated datasets: test pairs")
+    book_exact: bool = key(False, "addition, dates: pad with spaces that are read as tokens, as the book does")
+    book_file: str | None = key(None, "addition, dates: the book's own text file, read instead of generating")
+    src_lang: str = key("de", "multi30k, iwslt15: source language")
+    tgt_lang: str = key("en", "multi30k, iwslt15: target language")
+    variant: str = key("raw", "multi30k: raw text, or tokenized (lower-cased, normalised, Moses tokens; en and de)")
+    mirror: str | None = key(None, "multi30k, iwslt15: folder that holds the files, instead of a download")
+    train_src: str | None = key(None, "files: training source, plain or .gz (or a two-column TSV without train_tgt)")
+    train_tgt: str | None = key(None, "files: training target")
+    valid_src: str | None = key(None, "files: validation source (or TSV)")
+    valid_tgt: str | None = key(None, "files: validation target")
+    test_src: str | None = key(None, "files: test source (or TSV)")
+    test_tgt: str | None = key(None, "files: test target")
+    max_length: int = key(0, "drop training pairs with more words on a side; 0 keeps all")
+    max_ratio: float = key(0.0, "drop training pairs whose word counts differ by more than this factor; 0 keeps all")
+    skip_blank: bool = key(False, "drop training pairs with a blank side instead of refusing them")
+    batch_tokens: int = key(4096, "most tokens in a training batch, padding and both sides' longer one counted")
+    batch_sentences: int = key(0, "most sentences in a training batch; 0 leaves it to batch_tokens")
+    num_workers: int = key(0, "processes that prepare batches; 0 prepares them in the training process")
+
+    def __post_init__(self) -> None:
+        _one_of("data.kind", self.kind, DATASETS)
+        _one_of("data.variant", self.variant, ("raw", "tokenized"))
+        for name in ("train_size", "valid_size", "test_size"):
+            _within(f"data.{name}", getattr(self, name), 1)
+        for name in ("seed", "max_length", "max_ratio", "batch_tokens", "batch_sentences", "num_workers"):
+            _within(f"data.{name}", getattr(self, name), 0)
+        if not self.batch_tokens and not self.batch_sentences:
+            raise UserError("data.batch_tokens and data.batch_sentences are both 0; one of them must bound a batch.")
+        if self.src_lang == self.tgt_lang:
+            raise UserError(f"data.src_lang and data.tgt_lang are both {self.src_lang}; they must differ.")
+        if self.kind == "files":
+            missing = [f"data.{split}_src" for split in ("train", "valid", "test") if not getattr(self, f"{split}_src")]
+            if missing:
+                raise UserError(f"data.kind=files needs {', '.join(missing)}; give each a text file.")
+
+
+@dataclass
+class TokenizerConfig:
+    """How text becomes ids: one SentencePiece model for both sides, or one for each."""
+
+    type: str = key("unigram", "SentencePiece model: " + ", ".join(TOKENIZERS))
+    vocab_size: int = key(8000, "pieces wanted (char and word with 0: all there are); clipped if the text has fewer")
+    joint: bool = key(True, "one vocabulary for source and target")
+    byte_fallback: bool = key(True, "spell unknown characters in bytes, so that no text is lost")
+    sampling: float = key(0.0, "subword sampling in training: unigram's alpha, or BPE's merge dropout; 0 is off")
+    lowercase: bool = key(False, "lower-case the text on both sides")
+
+    def __post_init__(self) -> None:
+        _one_of("tokenizer.type", self.type, TOKENIZERS)
+        _within("tokenizer.vocab_size", self.vocab_size, 0)
+        _within("tokenizer.sampling", self.sampling, 0, 1)
+        if self.type in ("unigram", "bpe") and self.vocab_size < 8:
+            raise UserError(f"tokenizer.vocab_size={self.vocab_size} is out of range; it must be at least 8.")
+        if self.sampling and self.type not in ("unigram", "bpe"):
+            raise UserError(
+                f"tokenizer.sampling={self.sampling:g} needs tokenizer.type unigram or bpe; got {self.type}."
+            )
+
+
+@dataclass
+class StackConfig:
+    """One recurrent stack, where it differs from ``model.cell``, ``model.hidden_size`` and ``model.num_layers``."""
+
+    cell: str | None = key(None, "rnn, gru or lstm; null takes the model's")
+    hidden_size: int | None = key(None, "width of the state (in each direction); null takes the model's")
+    num_layers: int | None = key(None, "layers; null takes the model's")
+
+
+@dataclass
+class ModelConfig:
+    """The network. All of it travels in the checkpoint."""
+
+    reverse: bool = key(False, "read the source right to left (Sutskever et al. 2014)")
+    peeky: str = key("none", "show the encoder's summary at every step: none, input, output, both (true: both)")
+    cell: str = key("lstm", "recurrent cell of encoder and decoder: " + ", ".join(CELLS))
+    nonlinearity: str = key("tanh", "of cell rnn: tanh or relu")
+    hidden_size: int = key(256, "width of the recurrent state, in each direction")
+    num_layers: int = key(1, "stacked recurrent layers")
+    bidirectional: bool = key(False, "read the source in both directions")
+    embedding_size: int = key(128, "width of the embeddings")
+    encoder: StackConfig = _section(StackConfig)
+    decoder: StackConfig = _section(StackConfig)
+    bridge: str = key("auto", "from encoder to decoder: copy, dense, hidden_only, zero; auto copies where shapes agree")
+    tie: str = key("none", "share embeddings: decoder (its input and output), all (the encoder's too)")
+    dropout: float = key(0.0, "between layers and before the output layer")
+    embedding_dropout: float = key(0.0, "on embeddings")
+    init: str = key("torch", "initial weights: torch's, or the book's normal(0, 1/fan-in)")
+    fixed_length: int = key(0, "0: sentences end with </s>; n: no </s> and exactly n target tokens, as in the book")
+
+    def __post_init__(self) -> None:
+        self.peeky = {"true": "both", "false": "none"}.get(str(self.peeky).lower(), str(self.peeky))
+        _one_of("model.peeky", self.peeky, (*PEEKY, "true", "false"))
+        _one_of("model.cell", self.cell, CELLS)
+        _one_of("model.nonlinearity", self.nonlinearity, NONLINEARITIES)
+        _one_of("model.bridge", self.bridge, BRIDGES)
+        _one_of("model.tie", self.tie, TIES)
+        _one_of("model.init", self.init, INITS)
+        for name in ("hidden_size", "num_layers", "embedding_size"):
+            _within(f"model.{name}", getattr(self, name), 1)
+        for name in ("dropout", "embedding_dropout"):
+            _within(f"model.{name}", getattr(self, name), 0, 1, below=True)
+        _within("model.fixed_length", self.fixed_length, 0)
+        for side in ("encoder", "decoder"):
+            stack = self.stack(side)
+            _one_of(f"model.{side}.cell", stack.cell, CELLS)
+            _within(f"model.{side}.hidden_size", stack.hidden_size, 1)
+            _within(f"model.{side}.num_layers", stack.num_layers, 1)
+        self._check_bridge()
+
+    def stack(self, side: str) -> Stack:
+        """The encoder's or the decoder's stack with nothing left open."""
+        own: StackConfig = getattr(self, side)
+        return Stack(
+            cell=self.cell if own.cell is None else own.cell,
+            hidden_size=self.hidden_size if own.hidden_size is None else own.hidden_size,
+            num_layers=self.num_layers if own.num_layers is None else own.num_layers,
+            nonlinearity=self.nonlinearity,
+        )
+
+    def final_shape(self) -> tuple[str, int, int]:
+        """(cell, layers, width) of the encoder's final state, its directions side by side."""
+        encoder = self.stack("encoder")
+        return encoder.cell, encoder.num_layers, encoder.hidden_size * (2 if self.bidirectional else 1)
+
+    def resolved_bridge(self) -> str:
+        """The bridge with ``auto`` decided: copy where cell, layers and width agree, else dense."""
+        if self.bridge != "auto":
+            return self.bridge
+        decoder = self.stack("decoder")
+        return "copy" if self.final_shape() == (decoder.cell, decoder.num_layers, decoder.hidden_size) else "dense"
+
+    def _check_bridge(self) -> None:
+        decoder = self.stack("decoder")
+        there, here = self.final_shape(), (decoder.cell, decoder.num_layers, decoder.hidden_size)
+        equal = there[1:] == here[1:] if self.bridge == "hidden_only" else there == here
+        if self.bridge in ("copy", "hidden_only") and not equal:
+            raise UserError(
+                f"model.bridge={self.bridge} needs equal encoder and decoder (cell, layers, size); "
+                f"got {_tuple(there)} and {_tuple(here)}. Use model.bridge=dense."
+            )
+
+
+def _tuple(values: Sequence[object]) -> str:
+    return f"({', '.join(map(str, values))})"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """One recurrent stack, every value decided."""
+
+    cell: str
+    hidden_size: int
+    num_layers: int
+    nonlinearity: str
+
+
+@dataclass
+class OptimConfig:
+    """The optimiser, its learning rate over time, and the loss."""
+
+    algorithm: str = key("adam", "optimiser: " + ", ".join(OPTIMIZERS))
+    lr: float = key(1e-3, "highest learning rate")
+    weight_decay: float = key(0.0, "L2 penalty (adam, sgd) or decoupled decay (adamw)")
+    momentum: float = key(0.0, "of sgd")
+    beta1: float = key(0.9, "of adam and adamw")
+    beta2: float = key(0.999, "of adam and adamw")
+    schedule: str = key("constant", "learning rate over time: " + ", ".join(SCHEDULES))
+    warmup_steps: int = key(0, "steps of linear warm-up from 0, for every schedule but plateau")
+    plateau_factor: float = key(0.5, "plateau: factor on the learning rate when validation stops improving")
+    plateau_patience: int = key(1, "plateau: validations without improvement that are waited for")
+    clip_norm: float = key(5.0, "scale gradients down to this global norm; 0 is off")
+    clip_value: float = key(0.0, "clamp each gradient to this absolute value; 0 is off")
+    label_smoothing: float = key(0.0, "share of the target's probability spread over the vocabulary")
+
+    def __post_init__(self) -> None:
+        _one_of("optim.algorithm", self.algorithm, OPTIMIZERS)
+        _one_of("optim.schedule", self.schedule, SCHEDULES)
+        if not 0 < self.lr < float("inf"):
+            raise UserError(f"optim.lr={self.lr:g} is out of range; it must be above 0.")
+        for name in ("weight_decay", "warmup_steps", "plateau_patience", "clip_norm", "clip_value"):
+            _within(f"optim.{name}", getattr(self, name), 0)
+        for name in ("momentum", "beta1", "beta2", "plateau_factor", "label_smoothing"):
+            _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
+        if self.clip_norm and self.clip_value:
+            raise UserError("optim.clip_norm and optim.clip_value are both set; set one of them to 0.")
+
+
+@dataclass
+class DecodeConfig:
+    """How a translation is searched for. A checkpoint carries these as its defaults."""
+
+    max_ratio: float = key(2.0, "most output tokens for each source token ...")
+    max_extra: int = key(20, "... and this many more")
+    max_source: int = key(
+        2000, "longest source in tokens; the rest of a longer line is left out, warned of and counted"
+    )
+    batch_tokens: int = key(8192, "most tokens in a batch while decoding")
+
+    def __post_init__(self) -> None:
+        _within("decode.max_ratio", self.max_ratio, 0, 1000)
+        _within("decode.max_extra", self.max_extra, 1)
+        _within("decode.max_source", self.max_source, 1)
+        _within("decode.batch_tokens", self.batch_tokens, 1)
+
+    def max_length(self, src_length: int) -> int:
+        """Most target tokens of a source of ``src_length`` tokens: whatever its neighbours."""
+        return int(self.max_ratio * src_length) + self.max_extra
+
+
+@dataclass
+class TrainerConfig:
+    """How long and on what to train, when to look, and what to keep."""
+
+    max_epochs: int = key(10, "passes over the training data")
+    max_steps: int = key(-1, "optimiser steps; -1 for no bound")
+    max_minutes: float = key(0.0, "wall-clock bound on training; 0 for none")
+    accelerator: str = key("cpu", "cpu, gpu or auto")
+    devices: int = key(1, "processes or GPUs")
+    strategy: str = key("auto", "Lightning's strategy: auto, ddp")
+    precision: str = key("32-true", "Lightning's precision: 32-true, bf16-mixed, 16-mixed")
+    threads: int = key(0, "torch's threads; 0 takes one for a small network, else one for each core")
+    deterministic: bool = key(False, "refuse operations that may differ between two equal runs (a GPU has some)")
+    accumulate: int = key(1, "batches for one optimiser step")
+    validate_every: float = key(1.0, "epochs between validations; a fraction validates inside an epoch")
+    monitor: str = key("bleu", "what the best checkpoint is best at, on valid: " + ", ".join(MONITORS))
+    patience: int = key(0, "validations without improvement that end the training; 0 is off")
+    save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved at each validation anyway")
+    samples: int = key(5, "translations shown after each validation and at the end")
+    progress: bool = key(True, "progress bar on stderr, if that is a terminal")
+    loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
+    lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer")
+
+    def __post_init__(self) -> None:
+        for name in ("max_epochs", "devices", "accumulate"):
+            _within(f"trainer.{name}", getattr(self, name), 1)
+        _within("trainer.max_steps", self.max_steps, -1)
+        for name in ("max_minutes", "threads", "patience", "save_minutes", "samples"):
+            _within(f"trainer.{name}", getattr(self, name), 0)
+        _one_of("trainer.accelerator", self.accelerator, ("cpu", "gpu", "auto"))
+        _one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
+        _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
+        _one_of("trainer.monitor", self.monitor, MONITORS)
+        for logger in self.loggers:
+            _one_of("trainer.loggers", logger, LOGGERS)
+        if not self.validate_every > 0 or (self.validate_every > 1 and self.validate_every != int(self.validate_every)):
+            raise UserError(
+                f"trainer.validate_every={self.validate_every:g} is out of range; it must be in (0, 1] or whole."
+            )
+
+
+@dataclass
+class Config:
+    """One experiment."""
+
+    name: str = key("phrasebook", "the experiment's folder below runs")
+    seed: int = key(1, "fixes initial weights, batches, dropout and subword sampling")
+    runs: str = key("runs", "folder of all experiments")
+    resume: str | None = key(None, "run folder to go on with; its own config holds")
+    overwrite: bool = key(False, "start anew in a run folder that holds another run")
+    data: DataConfig = _section(DataConfig)
+    tokenizer: TokenizerConfig = _section(TokenizerConfig)
+    model: ModelConfig = _section(ModelConfig)
+    optim: OptimConfig = _section(OptimConfig)
+    decode: DecodeConfig = _section(DecodeConfig)
+    trainer: TrainerConfig = _section(TrainerConfig)
+
+    def __post_init__(self) -> None:
+        _within("seed", self.seed, 0, 2**32 - 1)
+        if not self.name or self.name.strip("./") != self.name:
+            raise UserError(f"name={self.name!r} cannot be a folder's name; use letters, digits, - and _.")
+        if self.model.tie == "all" and not self.tokenizer.joint:
+            raise UserError(
+                "model.tie=all needs one vocabulary for both sides; use tokenizer.joint=true or model.tie=decoder."
+            )
+
+
+Section = TypeVar("Section")
+
+
+def unknown_key(name: str, allowed: Sequence[str], section: str) -> UserError:
+    """The error for a key that does not exist: what it may have meant, and all there is."""
+    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f" Did you mean {close[0]}?" if close else ""
+    where = f"{section}.{name}" if section else name
+    return UserError(f"{where} is not a key.{hint} {section or 'The config'} has: {', '.join(allowed)}.")
+
+
+def from_dict(cls: type[Section], values: Mapping[str, Any], section: str = "") -> Section:
+    """Build a config dataclass from plain values, nested sections included; a stray key is refused by name.
+
+    Raises:
+        UserError: for a stray key, a section that is no mapping, a value of another type or out of range.
+    """
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    built: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in fields:
+            raise unknown_key(str(name), list(fields), section)
+        where = f"{section}.{name}" if section else name
+        built[name] = _convert(fields[name], value, where)
+    return cls(**built)
+
+
+def _convert(spec: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    default = spec.default_factory() if spec.default_factory is not dataclasses.MISSING else spec.default
+    if dataclasses.is_dataclass(default):
+        if not isinstance(value, Mapping):
+            raise UserError(f"{where} must be a section of keys; got {value!r}.")
+        return from_dict(type(default), value, where)
+    accepted = _accepted_types(str(spec.type))
+    if isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool)):
+        return value
+    raise UserError(f"{where} must be of type {spec.type}; got {value!r}.")
+
+
+def _accepted_types(annotation: str) -> tuple[type, ...]:
+    """Python types that a plain value (from YAML or a checkpoint) may have for a field annotated so."""
+    table: dict[str, tuple[type, ...]] = {
+        "bool": (bool,),
+        "int": (int,),
+        "float": (float, int),
+        "str": (str,),
+        "list[str]": (list,),
+        "dict[str, Any]": (dict,),
+        "None": (type(None),),
+    }
+    return tuple(python for part in annotation.split(" | ") for python in table[part])

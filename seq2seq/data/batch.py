@@ -1,0 +1,243 @@
+"""Batches: which sentences stand together, in which order, and as which tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from seq2seq.data.corpus import Corpus, Tokenizers
+from seq2seq.tokenizer import BOS, EOS, PAD
+
+
+class Batch(NamedTuple):
+    """Sentence pairs as padded rows. ``tgt_out`` is ``tgt_in`` one token later: ``a b </s>`` for ``<s> a b``."""
+
+    src: Tensor  # (batch, src_length)
+    src_lengths: Tensor  # (batch,), on the CPU
+    tgt_in: Tensor  # (batch, tgt_length)
+    tgt_out: Tensor  # (batch, tgt_length)
+    rows: list[int]  # of the corpus
+    num_tokens: int  # real tokens in tgt_out
+    loss_scale: float  # divides the summed loss, so that a token weighs the same in every batch of an optimiser step
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with the tensors that the network computes with on a device; ``src_lengths`` stays."""
+        return self._replace(
+            src=self.src.to(device, non_blocking=True),
+            tgt_in=self.tgt_in.to(device, non_blocking=True),
+            tgt_out=self.tgt_out.to(device, non_blocking=True),
+        )
+
+
+def collate(
+    src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], rows: list[int], *, end_symbol: bool = True
+) -> Batch:
+    """Pad sentences (ids without bos and eos) into a `Batch`; ``end_symbol`` puts ``</s>`` after both sides."""
+    end = [EOS] if end_symbol else []
+    src_rows = [[*row, *end] for row in src]
+    tgt_rows = [[*row, *end] for row in tgt]
+    tgt_out = pad(tgt_rows)
+    tgt_in = torch.cat([torch.full((len(tgt_rows), 1), BOS), tgt_out[:, :-1]], dim=1)
+    num_tokens = sum(map(len, tgt_rows))
+    return Batch(
+        src=pad(src_rows),
+        src_lengths=torch.tensor([len(row) for row in src_rows]),
+        tgt_in=tgt_in.masked_fill(tgt_out == PAD, PAD),
+        tgt_out=tgt_out,
+        rows=rows,
+        num_tokens=num_tokens,
+        loss_scale=float(num_tokens),
+    )
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of ids as one tensor ``(rows, longest)``, filled up with pad."""
+    padded = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
+    for i, row in enumerate(rows):
+        padded[i, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+class LengthBatchSampler:
+    """Batches of sentences of similar length, in an order that is a function of (seed, epoch) alone.
+
+    The corpus is shuffled, sorted by length (equal lengths stay shuffled) and cut; then the batches are shuffled. The
+    cuts fall between the same lengths in every epoch, so the number of batches never changes.
+
+    Args:
+        lengths: (sentences, 2), tokens of each source and target.
+        batch_tokens: most tokens in a batch, counted as rows times the longest row of either side; 0 for no bound. A
+            pair longer than that stands alone.
+        batch_sentences: most rows in a batch; 0 for no bound.
+        shuffle: False keeps batches in order of length.
+        at_least: fewest rows in a batch, where the corpus has them: one for each process that takes a share.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        *,
+        batch_tokens: int,
+        batch_sentences: int = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        at_least: int = 1,
+    ) -> None:
+        self.lengths = lengths
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+        in_order = lengths[self._order(np.arange(len(lengths)))]
+        self.cuts = _cuts(in_order.max(axis=1).tolist(), batch_tokens, batch_sentences, at_least)
+
+    def __len__(self) -> int:
+        return len(self.cuts) - 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order `batches` gives."""
+        self.epoch = epoch
+
+    def batches(self) -> list[np.ndarray]:
+        """The rows of each batch of this epoch."""
+        generator = np.random.default_rng([self.seed, self.epoch])
+        rows = np.arange(len(self.lengths))
+        rows = self._order(generator.permutation(rows) if self.shuffle else rows)
+        batches = [rows[start:stop] for start, stop in zip(self.cuts[:-1], self.cuts[1:], strict=True)]
+        return [batches[i] for i in generator.permutation(len(batches))] if self.shuffle else batches
+
+    def _order(self, rows: np.ndarray) -> np.ndarray:
+        src, tgt = self.lengths[rows].T
+        return rows[np.lexsort((src, tgt))]
+
+
+def _cuts(widths: Sequence[int], batch_tokens: int, batch_sentences: int, at_least: int) -> list[int]:
+    """Where to cut a corpus sorted by length, given the longer side of each pair."""
+    cuts, widest = [0], 0
+    for i, width in enumerate(widths):
+        rows = i - cuts[-1] + 1
+        widest = max(widest, width)
+        full = (batch_tokens and rows * widest > batch_tokens) or (batch_sentences and rows > batch_sentences)
+        if full and rows > at_least:
+            cuts.append(i)
+            widest = width
+    if len(cuts) > 1 and len(widths) - cuts[-1] < at_least:
+        cuts.pop()
+    return [*cuts, len(widths)]
+
+
+class BatchLoader:
+    """Turns a corpus into batches, epoch by epoch, and can go on in the middle of one.
+
+    Every batch is a function of (seed, epoch, position), subword sampling included, so the state of a loader is its
+    position alone, and the number of workers changes nothing.
+
+    Args:
+        accumulate: batches to an optimiser step; their ``loss_scale`` makes the step's gradient that of the mean over
+            its tokens.
+        rank, world_size: this process's share: every ``world_size``-th row of each batch, from row ``rank`` on.
+        sampling: subword sampling of the tokenizers; needs ``tokenizers``.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        sampler: LengthBatchSampler,
+        *,
+        end_symbol: bool = True,
+        accumulate: int = 1,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        sampling: float = 0.0,
+        tokenizers: Tokenizers | None = None,
+    ) -> None:
+        self.corpus = corpus
+        self.batch_sampler = sampler  # Lightning looks here to set the epoch
+        self.end_symbol = end_symbol
+        self.accumulate = accumulate
+        self.num_workers = num_workers
+        self.rank, self.world_size = rank, world_size
+        self.sampling, self.tokenizers = sampling, tokenizers
+        self.position = 0
+        self._resumed: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch, whatever the position."""
+        return len(self.batch_sampler)
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches were given out."""
+        return {"epoch": self.batch_sampler.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Make the next pass begin where the state was taken, if it is a pass over the same epoch."""
+        self._resumed = state
+
+    def __iter__(self) -> Iterator[Batch]:
+        resumed, self._resumed = self._resumed, None
+        self.position = 0
+        if resumed and resumed["epoch"] == self.batch_sampler.epoch:
+            self.position = resumed["position"]
+        epoch = _Epoch(self)
+        for batch in self._batches(epoch, range(self.position, len(epoch))):
+            self.position += 1
+            yield batch
+
+    def _batches(self, epoch: _Epoch, positions: range) -> Iterator[Batch]:
+        if not self.num_workers:
+            return map(epoch.__getitem__, positions)
+        # With a generator of its own the loader draws nothing from the global random stream.
+        loader = DataLoader(
+            epoch, batch_size=None, sampler=positions, num_workers=self.num_workers, generator=torch.Generator()
+        )
+        return iter(loader)
+
+
+class _Epoch(Dataset[Batch]):
+    """One epoch of a `BatchLoader`, by position."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.corpus = loader.corpus
+        self.rows = loader.batch_sampler.batches()
+        self.share = slice(loader.rank, None, loader.world_size)
+        self.world_size = loader.world_size
+        self.end_symbol = loader.end_symbol
+        self.accumulate = loader.accumulate
+        self.sampling, self.tokenizers = loader.sampling, loader.tokenizers
+        self.seed = (loader.batch_sampler.seed, loader.batch_sampler.epoch)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Batch:
+        group = position - position % self.accumulate
+        tokens = self._target_tokens(self.rows[group : group + self.accumulate])
+        rows = self.rows[position][self.share].tolist()
+        src = [self.corpus.src[row].tolist() for row in rows]
+        tgt = [self.corpus.tgt[row].tolist() for row in rows]
+        if self.sampling and self.tokenizers:
+            src, tgt = self._resegment(src, tgt, position)
+        batch = collate(src, tgt, rows, end_symbol=self.end_symbol)
+        # Lightning divides each loss by the number of batches to a step (a short last group's too), and averages over
+        # processes.
+        return batch._replace(loss_scale=tokens / (self.accumulate * self.world_size))
+
+    def _target_tokens(self, batches: Sequence[np.ndarray]) -> int:
+        lengths = self.corpus.tgt.offsets
+        return sum(int((lengths[rows + 1] - lengths[rows]).sum()) + len(rows) * self.end_symbol for rows in batches)
+
+    def _resegment(
+        self, src: list[list[int]], tgt: list[list[int]], position: int
+    ) -> tuple[list[list[int]], list[list[int]]]:
+        """Other pieces of the same text, drawn anew in every epoch."""
+        assert self.tokenizers is not None
+        seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
+        drawn = []
+        for side, (tokenizer, rows) in enumerate(zip(self.tokenizers, (src, tgt), strict=True)):
+            drawn.append(tokenizer.encode(tokenizer.decode(rows), sampling=self.sampling, seed=(seed + side) % 2**32))
+        return drawn[0], drawn[1]

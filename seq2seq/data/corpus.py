@@ -1,0 +1,120 @@
+"""Token ids of a parallel corpus in flat files, mapped into memory, so that size costs neither start-up time nor
+memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from filelock import FileLock
+
+from seq2seq.config import TokenizerConfig
+from seq2seq.data import text
+from seq2seq.tokenizer import Tokenizer, train
+
+CHUNK = 10_000  # lines encoded at a time
+
+
+class TokenArray:
+    """Rows of token ids: row i is ``ids[offsets[i]:offsets[i + 1]]``.
+
+    Files: ``PATH.ids`` (int32) and ``PATH.offsets`` (int64, one more than there are rows), little-endian.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.offsets = _mapped(path.with_name(path.name + ".offsets"), "<i8")
+        self.ids = _mapped(path.with_name(path.name + ".ids"), "<i4")
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> np.ndarray:
+        return self.ids[self.offsets[row] : self.offsets[row + 1]]
+
+    def lengths(self) -> np.ndarray:
+        """Tokens in each row."""
+        return np.diff(self.offsets)
+
+
+def _mapped(path: Path, dtype: str) -> np.ndarray:
+    if path.stat().st_size == 0:  # which cannot be mapped
+        return np.zeros(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r")
+
+
+def write_tokens(path: Path, rows: Iterable[list[int]]) -> None:
+    """Write rows of ids where `TokenArray` finds them; the offsets come last, each file at once."""
+    lengths = [0]
+    with text.replacing(path.with_name(path.name + ".ids")) as stream:
+        for row in rows:
+            stream.write(np.asarray(row, dtype="<i4").tobytes())
+            lengths.append(len(row))
+    with text.replacing(path.with_name(path.name + ".offsets")) as stream:
+        stream.write(np.cumsum(lengths, dtype="<i8").tobytes())
+
+
+class Corpus(NamedTuple):
+    """One split as ids; row i of ``src`` goes with row i of ``tgt``."""
+
+    src: TokenArray
+    tgt: TokenArray
+
+
+class Tokenizers(NamedTuple):
+    """The two sides' tokenizers; the same object twice where the vocabulary is joint."""
+
+    src: Tokenizer
+    tgt: Tokenizer
+
+
+def train_tokenizers(folder: Path, config: TokenizerConfig) -> Tokenizers:
+    """The tokenizers of a prepared dataset, trained on its training split unless its folder holds them already.
+
+    The name of the kept model is a digest of the text and of the settings.
+    """
+    sides = ("src", "tgt")
+    groups = [sides] if config.joint else [("src",), ("tgt",)]
+    with FileLock(folder / ".lock"):
+        built = [_train_once(folder, config, group) for group in groups]
+    return Tokenizers(built[0], built[-1])
+
+
+def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -> Tokenizer:
+    paths = [folder / f"train.{side}" for side in sides]
+    settings = {
+        "type": config.type,
+        "vocab_size": config.vocab_size,
+        "byte_fallback": config.byte_fallback,
+        "lowercase": config.lowercase,
+    }
+    content = "".join(text.sha256_file(path) for path in paths) + repr(settings)
+    kept = folder / f"tokenizer-{hashlib.sha256(content.encode()).hexdigest()[:12]}.model"
+    if not kept.is_file():
+        lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
+        with text.replacing(kept) as stream:
+            stream.write(train(lines, **settings))  # type: ignore[arg-type]
+    return Tokenizer(kept.read_bytes(), lowercase=config.lowercase)
+
+
+def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
+    """The ids of one split of a prepared dataset, encoded unless its folder holds them already."""
+    arrays = []
+    with FileLock(folder / ".lock"):
+        for side, tokenizer in zip(("src", "tgt"), tokenizers, strict=True):
+            source = folder / f"{split}.{side}"
+            content = tokenizer.proto + text.sha256_file(source).encode() + bytes([tokenizer.lowercase])
+            path = folder / f"{split}.{side}-{hashlib.sha256(content).hexdigest()[:12]}"
+            if not path.with_name(path.name + ".offsets").is_file():
+                write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
+            arrays.append(TokenArray(path))
+    return Corpus(*arrays)
+
+
+def _encode_lines(lines: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
+    while chunk := list(itertools.islice(lines, CHUNK)):
+        yield from tokenizer.encode(chunk)

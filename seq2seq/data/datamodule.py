@@ -1,0 +1,79 @@
+"""A prepared dataset as Lightning wants it: loaders of batches, and the untouched text beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+
+from seq2seq.config import Config
+from seq2seq.data import text
+from seq2seq.data.batch import BatchLoader, LengthBatchSampler
+from seq2seq.data.corpus import Corpus, Tokenizers, encode_corpus
+
+
+class TranslationData(L.LightningDataModule):
+    """Training and validation batches of a prepared dataset.
+
+    Args:
+        folder: as `seq2seq.data.prepare.prepare` returns it.
+    """
+
+    def __init__(self, config: Config, folder: Path, tokenizers: Tokenizers) -> None:
+        super().__init__()
+        self.config = config
+        self.folder = folder
+        self.tokenizers = tokenizers
+        self.train_corpus = encode_corpus(folder, "train", tokenizers)
+        self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
+        self.valid_src = text.read_lines(folder / "valid.src")
+        self.valid_tgt = text.read_lines(folder / "valid.tgt")
+
+    def train_dataloader(self) -> BatchLoader:
+        data = self.config.data
+        return self._loader(
+            self.train_corpus,
+            shuffle=True,
+            batch_tokens=data.batch_tokens,
+            batch_sentences=data.batch_sentences,
+            accumulate=self.config.trainer.accumulate,
+            num_workers=data.num_workers,
+            sampling=self.config.tokenizer.sampling,
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._loader(self.valid_corpus, shuffle=False, batch_tokens=self.config.decode.batch_tokens)
+
+    def _loader(
+        self,
+        corpus: Corpus,
+        *,
+        shuffle: bool,
+        batch_tokens: int,
+        batch_sentences: int = 0,
+        accumulate: int = 1,
+        num_workers: int = 0,
+        sampling: float = 0.0,
+    ) -> BatchLoader:
+        end_symbol = self.config.model.fixed_length == 0
+        world_size = self.trainer.world_size if self.trainer else 1
+        sampler = LengthBatchSampler(
+            np.stack([corpus.src.lengths() + end_symbol, corpus.tgt.lengths() + end_symbol], axis=1),
+            batch_tokens=batch_tokens,
+            batch_sentences=batch_sentences,
+            seed=self.config.seed,
+            shuffle=shuffle,
+            at_least=world_size,
+        )
+        return BatchLoader(
+            corpus,
+            sampler,
+            end_symbol=end_symbol,
+            accumulate=accumulate,
+            num_workers=num_workers,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+            sampling=sampling,
+            tokenizers=self.tokenizers,
+        )

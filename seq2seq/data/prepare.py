@@ -1,0 +1,186 @@
+"""Every dataset, generated, downloaded or the user's own, becomes six line-aligned text files in its own folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from seq2seq.config import DataConfig
+from seq2seq.data import download, phrasebook, synthetic, text
+from seq2seq.data.text import Pair
+from seq2seq.errors import UserError
+
+log = logging.getLogger(__name__)
+
+SIZES = ("train_size", "valid_size", "test_size")
+FILTERS = ("max_length", "max_ratio", "skip_blank")
+FILES = ("train_src", "train_tgt", "valid_src", "valid_tgt", "test_src", "test_tgt")
+SETTINGS = {  # what decides the content of each kind's files
+    "phrasebook": ("seed", *SIZES),
+    "addition": ("seed", *SIZES, "book_exact", "book_file"),
+    "dates": ("seed", *SIZES, "book_exact", "book_file"),
+    "multi30k": ("src_lang", "tgt_lang", "variant"),
+    "iwslt15": ("src_lang", "tgt_lang"),
+    "files": FILES,
+}
+MANIFEST = "dataset.json"  # written last: a folder without it is unfinished
+
+
+def prepare(config: DataConfig, folder: Path | None = None) -> Path:
+    """The folder that holds the dataset, made first if it is not there; equal settings and inputs give the same folder.
+
+    Beside the six files lies ``dataset.json``: the settings, how many pairs each split has, how many training pairs
+    were left out and why, and the files' checksums.
+
+    Args:
+        folder: where to put the dataset, instead of one below ``config.root`` named after what is in it.
+
+    Raises:
+        UserError: for input that cannot be read or is not what its settings say.
+    """
+    settings = _settings(config)
+    if folder is None:
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+        folder = Path(config.root) / f"{config.kind}-{digest[:8]}"
+    text.make_folder(folder)
+    with FileLock(folder / ".lock"):
+        manifest = read_manifest(folder)
+        if manifest is None or manifest["settings"] != settings:
+            (folder / MANIFEST).unlink(missing_ok=True)
+            _build(config, folder, settings)
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What ``dataset.json`` says, or None where there is no finished dataset."""
+    path = folder / MANIFEST
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _settings(config: DataConfig) -> dict[str, Any]:
+    """The settings that decide what the files hold; where they name a file, its content decides, not its name."""
+    names = ("kind", *SETTINGS[config.kind], *FILTERS)
+    settings = {name: getattr(config, name) for name in names}
+    for name in ("book_file", *FILES):
+        if settings.get(name):
+            settings[name] = text.sha256_file(settings[name])
+    return settings
+
+
+def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
+    log.info("preparing %s in %s", config.kind, folder)
+    if config.kind in ("multi30k", "iwslt15"):
+        dropped = _download(config, folder)
+    else:
+        splits, dropped = _read_or_generate(config)
+        _write(folder, splits)
+    dropped = {reason: count for reason, count in dropped.items() if count}
+    if dropped:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
+        log.warning("left out of the training data of %s: %s", folder, reasons)
+    files = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
+    manifest = {
+        "settings": settings,
+        "pairs": {split: sum(1 for _ in text.iter_lines(folder / f"{split}.src")) for split in text.SPLITS},
+        "dropped": dropped,
+        "sha256": {name: text.sha256_file(folder / name) for name in files},
+    }
+    text.write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
+
+
+def _download(config: DataConfig, folder: Path) -> dict[str, int]:
+    if config.kind == "multi30k":
+        dropped = download.multi30k(
+            folder, config.src_lang, config.tgt_lang, variant=config.variant, mirror=config.mirror
+        )
+    else:
+        dropped = download.iwslt15(folder, config.src_lang, config.tgt_lang, mirror=config.mirror)
+    if config.max_length or config.max_ratio:
+        names = (folder / "train.src", folder / "train.tgt")
+        kept, filtered = _filter(config, text.read_parallel(*names))
+        for side, path in enumerate(names):
+            text.write_lines(path, [pair[side] for pair in kept])
+        dropped = {**dropped, **{reason: count for reason, count in filtered.items() if count}}
+    return dropped
+
+
+def _read_or_generate(config: DataConfig) -> tuple[dict[str, list[Pair]], dict[str, int]]:
+    if config.kind == "files":
+        splits = {
+            split: _read_split(config, split, allow_blank=split != "train" or config.skip_blank)
+            for split in text.SPLITS
+        }
+    elif config.book_file:
+        splits = _split_book_file(config, text.read_question_answer(config.book_file))
+    else:
+        sizes = {"train": config.train_size, "valid": config.valid_size, "test": config.test_size}
+        splits = _generate(config, sizes)
+    splits["train"], dropped = _filter(config, splits["train"])
+    return splits, dropped
+
+
+def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]]:
+    try:
+        if config.kind == "phrasebook":
+            return phrasebook.generate(config.seed, sizes)
+        task = synthetic.addition if config.kind == "addition" else synthetic.dates
+        return task(config.seed, sizes, book_exact=config.book_exact)
+    except ValueError as error:  # more sentences asked for than there are
+        raise UserError(str(error)) from None
+
+
+def _read_split(config: DataConfig, split: str, *, allow_blank: bool) -> list[Pair]:
+    src, tgt = getattr(config, f"{split}_src"), getattr(config, f"{split}_tgt")
+    if tgt is None:
+        return text.read_tsv(src)
+    return text.read_parallel(src, tgt, allow_blank=allow_blank)
+
+
+def _split_book_file(config: DataConfig, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
+    """The book's file, shuffled by ``data.seed``: the held-out pairs, then as many to train on as are asked for."""
+    held_out = config.valid_size + config.test_size
+    if held_out >= len(pairs):
+        raise UserError(
+            f"{config.book_file} has {len(pairs)} pairs, of which data.valid_size and data.test_size "
+            f"would hold out {held_out}; make them smaller."
+        )
+    rows = [pair if config.book_exact else (pair[0].rstrip(" "), pair[1].rstrip(" ")) for pair in pairs]
+    random.Random(config.seed).shuffle(rows)
+    return {
+        "valid": rows[: config.valid_size],
+        "test": rows[config.valid_size : held_out],
+        "train": rows[held_out:][: config.train_size],
+    }
+
+
+def _filter(config: DataConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, int]]:
+    kept, dropped = text.filter_pairs(
+        pairs, max_length=config.max_length, max_ratio=config.max_ratio, skip_blank=config.skip_blank
+    )
+    if not kept:
+        limits = ", ".join(f"data.{name}={getattr(config, name)}" for name in FILTERS)
+        raise UserError(f"no training pair is left of {len(pairs)} after {limits}; loosen them.")
+    return kept, dropped
+
+
+def _write(folder: Path, splits: dict[str, list[Pair]]) -> None:
+    try:
+        text.write_splits(folder, splits)
+    except UserError:
+        raise
+    except ValueError as error:  # text that would not be read back as it is
+        raise UserError(str(error)) from None
+
+
+def fields_of(kind: str) -> list[dataclasses.Field[Any]]:
+    """The settings of one kind of dataset, as fields of `DataConfig`."""
+    wanted = {*SETTINGS[kind], *FILTERS} | ({"mirror"} if kind in ("multi30k", "iwslt15") else set())
+    return [field for field in dataclasses.fields(DataConfig) if field.name in wanted]

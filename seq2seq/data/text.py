@@ -1,0 +1,336 @@
+r"""Line-aligned text files: what a line is, and how files of them are read and written.
+
+A line ends at "\n" and nowhere else: U+2028, U+0085, vertical tabs, form feeds and NUL are ordinary
+characters of a line. Files are UTF-8, packed with gzip if the name ends in ``.gz``. The reader removes two
+things that editors of other systems add: a byte-order mark at the start of the file and one "\r" before a
+"\n". Every other text is returned as it was written.
+"""
+
+import codecs
+import gzip
+import hashlib
+import io
+import os
+import uuid
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from seq2seq.errors import UserError
+
+BOM = "\ufeff"
+SPLITS = ("train", "valid", "test")
+
+Pair = tuple[str, str]
+
+
+def iter_lines(path: str | Path) -> Iterator[str]:
+    """The lines of a text file, one at a time; errors come when the line that has them is reached.
+
+    Raises:
+        UserError: if the file cannot be read, is not the gzip its name promises, or is not UTF-8.
+    """
+    for number, raw in enumerate(iter_raw_lines(path), start=1):
+        try:
+            yield raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise not_utf8(path, number, raw, error) from None
+
+
+def iter_raw_lines(source: str | Path | BinaryIO) -> Iterator[bytes]:
+    """The lines of a file or of an open stream as bytes, without line ends and without a byte-order mark at the start.
+
+    Raises:
+        UserError: if the file cannot be read, or is not the gzip its name promises.
+    """
+    if isinstance(source, (str, Path)):
+        with _opened(source, unpack=str(source).endswith(".gz")) as stream:
+            yield from iter_raw_lines(stream)
+        return
+    for number, raw in enumerate(source, start=1):
+        if number == 1:
+            raw = raw.removeprefix(codecs.BOM_UTF8)
+            if not raw:
+                continue  # a lone byte-order mark is an empty file
+        yield raw[:-2] if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
+
+
+def not_utf8(path: str | Path, number: int, raw: bytes, error: UnicodeDecodeError) -> UserError:
+    """The error for a line that is no UTF-8."""
+    bad = f"the byte 0x{raw[error.start]:02x} at offset {error.start}"
+    return UserError(
+        f"{path} is not UTF-8: line {number} has {bad}; convert the file, for example with iconv -t UTF-8."
+    )
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """All lines of a text file; see `iter_lines`."""
+    return list(iter_lines(path))
+
+
+@contextmanager
+def _opened(path: str | Path, *, unpack: bool) -> Iterator[BinaryIO]:
+    """A file to read bytes from, with a failing file system or gzip stream said in one line."""
+    try:
+        with gzip.open(path, "rb") if unpack else open(path, "rb") as stream:
+            yield cast(BinaryIO, stream)
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(
+            f"{path} is not a sound gzip file: {error}; pack it again, or, if it is plain text, drop .gz from its name."
+        ) from None
+    except EOFError:
+        raise UserError(f"{path} ends in the middle of its gzip stream; copy or download it again.") from None
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str | Path, error: OSError) -> UserError:
+    if Path(path).is_dir():
+        return UserError(f"{path} is a folder, where a text file was wanted; name a file inside it.")
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path} does not exist; check the path, which is relative to {os.getcwd()}.")
+    return UserError(f"{path} cannot be read: {error.strerror or error}; check the file and its permissions.")
+
+
+def write_lines(path: str | Path, lines: Iterable[str]) -> None:
+    r"""Write lines, each with a "\n"; the file appears whole or not at all, with the same bytes each time.
+
+    The text goes out as it is. So a line that ends in "\r", or a first line that starts with a byte-order
+    mark, loses it when `iter_lines` reads the file; `write_splits` refuses those.
+
+    Raises:
+        ValueError: if a line holds a "\n", which would make it two.
+        UserError: if the file cannot be written.
+    """
+    with writing(path) as stream:
+        for number, line in enumerate(lines, start=1):
+            if "\n" in line:
+                raise ValueError(f"{path}: line {number} holds a newline and would become two lines: {line[:60]!r}.")
+            stream.write(line.encode("utf-8") + b"\n")
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[BinaryIO]:
+    """As `replacing`, and what is written gets packed if the name ends in ``.gz``."""
+    with replacing(Path(path)) as raw, _packed(raw, str(path).endswith(".gz")) as stream:
+        yield stream
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the name ``path`` when the block ends well and is removed otherwise.
+
+    What is there already and is no file (a pipe, ``/dev/null``) is written to as it is.
+
+    Raises:
+        UserError: if the file system refuses.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with open(path, "wb") as stream:
+            yield stream
+        return
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        with open(temporary, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be written: {reason}; check its folder and the free space.") from None
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
+
+
+@contextmanager
+def _packed(stream: BinaryIO, pack: bool) -> Iterator[BinaryIO]:
+    if not pack:
+        yield stream
+        return
+    packed = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
+    with packed, io.BufferedWriter(cast(io.RawIOBase, packed)) as buffered:
+        yield buffered
+
+
+def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
+    """The (source, target) pairs of two line-aligned files.
+
+    Args:
+        allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
+
+    Raises:
+        UserError: if both are one file, if one is empty, if their line counts differ, or at a blank line.
+    """
+    if os.path.exists(src_path) and os.path.exists(tgt_path) and os.path.samefile(src_path, tgt_path):
+        raise UserError(f"source and target are the same file, {src_path}; name one file for each side.")
+    sides = {path: read_lines(path) for path in (src_path, tgt_path)}
+    for path, lines in sides.items():
+        if not lines:
+            raise UserError(f"{path} is empty; it must hold one sentence on each line.")
+    src, tgt = sides[src_path], sides[tgt_path]
+    if len(src) != len(tgt):
+        raise UserError(f"{src_path} has {len(src)} lines but {tgt_path} has {len(tgt)}; the two must be line-aligned.")
+    if not allow_blank:
+        for path, lines in sides.items():
+            _refuse_blank(path, lines)
+    return list(zip(src, tgt, strict=True))
+
+
+def _refuse_blank(path: str | Path, lines: list[str]) -> None:
+    blank = [number for number, line in enumerate(lines, start=1) if not line.strip()]
+    if blank:
+        more = f" (and {len(blank) - 1} more)" if len(blank) > 1 else ""
+        raise UserError(
+            f"{path}: line {blank[0]}{more} is blank; remove it from both files, "
+            "or set data.skip_blank=true to leave out such pairs."
+        )
+
+
+def read_tsv(path: str | Path) -> list[Pair]:
+    """The pairs of a file with exactly two columns, source and target, and a tab between them.
+
+    Raises:
+        UserError: if a line has another number of columns, or if the file is empty.
+    """
+    pairs = []
+    for number, line in enumerate(iter_lines(path), start=1):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise UserError(
+                f"{path}: line {number} has {len(columns)} tab-separated column(s); "
+                "each line must have two, source and target."
+            )
+        pairs.append((columns[0], columns[1]))
+    return _not_empty(path, pairs)
+
+
+def read_question_answer(path: str | Path) -> list[Pair]:
+    """The pairs of a file in the format of the book's addition and date data, with their padding kept.
+
+    A line, such as ``16+75  _91  ``, is a question padded with spaces to a fixed width, "_", and an answer
+    padded likewise. The "_" marks where decoding starts; it belongs to neither side.
+
+    Raises:
+        UserError: if a line has no "_", or if the file is empty.
+
+    Source:
+        Saito, "Deep Learning from Scratch 2" (2018), ch. 7 and 8.
+    """
+    pairs = []
+    for number, line in enumerate(iter_lines(path), start=1):
+        question, mark, answer = line.partition("_")
+        if not mark:
+            raise UserError(f'{path}: line {number} has no "_" between question and answer: {line[:60]!r}.')
+        pairs.append((question, answer))
+    return _not_empty(path, pairs)
+
+
+def _not_empty(path: str | Path, pairs: list[Pair]) -> list[Pair]:
+    if not pairs:
+        raise UserError(f"{path} is empty; it must hold one pair on each line.")
+    return pairs
+
+
+def filter_pairs(
+    pairs: Iterable[Pair], *, max_length: int, max_ratio: float, skip_blank: bool
+) -> tuple[list[Pair], dict[str, int]]:
+    """The pairs fit to train on, and how many were left out for each reason.
+
+    A pair is counted once, under the first of "blank", "too long" and "length ratio" that holds.
+
+    Args:
+        max_length: the most words, separated by white space, on either side; 0 for no limit.
+        max_ratio: the most times one side may have the other's number of words; 0 for no limit.
+        skip_blank: leave out pairs with a side that is empty but for white space.
+
+    Raises:
+        UserError: if a limit makes no sense.
+    """
+    if max_length < 0:
+        raise UserError(f"max_length must be 0 (no limit) or more; got {max_length}.")
+    if max_ratio and not max_ratio >= 1:
+        raise UserError(f"max_ratio must be 0 (no limit) or at least 1; got {max_ratio}.")
+    kept = []
+    dropped = {"blank": 0, "too long": 0, "length ratio": 0}
+    for pair in pairs:
+        shorter, longer = sorted(len(side.split()) for side in pair)
+        if skip_blank and shorter == 0:
+            dropped["blank"] += 1
+        elif max_length and longer > max_length:
+            dropped["too long"] += 1
+        elif max_ratio and longer > max_ratio * shorter:
+            dropped["length ratio"] += 1
+        else:
+            kept.append(pair)
+    return kept, dropped
+
+
+def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a ``.gz`` holds.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with _opened(path, unpack=unpacked and str(path).endswith(".gz")) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_splits(folder: str | Path, splits: Mapping[str, Sequence[Pair]]) -> None:
+    r"""Write ``train``, ``valid`` and ``test`` as line-aligned ``.src`` and ``.tgt`` files, six in all.
+
+    What `read_parallel` reads back equals what was given: a text that would not come back (a "\n" in it, a
+    "\r" at its end, a byte-order mark at the start of a file) is refused before anything is written. Files of
+    an earlier call are removed first, so that a call cut short leaves files missing and never two that do not
+    belong together.
+
+    Raises:
+        ValueError: if a split is missing or unknown, or if a text would not come back as it is.
+        UserError: if a file cannot be written.
+    """
+    if set(splits) != set(SPLITS):
+        raise ValueError(f"the splits must be {', '.join(SPLITS)}; got {', '.join(splits) or 'none'}.")
+    columns: dict[str, list[str]] = {}
+    for split in SPLITS:
+        for position, side in enumerate(("src", "tgt")):
+            columns[f"{split}.{side}"] = [pair[position] for pair in splits[split]]
+    for name, lines in columns.items():
+        _refuse_unstable(name, lines)
+    folder = make_folder(Path(folder), without=columns)
+    for name, lines in columns.items():
+        write_lines(folder / name, lines)
+
+
+def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
+    """Make a folder, and those above it, if they are not there yet; remove the files named in ``without``.
+
+    Raises:
+        UserError: if the file system refuses.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in without:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{folder} cannot be written to: {reason}; name another folder.") from None
+    return folder
+
+
+def _refuse_unstable(name: str, lines: list[str]) -> None:
+    for number, line in enumerate(lines, start=1):
+        if "\n" in line:
+            problem = "holds a newline"
+        elif line.endswith("\r"):
+            problem = "ends in a carriage return"
+        elif number == 1 and line.startswith(BOM):
+            problem = "starts with a byte-order mark"
+        else:
+            continue
+        raise ValueError(f"{name}: line {number} {problem}, which a text file cannot give back: {line[:60]!r}.")

@@ -1,0 +1,7 @@
+"""The one error a user is meant to read."""
+
+
+class UserError(ValueError):
+    """A mistake the user can mend: its message is one line that names the thing, what was wanted, what came and the way
+    out.
+    """

@@ -1,0 +1,186 @@
+"""The Lightning module: what a step does, what a validation measures, what a checkpoint holds besides weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from seq2seq import checkpoint, metrics
+from seq2seq.config import Config, OptimConfig
+from seq2seq.data.batch import Batch
+from seq2seq.data.corpus import Tokenizers
+from seq2seq.errors import UserError
+from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.translate import Translator
+
+
+class LitTranslator(L.LightningModule):
+    """Trains a `Seq2Seq`; every random draw of a step is a function of (seed, epoch, batch, process).
+
+    Args:
+        valid_src, valid_tgt: the validation text, untouched.
+        num_steps: optimiser steps of the whole training, for schedules that end.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        *,
+        valid_src: Sequence[str],
+        valid_tgt: Sequence[str],
+        num_steps: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.model = model
+        self.translator = Translator(model, tokenizers, config.decode)
+        self.valid_src, self.valid_tgt = valid_src, valid_tgt
+        self.num_steps = num_steps
+        self.plateau: ReduceLROnPlateau | None = None
+        self._plateau_state: dict[str, Any] | None = None  # of the run that is gone on with
+        self.hypotheses: list[str] = []  # of the last validation
+        self.valid_figures: dict[str, float] = {}
+        # Since the last validation; the sum is a tensor, so that a GPU is not waited for.
+        self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        self._valid_nll, self._valid_tokens = 0.0, 0
+
+    def configure_optimizers(self) -> Any:
+        # Lightning cannot clip behind a fused optimiser that unscales float16 gradients by itself.
+        optimizer = build_optimizer(self.config.optim, self.model, fused=self.config.trainer.precision != "16-mixed")
+        if self.config.optim.schedule == "plateau":
+            self.plateau = ReduceLROnPlateau(
+                optimizer,
+                mode="min" if self.config.trainer.monitor == "loss" else "max",
+                factor=self.config.optim.plateau_factor,
+                patience=self.config.optim.plateau_patience,
+                threshold=0.0,
+            )
+            if self._plateau_state is not None:
+                self.plateau.load_state_dict(self._plateau_state)
+            return optimizer
+        schedule = LambdaLR(optimizer, lambda step: lr_factor(self.config.optim, step, self.num_steps))
+        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
+
+    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+        return batch.to(device)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        stream = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0]))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.model.loss(
+            batch.src,
+            batch.src_lengths,
+            batch.tgt_in,
+            batch.tgt_out,
+            label_smoothing=self.config.optim.label_smoothing,
+        )
+        self.train_loss = self.train_loss.to(self.device) + loss.detach()
+        self.train_tokens += batch.num_tokens
+        if self.device.type == "cpu" and not math.isfinite(loss.detach()):  # a GPU would have to wait for it
+            self._refuse_loss(loss)
+        return loss / batch.loss_scale
+
+    def _refuse_loss(self, loss: Tensor) -> None:
+        raise UserError(
+            f"the loss is {float(loss)} at step {self.global_step} (epoch {self.current_epoch}); "
+            f"try a smaller optim.lr (now {self.config.optim.lr:g}) "
+            f"or optim.clip_norm (now {self.config.optim.clip_norm:g})."
+        )
+
+    def on_validation_epoch_start(self) -> None:
+        self._valid_nll, self._valid_tokens = 0.0, 0
+        if self.train_tokens and not math.isfinite(self.train_loss):
+            self._refuse_loss(self.train_loss)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self._valid_nll += self.model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
+        self._valid_tokens += batch.num_tokens
+
+    def on_validation_epoch_end(self) -> None:
+        """Perplexity from sums over all tokens, BLEU once over all hypotheses, whatever the number of processes."""
+        rank, world_size = self.global_rank, self.trainer.world_size
+        mine = self.translator.translate(self.valid_src[rank::world_size])
+        parts = self._gather((self._valid_nll, self._valid_tokens, mine, float(self.train_loss), self.train_tokens))
+        nll, num_tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
+        self.hypotheses = [""] * len(self.valid_src)
+        for other, part in enumerate(parts):
+            self.hypotheses[other::world_size] = part[2]
+        train_tokens = sum(part[4] for part in parts)
+        self.valid_figures = {
+            "train/loss": sum(part[3] for part in parts) / train_tokens if train_tokens else math.nan,
+            "valid/loss": nll / num_tokens,
+            "valid/perplexity": metrics.perplexity(nll, num_tokens),
+            "valid/bleu": metrics.bleu(self.hypotheses, self.valid_tgt).value,
+            "valid/chrf": metrics.chrf(self.hypotheses, self.valid_tgt).value,
+            "valid/exact_match": metrics.exact_match(self.hypotheses, self.valid_tgt),
+        }
+        self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        self.log_dict(self.valid_figures, logger=False)
+        if self.plateau is not None:
+            self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
+
+    def _gather(self, mine: Any) -> list[Any]:
+        if self.trainer.world_size == 1:
+            return [mine]
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return parts
+
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
+        contents[checkpoint.SECTION] = checkpoint.section(
+            self.config.model, self.config.decode, self.translator.tokenizers
+        )
+        contents["training"] = {
+            "plateau": self.plateau.state_dict() if self.plateau else None,
+            "train_loss": float(self.train_loss),
+            "train_tokens": self.train_tokens,
+        }
+
+    def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
+        training = contents["training"]
+        self.train_loss = torch.tensor(training["train_loss"], dtype=torch.float64)
+        self.train_tokens = training["train_tokens"]
+        self._plateau_state = training["plateau"]
+
+
+def build_optimizer(config: OptimConfig, model: Seq2Seq, *, fused: bool = True) -> torch.optim.Optimizer:
+    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, fused where torch can."""
+    parameters = list(model.parameters())
+    if config.algorithm == "sgd":
+        return torch.optim.SGD(
+            parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
+        )
+    optimizer = torch.optim.AdamW if config.algorithm == "adamw" else torch.optim.Adam
+    betas = (config.beta1, config.beta2)
+    return optimizer(parameters, config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
+
+
+def lr_factor(config: OptimConfig, step: int, num_steps: int) -> float:
+    """The learning rate of a step (from 0) as a share of the highest.
+
+    Linear warm-up to 1 over ``warmup_steps``; then 1, or falling with the inverse square root of the step (Vaswani et
+    al. 2017), or along half a cosine to 0 at ``num_steps`` (Loshchilov and Hutter 2017).
+    """
+    warmup = config.warmup_steps
+    if step < warmup:
+        return (step + 1) / warmup
+    if config.schedule == "inverse_sqrt":
+        return math.sqrt(max(warmup, 1) / (step + 1))
+    if config.schedule == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
+    return 1.0

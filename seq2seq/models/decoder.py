@@ -1,0 +1,167 @@
+"""The decoder, its state, and the bridge that an encoder's final state crosses to get there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import Stack
+from seq2seq.models.recurrent import build_recurrent
+
+
+class DecoderState(NamedTuple):
+    """All that a decoder needs to take its next step. Dimension 0 of every tensor is the batch."""
+
+    hidden: tuple[Tensor, ...]  # (h,) or, for an LSTM, (h, c); each (batch, layers, hidden)
+    context: Tensor | None = None  # (batch, hidden): the encoder's summary, the same at every step
+    memory: Tensor | None = None  # (batch, src_length, memory): what attention looks at
+    mask: Tensor | None = None  # (batch, src_length), True at real positions
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> DecoderState:
+        """The state with ``function`` done to each of its tensors."""
+        rest = (None if tensor is None else function(tensor) for tensor in self[1:])
+        return DecoderState(tuple(function(tensor) for tensor in self.hidden), *rest)
+
+    def select(self, rows: Tensor) -> DecoderState:
+        """The state of these rows of the batch, in this order; a row may come twice or not at all."""
+        return self.map(lambda tensor: tensor.index_select(0, rows))
+
+    def detach(self) -> DecoderState:
+        """The state without its history: truncated back-propagation through time."""
+        return self.map(Tensor.detach)
+
+
+class Bridge(nn.Module):
+    """Makes the decoder's first hidden state out of the encoder's final one.
+
+    Args:
+        kind: ``copy`` takes it as it is. ``dense`` puts all its layers through a linear layer and tanh, for each of h
+            and c (c from h where the encoder has none). ``hidden_only`` copies h and starts an LSTM's c at 0, as the
+            book does. ``zero`` hands over nothing, which leaves a decoder without attention blind: a control.
+        encoder_shape: (cell, layers, width) of the final state, directions side by side.
+        decoder: the stack whose state is made.
+    """
+
+    def __init__(self, kind: str, encoder_shape: tuple[str, int, int], decoder: Stack) -> None:
+        super().__init__()
+        self.kind = kind
+        self.num_states = 2 if decoder.cell == "lstm" else 1
+        self.num_layers, self.hidden_size = decoder.num_layers, decoder.hidden_size
+        if kind == "dense":
+            _, layers, width = encoder_shape
+            sizes = (layers * width, decoder.num_layers * decoder.hidden_size)
+            self.dense = nn.ModuleList(nn.Linear(*sizes) for _ in range(self.num_states))
+
+    def forward(self, final: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Each of final ``(batch, encoder layers, width)``; each of the result ``(batch, decoder layers, hidden)``."""
+        h = final[0]
+        if self.kind == "copy":
+            return final
+        if self.kind == "dense":
+            sources = (h, final[-1])[: self.num_states]
+            shape = (self.num_layers, self.hidden_size)
+            return tuple(
+                torch.tanh(dense(source.flatten(1))).unflatten(1, shape)
+                for dense, source in zip(self.dense, sources, strict=True)
+            )
+        zeros = h.new_zeros(h.shape[0], self.num_layers, self.hidden_size)
+        return (h if self.kind == "hidden_only" else zeros, zeros)[: self.num_states]
+
+
+class RNNDecoder(nn.Module):
+    """A recurrent decoder, with or without an encoder behind it; without one it is a language model.
+
+    With ``peeky`` the encoder's summary (the top layer of the decoder's first hidden state) joins the input of the
+    recurrent stack, of the output layer, or of both, at every step, so that no step depends on the hidden state alone
+    to remember the source.
+
+    Args:
+        embedding: target embeddings.
+        stack: cell, width, layers.
+        peeky: where the summary is shown: "none", "input", "output" or "both".
+        tie: whether the output layer's weights are the embeddings. Where their width is not that of its input, a linear
+            layer without bias stands between.
+        dropout: probability in [0, 1), between layers and before the output layer.
+        embedding_dropout: probability in [0, 1), on embeddings.
+
+    Shapes:
+        tokens ``(batch, length)``; returns logits ``(batch, length, vocabulary)`` and the state after the last token.
+
+    Raises:
+        ValueError: if ``peeky`` is on and the state has no context.
+
+    Source:
+        Cho et al. (2014), https://arxiv.org/abs/1406.1078; "peeky" after Saito (2018), "Deep Learning from Scratch 2",
+        ch. 7. Tied weights: Press and Wolf (2017), https://arxiv.org/abs/1608.05859.
+    """
+
+    def __init__(
+        self,
+        embedding: nn.Embedding,
+        stack: Stack,
+        *,
+        peeky: str = "none",
+        tie: bool = False,
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.peek_input = peeky in ("input", "both")
+        self.peek_output = peeky in ("output", "both")
+        self.num_states = 2 if stack.cell == "lstm" else 1
+        self.num_layers, self.hidden_size = stack.num_layers, stack.hidden_size
+        self.embedding = embedding
+        input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
+        self.rnn = build_recurrent(stack, input_size, dropout=dropout)
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.dropout = nn.Dropout(dropout)
+        features = stack.hidden_size * (1 + self.peek_output)
+        width = embedding.embedding_dim if tie else features
+        self.narrow = nn.Identity() if width == features else nn.Linear(features, width, bias=False)
+        self.output = nn.Linear(width, embedding.num_embeddings)
+        if tie:
+            self.output.weight = embedding.weight
+
+    def zero_state(self, batch_size: int) -> DecoderState:
+        """The state of a decoder that has seen nothing."""
+        zeros = self.output.weight.new_zeros(batch_size, self.num_layers, self.hidden_size)
+        return DecoderState((zeros,) * self.num_states)
+
+    def features(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """What the output layer reads, ``(batch, length, width)``, and the state after the last token: one call of the
+        fused stack.
+        """
+        embedded = self.embedding_dropout(self.embedding(tokens))  # (batch, length, embedding)
+        inputs = self._peek(embedded, state) if self.peek_input else embedded
+        outputs, hidden = self.rnn(inputs, self._to_torch(state.hidden))
+        seen = self._peek(outputs, state) if self.peek_output else outputs
+        return self.narrow(self.dropout(seen)), state._replace(hidden=self._from_torch(hidden))
+
+    def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        features, state = self.features(tokens, state)
+        return self.output(features), state
+
+    def step(self, last: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """One step of a search: last tokens ``(batch,)``; returns log-probabilities ``(batch, vocabulary)`` and the
+        next state.
+        """
+        logits, state = self(last.unsqueeze(1), state)
+        return logits.squeeze(1).log_softmax(-1), state
+
+    def _peek(self, vectors: Tensor, state: DecoderState) -> Tensor:
+        if state.context is None:
+            raise ValueError("a peeky decoder needs the encoder's summary; got a state without context.")
+        return torch.cat([vectors, state.context.unsqueeze(1).expand(-1, vectors.shape[1], -1)], dim=-1)
+
+    @staticmethod
+    def _to_torch(hidden: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
+        layers_first = tuple(tensor.transpose(0, 1).contiguous() for tensor in hidden)
+        return layers_first if len(layers_first) == 2 else layers_first[0]
+
+    @staticmethod
+    def _from_torch(hidden: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        states = hidden if isinstance(hidden, tuple) else (hidden,)
+        return tuple(tensor.transpose(0, 1) for tensor in states)

@@ -1,0 +1,96 @@
+"""The encoder-decoder, and how a config becomes one."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
+from seq2seq.models.encoder import Encoder, RNNEncoder
+from seq2seq.models.recurrent import init_as_book
+from seq2seq.tokenizer import PAD
+
+
+class Seq2Seq(nn.Module):
+    """An encoder, a bridge and a decoder.
+
+    Args:
+        fixed_length: 0 where sentences end with ``</s>``; n where none does and every output has n tokens.
+
+    Shapes:
+        src ``(batch, src_length)``, src_lengths ``(batch,)``, tgt_in ``(batch, tgt_length)``; returns logits
+        ``(batch, tgt_length, vocabulary)``.
+
+    Source:
+        Sutskever et al. (2014), https://arxiv.org/abs/1409.3215; Cho et al. (2014), https://arxiv.org/abs/1406.1078.
+    """
+
+    def __init__(self, encoder: Encoder, bridge: Bridge, decoder: RNNDecoder, *, fixed_length: int = 0) -> None:
+        super().__init__()
+        self.fixed_length = fixed_length
+        self.encoder = encoder
+        self.bridge = bridge
+        self.decoder = decoder
+
+    def encode(self, src: Tensor, src_lengths: Tensor) -> DecoderState:
+        """The decoder's first state; its context is the top layer of its own first hidden state, so past the bridge."""
+        encoded = self.encoder(src, src_lengths)
+        hidden = self.bridge(encoded.final)
+        return DecoderState(hidden, hidden[0][:, -1], encoded.memory, encoded.mask)
+
+    def forward(self, src: Tensor, src_lengths: Tensor, tgt_in: Tensor) -> Tensor:
+        logits, _ = self.decoder(tgt_in, self.encode(src, src_lengths))
+        return logits
+
+    def loss(
+        self, src: Tensor, src_lengths: Tensor, tgt_in: Tensor, tgt_out: Tensor, *, label_smoothing: float = 0.0
+    ) -> Tensor:
+        """Cross-entropy in nats, summed over the real tokens of ``tgt_out``; padding is not even projected.
+
+        With ``label_smoothing`` that share of the target's probability is spread evenly over the vocabulary (Szegedy et
+        al. 2016).
+        """
+        features, _ = self.decoder.features(tgt_in, self.encode(src, src_lengths))
+        real = tgt_out != PAD
+        logits = self.decoder.output(features[real])  # (real tokens, vocabulary)
+        return F.cross_entropy(logits.float(), tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
+
+
+def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
+    """The network that a config describes, with fresh weights.
+
+    Raises:
+        ValueError: if ``tie=all`` meets two vocabularies of different size.
+    """
+    if config.tie == "all" and src_vocab != tgt_vocab:
+        raise ValueError(f"model.tie=all needs one vocabulary for both sides; got {src_vocab} and {tgt_vocab} pieces.")
+    tgt_embedding = nn.Embedding(tgt_vocab, config.embedding_size, padding_idx=PAD)
+    src_embedding = (
+        tgt_embedding if config.tie == "all" else nn.Embedding(src_vocab, config.embedding_size, padding_idx=PAD)
+    )
+    if config.tie != "none":
+        # The embeddings are an output layer too: torch's N(0, 1) would start with logits of the order of sqrt(width).
+        nn.init.normal_(tgt_embedding.weight, std=config.embedding_size**-0.5)
+    encoder = RNNEncoder(
+        src_embedding,
+        config.stack("encoder"),
+        reverse=config.reverse,
+        bidirectional=config.bidirectional,
+        end_symbol=config.fixed_length == 0,
+        dropout=config.dropout,
+        embedding_dropout=config.embedding_dropout,
+    )
+    decoder = RNNDecoder(
+        tgt_embedding,
+        config.stack("decoder"),
+        peeky=config.peeky,
+        tie=config.tie != "none",
+        dropout=config.dropout,
+        embedding_dropout=config.embedding_dropout,
+    )
+    bridge = Bridge(config.resolved_bridge(), config.final_shape(), config.stack("decoder"))
+    model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)
+    if config.init == "book":
+        init_as_book(model)
+    return model

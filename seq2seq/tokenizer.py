@@ -1,0 +1,177 @@
+"""Text to ids and back, by SentencePiece, without losing a character.
+
+Source: Kudo and Richardson (2018), https://arxiv.org/abs/1808.06226.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Sequence
+
+import sentencepiece
+
+from seq2seq.errors import UserError
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+UNK_SURFACE = "\N{REPLACEMENT CHARACTER}"
+
+# SentencePiece writes a space as U+2581, so that character itself must not reach it. It is spelled with an escape: a
+# private-use character and a digit; the private-use character is spelled so too, which makes the spelling reversible.
+SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
+_ESCAPE = "\uf8fe"
+_ESCAPES = {_ESCAPE: _ESCAPE + "0", SPACE_MARK: _ESCAPE + "1"}
+_UNESCAPE = re.compile(_ESCAPE + "[01]")
+
+
+class Tokenizer:
+    """A trained SentencePiece model; ids 0 to 3 are pad, unk, bos and eos.
+
+    No id is ever built from text: ``</s>`` in a sentence is four ordinary characters. With byte fallback, or on text
+    made of characters it was trained on, ``decode(encode(text)) == text`` for every text without a newline
+    (lower-cased, if ``lowercase``).
+
+    Args:
+        proto: a serialised SentencePiece model, as `train` returns and a checkpoint stores.
+        lowercase: lower-case text before encoding.
+
+    Raises:
+        UserError: if ``proto`` is no SentencePiece model, or one with other special ids.
+    """
+
+    def __init__(self, proto: bytes, *, lowercase: bool = False) -> None:
+        self.proto = proto
+        self.lowercase = lowercase
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+        except RuntimeError as error:
+            raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
+        special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
+        if special != (PAD, UNK, BOS, EOS):
+            raise UserError(f"the tokenizer's ids of pad, unk, bos, eos must be {(PAD, UNK, BOS, EOS)}; got {special}.")
+
+    def __len__(self) -> int:
+        """Size of the vocabulary, special ids included."""
+        return int(self._model.get_piece_size())
+
+    def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
+        """Ids of each line, without bos and eos; a blank line has none.
+
+        Args:
+            sampling: draw a segmentation instead of taking the best: alpha of the unigram model (Kudo 2018,
+                https://arxiv.org/abs/1804.10959) or the probability that BPE skips a merge (Provilkov et al. 2020,
+                https://arxiv.org/abs/1910.13267). 0 is off.
+            seed: makes the draw of this call a function of it.
+
+        Raises:
+            ValueError: if a line holds a newline.
+        """
+        escaped = [self._escape(line) for line in lines]
+        if not sampling:
+            return self._model.encode(escaped, num_threads=1)
+        if seed is not None:
+            sentencepiece.set_random_generator_seed(seed)
+        encode = self._model.encode
+        return [encode(line, enable_sampling=True, alpha=sampling, nbest_size=-1) for line in escaped]
+
+    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+        """Detokenised text of each row of ids, on one line: a newline or carriage return that a model emits becomes a
+        space.
+        """
+        return [self._unescape(text) for text in self._model.decode([list(row) for row in ids], num_threads=1)]
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The pieces behind ids, for people to look at."""
+        return [self._model.id_to_piece(int(i)) for i in ids]
+
+    def _escape(self, line: str) -> str:
+        if "\n" in line:
+            raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
+        if self.lowercase:
+            line = line.lower()
+        if _ESCAPE in line or SPACE_MARK in line:
+            line = "".join(_ESCAPES.get(char, char) for char in line)
+        # A lone surrogate (from a lenient decoder) has no UTF-8 form.
+        return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
+
+    def _unescape(self, text: str) -> str:
+        # Where the space mark is in no vocabulary it comes back as bytes: first the prefix that SentencePiece puts
+        # before every line, then spaces.
+        text = text.removeprefix(SPACE_MARK).replace(SPACE_MARK, " ")
+        text = _UNESCAPE.sub(lambda match: _ESCAPE if match[0][-1] == "0" else SPACE_MARK, text)
+        return text.replace("\n", " ").replace("\r", " ")
+
+
+def train(
+    lines: Iterable[str],
+    *,
+    type: str,
+    vocab_size: int,
+    byte_fallback: bool = False,
+    lowercase: bool = False,
+) -> bytes:
+    """Train a SentencePiece model on ``lines`` and return it serialised.
+
+    The text is neither normalised nor are its spaces collapsed. A vocabulary larger than the text allows is clipped;
+    its true size is that of the result. ``char`` and ``word`` with ``vocab_size=0`` take every character or word.
+
+    Raises:
+        UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
+    """
+    kept = [line for line in (_for_training(line, lowercase) for line in lines) if line.strip()]
+    if not kept:
+        raise UserError("the tokenizer has no text to train on: every line is blank.")
+    whole = type in ("char", "word") and vocab_size == 0
+    settings = {
+        "model_type": type,
+        "vocab_size": 2**24 if whole else vocab_size,
+        "byte_fallback": byte_fallback,
+        "use_all_vocab": whole,
+        "hard_vocab_limit": False,
+        # A character model needs no mark of where a word begins, and the book's experiments count every character.
+        "add_dummy_prefix": type != "char",
+    }
+    try:
+        return _train_once(kept, settings)
+    except RuntimeError as error:
+        clipped = re.search(r"set it to a value <= (\d+)", str(error))
+        if clipped is None:
+            raise _refused(type, vocab_size, str(error)) from error
+        return _train_once(kept, {**settings, "vocab_size": int(clipped[1])})
+
+
+def _for_training(line: str, lowercase: bool) -> str:
+    line = line.lower() if lowercase else line
+    return line.replace(SPACE_MARK, " ").encode("utf-8", "replace").decode("utf-8")
+
+
+def _train_once(lines: Sequence[str], settings: dict[str, object]) -> bytes:
+    model = io.BytesIO()
+    longest = max(len(line.encode("utf-8")) for line in lines)
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(lines),
+        model_writer=model,
+        minloglevel=2,
+        num_threads=1,  # with more, the sums of the EM algorithm and so the pieces could differ between two runs
+        pad_id=PAD,
+        unk_id=UNK,
+        bos_id=BOS,
+        eos_id=EOS,
+        unk_surface=UNK_SURFACE,
+        character_coverage=1.0,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        max_sentence_length=max(longest + 1, 10),  # SentencePiece's least
+        **settings,  # type: ignore[arg-type]
+    )
+    return model.getvalue()
+
+
+def _refused(type: str, vocab_size: int, message: str) -> UserError:
+    needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
+    if needed is None:
+        return UserError(f"SentencePiece cannot train tokenizer.type={type} with vocab_size={vocab_size}: {message}")
+    return UserError(
+        f"tokenizer.vocab_size={vocab_size} is too small for type {type}: "
+        f"the characters of the text (and the bytes) need at least {needed[1]}."
+    )

@@ -1,0 +1,318 @@
+"""One experiment from its config to its scores, in a folder of plain files that can be gone on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+import logging
+import shutil
+import subprocess
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import yaml
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.loggers import Logger
+
+from seq2seq import __version__, checkpoint
+from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
+from seq2seq.config import Config, from_dict
+from seq2seq.data import text
+from seq2seq.data.corpus import Tokenizers, train_tokenizers
+from seq2seq.data.datamodule import TranslationData
+from seq2seq.data.prepare import prepare
+from seq2seq.errors import UserError
+from seq2seq.evaluate import evaluate, show_samples
+from seq2seq.lit import LitTranslator
+from seq2seq.models.seq2seq import build_seq2seq
+from seq2seq.translate import Translator
+
+log = logging.getLogger(__name__)
+for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr what hardware they use and why they end
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
+
+CONFIG, METRICS, RESULT, HYPOTHESES = "config.yaml", "metrics.csv", "test.json", "test.hyp"
+CHECKPOINTS = "checkpoints"
+SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
+# What may differ between two commands that mean the same run.
+INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
+
+
+def run(config: Config, folder: Path) -> dict[str, Any]:
+    """Train, score the best checkpoint on the test set, and leave everything in ``folder``.
+
+    A finished run is not repeated and an unfinished one is gone on with, if its config is this one.
+
+    Returns:
+        What ``test.json`` holds.
+
+    Raises:
+        UserError: for anything that the user can mend.
+        Interrupted: if ctrl-C stopped the training, which is saved.
+    """
+    check_trainer(config)
+    claim(config, folder)
+    result = read_result(folder)
+    if result is not None:
+        log.info("%s is finished already; overwrite=true trains it anew", folder)
+        show_result(folder, config, result)
+        return result
+    data_folder = prepare(config.data)
+    tokenizers = train_tokenizers(data_folder, config.tokenizer)
+    stopwatch = Stopwatch()
+    best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
+    result = test(config, folder, data_folder) | {
+        "best_step": best_step,
+        "train_seconds": round(stopwatch.seconds, 2),
+        "train_tokens_per_second": round(stopwatch.tokens_per_second(), 1),
+        "seed": config.seed,
+        "data": str(data_folder),
+        "version": __version__,
+        "torch": torch.__version__,
+        "git_revision": git_revision(),
+    }
+    text.write_lines(folder / RESULT, json.dumps(result, indent=2).split("\n"))
+    show_result(folder, config, result)
+    return result
+
+
+def claim(config: Config, folder: Path) -> None:
+    """Write the config into a new run folder, or see that the one there is the same.
+
+    Raises:
+        UserError: if the folder holds a run with another config.
+    """
+    if config.overwrite and (folder / CONFIG).is_file():
+        for name in (CONFIG, METRICS, RESULT, HYPOTHESES):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
+    mine = dataclasses.asdict(config)
+    if (folder / CONFIG).is_file():
+        different = _differences(dataclasses.asdict(read_config(folder)), mine)
+        if different:
+            raise UserError(
+                f"{folder} holds a run with other settings ({', '.join(different)}); "
+                "give this one another name=..., or start anew there with overwrite=true."
+            )
+        return
+    text.make_folder(folder)
+    text.write_lines(folder / CONFIG, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True).split("\n")[:-1])
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run folder.
+
+    Raises:
+        UserError: if there is none, or if it is not one that this version understands.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
+    try:
+        values = yaml.safe_load("\n".join(text.read_lines(path)))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no keys; restore it, or use another run.")
+    try:
+        return from_dict(Config, values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    found = []
+    for name, value in other.items():
+        where = prefix + name
+        if where in INCIDENTAL:
+            continue
+        if isinstance(value, dict) and isinstance(one.get(name), dict):
+            found += _differences(one[name], value, where + ".")
+        elif one.get(name) != value:
+            found.append(f"{where}: {one.get(name)} there, {value} here")
+    return found
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What ``test.json`` holds, or None where the run is not finished."""
+    path = folder / RESULT
+    return json.loads("\n".join(text.read_lines(path))) if path.is_file() else None
+
+
+def check_trainer(config: Config) -> None:
+    """Refuse arguments that Lightning's Trainer does not have, before any data is read.
+
+    Raises:
+        UserError: naming the argument and what there is.
+    """
+    allowed = inspect.signature(L.Trainer).parameters
+    taken = {"callbacks", "logger", *_trainer_arguments(config)}
+    for name in config.trainer.lightning:
+        if name not in allowed:
+            free = sorted(set(allowed) - taken)
+            raise UserError(
+                f"trainer.lightning.{name} is no argument of lightning.Trainer; there are: {', '.join(free)}."
+            )
+        if name in taken:
+            raise UserError(f"trainer.lightning.{name} is set by seq2seq itself; use the keys of trainer and optim.")
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu.")
+
+
+def _trainer_arguments(config: Config) -> dict[str, Any]:
+    trainer, optim = config.trainer, config.optim
+    whole = trainer.validate_every >= 1
+    return {
+        "max_epochs": trainer.max_epochs,
+        "max_steps": trainer.max_steps,
+        "max_time": timedelta(minutes=trainer.max_minutes) if trainer.max_minutes else None,
+        "accelerator": trainer.accelerator,
+        "devices": trainer.devices,
+        "strategy": trainer.strategy,
+        "precision": trainer.precision,
+        "deterministic": trainer.deterministic,
+        "accumulate_grad_batches": trainer.accumulate,
+        "check_val_every_n_epoch": int(trainer.validate_every) if whole else 1,
+        "val_check_interval": 1.0 if whole else trainer.validate_every,
+        "gradient_clip_val": optim.clip_norm or optim.clip_value or None,
+        "gradient_clip_algorithm": "value" if optim.clip_value else "norm",
+        "use_distributed_sampler": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+
+
+def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers, stopwatch: Stopwatch) -> int:
+    """Train from the start, or from ``last.ckpt`` if there is one; return the step of the best checkpoint."""
+    data = TranslationData(config, data_folder, tokenizers)
+    torch.manual_seed(config.seed)
+    model = build_seq2seq(config.model, len(tokenizers.src), len(tokenizers.tgt))
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    if config.trainer.threads or num_parameters < SMALL:
+        torch.set_num_threads(config.trainer.threads or 1)
+    log.info(
+        "%d + %d pieces, %s parameters, %d training pairs",
+        len(tokenizers.src),
+        len(tokenizers.tgt),
+        f"{num_parameters:,}",
+        len(data.train_corpus.src),
+    )
+    checkpoints = Checkpoints(
+        folder / CHECKPOINTS, monitor=config.trainer.monitor, save_minutes=config.trainer.save_minutes
+    )
+    metrics = MetricsFile(folder / METRICS, stopwatch, sources=data.valid_src, samples=config.trainer.samples)
+    trainer = L.Trainer(
+        **_trainer_arguments(config),
+        **config.trainer.lightning,
+        logger=_loggers(config, folder),
+        # The checkpoints come last, so that what they save is of after the others.
+        callbacks=[stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints],
+    )
+    module = LitTranslator(
+        config,
+        model,
+        tokenizers,
+        valid_src=data.valid_src,
+        valid_tgt=data.valid_tgt,
+        num_steps=_num_steps(config, len(data.train_dataloader())),
+    )
+    last = folder / CHECKPOINTS / checkpoint.LAST
+    if last.is_file():
+        checkpoint.read(last)  # refuses by name what is not whole
+        log.info("going on from %s", last)
+    with warnings.catch_warnings():
+        # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
+        # them.
+        warnings.filterwarnings("ignore", module="lightning")
+        trainer.fit(module, data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
+        if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # the bound fell between two validations
+            trainer.validate(module, data, verbose=False)
+    return checkpoints.best_step
+
+
+def _num_steps(config: Config, num_batches: int) -> int:
+    steps = config.trainer.max_epochs * -(-num_batches // config.trainer.accumulate)
+    return steps if config.trainer.max_steps < 0 else min(steps, config.trainer.max_steps)
+
+
+def _optional_callbacks(config: Config, stopwatch: Stopwatch) -> list[L.Callback]:
+    trainer = config.trainer
+    callbacks: list[L.Callback] = []
+    if trainer.patience:
+        mode = "min" if trainer.monitor == "loss" else "max"
+        callbacks.append(
+            EarlyStopping(
+                f"valid/{trainer.monitor}", mode=mode, patience=trainer.patience, check_on_train_epoch_end=False
+            )
+        )
+    if trainer.progress:
+        callbacks.append(ProgressBar(stopwatch))
+    return callbacks
+
+
+def _loggers(config: Config, folder: Path) -> list[Logger]:
+    loggers: list[Logger] = []
+    if "tensorboard" in config.trainer.loggers:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+    if "wandb" in config.trainer.loggers:
+        from lightning.pytorch.loggers import WandbLogger
+
+        try:
+            loggers.append(WandbLogger(project=config.name, name=folder.name, save_dir=folder))
+        except ModuleNotFoundError:
+            raise UserError(
+                "trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'."
+            ) from None
+    return loggers
+
+
+def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
+    """Score the best checkpoint on the test set; writes ``test.hyp``."""
+    device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    translator = Translator.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=device)
+    sources = text.read_lines(data_folder / "test.src")
+    evaluation = evaluate(translator, sources, text.read_lines(data_folder / "test.tgt"))
+    text.write_lines(folder / HYPOTHESES, evaluation.hypotheses)
+    return evaluation.figures
+
+
+def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
+    """Print a run's score, its signature and sample translations on stdout."""
+    data_folder = Path(result["data"])
+    lines = [folder / HYPOTHESES, data_folder / "test.src", data_folder / "test.tgt"]
+    if config.trainer.samples and all(path.is_file() for path in lines):
+        hypotheses, sources, references = (text.read_lines(path)[: config.trainer.samples] for path in lines)
+        print(show_samples(sources, references, hypotheses) + "\n")
+    print(
+        f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
+        f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
+    )
+    print(f"signature {result['bleu_signature']}")
+    print(
+        f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
+        f"{result['train_tokens_per_second']:,.0f} target tokens/s; everything is in {folder}"
+    )
+
+
+def git_revision() -> str | None:
+    """The commit of the checkout that this code runs from, ``+`` after it if there are changes; None where there is
+    none.
+    """
+    checkout = Path(__file__).resolve().parent.parent
+    if not (checkout / ".git").exists():  # installed, perhaps below somebody else's checkout
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,107 @@
+"""What several tests share: tiny networks, tiny corpora, and the commands as a user calls them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.config import ModelConfig
+from seq2seq.data.corpus import Tokenizers
+from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
+from seq2seq.tokenizer import Tokenizer, train
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES = ["a dog runs", "the cat sleeps here", "two birds sing", "a cat sees the dog", "birds run", "the dog sings well"]
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def tiny_model(seed: int = 0, vocab: int = 12, **options: object) -> Seq2Seq:
+    """A network with random weights, large enough for outputs to differ, in evaluation mode."""
+    settings: dict[str, object] = {"hidden_size": 6, "embedding_size": 5, **options}
+    torch.manual_seed(seed)
+    model = build_seq2seq(ModelConfig(**settings), vocab, vocab)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)  # torch's weights are so small that the output would hardly depend on the source
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def tokenizers() -> Tokenizers:
+    """One character tokenizer for both sides."""
+    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
+    return Tokenizers(tokenizer, tokenizer)
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Command:
+    """Run one of our commands in an empty folder, as a process of its own."""
+
+    def run(
+        name: str,
+        *arguments: object,
+        stdin: bytes | None = None,
+        env: dict[str, str] | None = None,
+        cwd: Path = tmp_path,
+    ) -> subprocess.CompletedProcess[str]:
+        module = f"seq2seq.cli.{name}"
+        return subprocess.run(
+            [sys.executable, "-m", module, *map(str, arguments)],
+            cwd=cwd,
+            input=None if stdin is None else stdin.decode("utf-8", "surrogateescape"),
+            capture_output=True,
+            encoding="utf-8",
+            errors="surrogateescape",
+            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            timeout=300,
+        )
+
+    return run
+
+
+SMALL_RUN = (
+    "data=addition",
+    "tokenizer=char",
+    "data.train_size=300",
+    "data.valid_size=20",
+    "data.test_size=20",
+    "data.batch_sentences=32",
+    "model.hidden_size=16",
+    "model.embedding_size=8",
+    "trainer.max_epochs=2",
+    "trainer.samples=2",
+)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small finished run, made by the command."""
+    cwd = tmp_path_factory.mktemp("trained")
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq.cli.train", "name=small", *SMALL_RUN],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (cwd / "runs" / "small").iterdir()
+    return folder
+
+
+def contents(folder: Path, names: Sequence[str]) -> dict[str, bytes]:
+    """The bytes of some files of a folder."""
+    return {name: (folder / name).read_bytes() for name in names}

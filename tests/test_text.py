@@ -1,0 +1,381 @@
+"""What a line is, and that files of lines, pairs and splits come back as they were written."""
+
+import gzip
+import hashlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.data import text
+from seq2seq.errors import UserError
+
+ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x00h\ri\ufeffj"  # every one a line end or worse to some other reader
+
+LINES = st.lists(st.text(st.characters(exclude_characters="\n", exclude_categories=["Cs"])))
+
+
+@pytest.fixture(params=["lines.txt", "lines.txt.gz"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A file name, plain and packed."""
+    name: str = request.param
+    return tmp_path / name
+
+
+def write_bytes(path: Path, content: bytes) -> Path:
+    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
+    return path
+
+
+def message(error: pytest.ExceptionInfo[ValueError]) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    return text
+
+
+# Lines
+
+
+@pytest.mark.parametrize("name", ["lines.txt", "lines.txt.gz"])
+@given(lines=LINES)
+def test_lines_come_back_but_for_what_the_reader_removes(
+    tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[str]
+) -> None:
+    path = tmp_path_factory.mktemp("round") / name
+    text.write_lines(path, lines)
+    expected = [line.removesuffix("\r") for line in lines]
+    if lines and lines[0].startswith("\ufeff"):
+        expected[0] = lines[0].removeprefix("\ufeff").removesuffix("\r")
+    assert text.read_lines(path) == expected
+
+
+def test_lines_end_at_newline_only(path: Path) -> None:
+    text.write_lines(path, [ODD, "", ODD])
+    assert text.read_lines(path) == [ODD, "", ODD]
+
+
+@pytest.mark.parametrize(
+    ("content", "lines"),
+    [
+        (b"", []),
+        (b"\n", [""]),
+        (b"a\nb", ["a", "b"]),
+        (b"a\r\nb\r\n", ["a", "b"]),
+        (b"a\r\r\nb\r", ["a\r", "b\r"]),
+        (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", ["a", "\ufeffb"]),
+        (b"\xef\xbb\xbf", []),
+        (b"\xef\xbb\xbf\r\n", [""]),
+    ],
+)
+def test_line_ends_and_byte_order_marks(path: Path, content: bytes, lines: list[str]) -> None:
+    assert text.read_lines(write_bytes(path, content)) == lines
+
+
+def test_lines_are_read_one_at_a_time(path: Path) -> None:
+    lines = text.iter_lines(write_bytes(path, b"good\n\xff\n"))
+    assert next(lines) == "good"
+    with pytest.raises(UserError):
+        next(lines)
+
+
+def test_bad_utf8_names_file_line_and_byte(path: Path) -> None:
+    write_bytes(path, b"fine\nca\xe9fe\n")
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error) == (
+        f"{path} is not UTF-8: line 2 has the byte 0xe9 at offset 2; convert the file, for example with iconv -t UTF-8."
+    )
+
+
+def test_missing_file_is_named(path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error) == f"{path} does not exist; check the path, which is relative to {Path.cwd()}."
+
+
+def test_folder_in_place_of_a_file_is_named(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error) == f"{path} is a folder, where a text file was wanted; name a file inside it."
+
+
+def test_other_read_failures_give_the_reason(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(UserError) as error:
+        text.read_lines(loop)
+    assert message(error).startswith(f"{loop} cannot be read: ")
+    assert message(error).endswith("check the file and its permissions.")
+
+
+def test_plain_text_called_gz_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_text("hello\n")
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error).startswith(f"{path} is not a sound gzip file: ")
+    assert message(error).endswith("pack it again, or, if it is plain text, drop .gz from its name.")
+
+
+@pytest.mark.parametrize("position", [10, -8])  # the type of the first block, the checksum
+def test_damaged_gzip_is_refused(tmp_path: Path, position: int) -> None:
+    path = tmp_path / "a.gz"
+    packed = bytearray(gzip.compress(b"hello\n" * 100))
+    packed[position] ^= 0xFF
+    path.write_bytes(packed)
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error).startswith(f"{path} is not a sound gzip file: ")
+
+
+def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"hello\n" * 100)[:-9])
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error) == f"{path} ends in the middle of its gzip stream; copy or download it again."
+
+
+# Writing
+
+
+def test_written_bytes_are_utf8_with_plain_newlines(tmp_path: Path) -> None:
+    text.write_lines(tmp_path / "a", ["é", ""])
+    assert (tmp_path / "a").read_bytes() == b"\xc3\xa9\n\n"
+
+
+def test_packed_bytes_depend_on_the_lines_alone(tmp_path: Path) -> None:
+    for name in ("a.gz", "b.gz"):
+        text.write_lines(tmp_path / name, ["one", "two"])
+    first = (tmp_path / "a.gz").read_bytes()
+    assert first == (tmp_path / "b.gz").read_bytes()
+    assert first[4:8] == b"\0\0\0\0"  # the time
+    assert gzip.decompress(first) == b"one\ntwo\n"
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(path: Path) -> None:
+    text.write_lines(path, ["old"])
+    with pytest.raises(ValueError) as error:
+        text.write_lines(path, ["new", "two\nlines"])
+    assert message(error) == (f"{path}: line 2 holds a newline and would become two lines: 'two\\nlines'.")
+    assert text.read_lines(path) == ["old"]
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("blocker", ["none", "file"])
+def test_write_into_no_folder_is_refused(tmp_path: Path, blocker: str) -> None:
+    (tmp_path / "file").write_text("")
+    path = tmp_path / blocker / "a.txt"
+    with pytest.raises(UserError) as error:
+        text.write_lines(path, ["a"])
+    assert message(error).startswith(f"{path} cannot be written: ")
+    assert message(error).endswith("; check its folder and the free space.")
+
+
+# Pairs
+
+
+def test_parallel_files_give_pairs(tmp_path: Path) -> None:
+    text.write_lines(tmp_path / "src", ["a", "b"])
+    text.write_lines(tmp_path / "tgt.gz", ["A", "B"])
+    assert text.read_parallel(tmp_path / "src", tmp_path / "tgt.gz") == [("a", "A"), ("b", "B")]
+
+
+def test_unequal_numbers_of_lines_are_refused(tmp_path: Path) -> None:
+    src, tgt = tmp_path / "train.src", tmp_path / "train.tgt"
+    text.write_lines(src, ["a", "b", "c"])
+    text.write_lines(tgt, ["A", "B"])
+    with pytest.raises(UserError) as error:
+        text.read_parallel(src, tgt)
+    assert message(error) == f"{src} has 3 lines but {tgt} has 2; the two must be line-aligned."
+
+
+def test_empty_parallel_file_is_refused(tmp_path: Path) -> None:
+    src, tgt = tmp_path / "src", tmp_path / "tgt"
+    text.write_lines(src, ["a"])
+    text.write_lines(tgt, [])
+    with pytest.raises(UserError) as error:
+        text.read_parallel(src, tgt)
+    assert message(error) == f"{tgt} is empty; it must hold one sentence on each line."
+
+
+@pytest.mark.parametrize("blank", ["", " \t", "\xa0\u2003"])
+def test_blank_line_is_refused_unless_allowed(tmp_path: Path, blank: str) -> None:
+    src, tgt = tmp_path / "src", tmp_path / "tgt"
+    text.write_lines(src, ["a", "b", "c"])
+    text.write_lines(tgt, ["A", blank, blank])
+    with pytest.raises(UserError) as error:
+        text.read_parallel(src, tgt)
+    assert message(error) == (
+        f"{tgt}: line 2 (and 1 more) is blank; remove it from both files, "
+        "or set data.skip_blank=true to leave out such pairs."
+    )
+    pairs = text.read_parallel(src, tgt, allow_blank=True)
+    assert pairs == [("a", "A"), ("b", blank), ("c", blank)]
+
+
+def test_one_file_for_both_sides_is_refused(tmp_path: Path) -> None:
+    src, tgt = tmp_path / "src", tmp_path / "tgt"
+    text.write_lines(src, ["a"])
+    tgt.symlink_to(src)
+    with pytest.raises(UserError) as error:
+        text.read_parallel(src, tgt)
+    assert message(error) == f"source and target are the same file, {src}; name one file for each side."
+
+
+def test_tsv_columns_become_pairs(path: Path) -> None:
+    write_bytes(path, b"a b\tA B\r\n\tempty source\n")
+    assert text.read_tsv(path) == [("a b", "A B"), ("", "empty source")]
+
+
+@pytest.mark.parametrize(("line", "columns"), [("no tab", 1), ("a\tb\tc", 3), ("", 1)])
+def test_tsv_with_other_columns_is_refused(tmp_path: Path, line: str, columns: int) -> None:
+    path = tmp_path / "a.tsv"
+    text.write_lines(path, ["a\tb", line])
+    with pytest.raises(UserError) as error:
+        text.read_tsv(path)
+    assert message(error) == (
+        f"{path}: line 2 has {columns} tab-separated column(s); each line must have two, source and target."
+    )
+
+
+def test_question_and_answer_keep_their_padding(tmp_path: Path) -> None:
+    path = tmp_path / "addition.txt"
+    path.write_bytes(b"16+75  _91  \n706+796_1502\n")
+    assert text.read_question_answer(path) == [("16+75  ", "91  "), ("706+796", "1502")]
+
+
+def test_question_without_answer_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "addition.txt"
+    path.write_bytes(b"16+75  _91  \n706+796\n")
+    with pytest.raises(UserError) as error:
+        text.read_question_answer(path)
+    assert message(error) == f"{path}: line 2 has no \"_\" between question and answer: '706+796'."
+
+
+@pytest.mark.parametrize("read", [text.read_tsv, text.read_question_answer])
+def test_empty_file_of_pairs_is_refused(tmp_path: Path, read: object) -> None:
+    assert callable(read)
+    path = tmp_path / "empty"
+    path.write_bytes(b"")
+    with pytest.raises(UserError) as error:
+        read(path)
+    assert message(error) == f"{path} is empty; it must hold one pair on each line."
+
+
+# Filtering
+
+
+PAIRS = [("a b", "A B"), ("", "A"), ("a b c d", "A B C"), ("a", "A B C")]
+
+
+@pytest.mark.parametrize(
+    ("max_length", "max_ratio", "skip_blank", "kept", "dropped"),
+    [
+        (0, 0, False, [0, 1, 2, 3], (0, 0, 0)),
+        (0, 0, True, [0, 2, 3], (1, 0, 0)),
+        (3, 0, False, [0, 1, 3], (0, 1, 0)),
+        (0, 2, False, [0, 2], (0, 0, 2)),
+        (0, 3, True, [0, 2, 3], (1, 0, 0)),
+        (3, 2, True, [0], (1, 1, 1)),
+    ],
+)
+def test_filter_keeps_order_and_counts_reasons(
+    max_length: int, max_ratio: float, skip_blank: bool, kept: list[int], dropped: tuple[int, int, int]
+) -> None:
+    pairs, counts = text.filter_pairs(PAIRS, max_length=max_length, max_ratio=max_ratio, skip_blank=skip_blank)
+    assert pairs == [PAIRS[i] for i in kept]
+    assert counts == dict(zip(("blank", "too long", "length ratio"), dropped, strict=True))
+
+
+def test_negative_length_limit_is_refused() -> None:
+    with pytest.raises(UserError) as error:
+        text.filter_pairs(PAIRS, max_length=-1, max_ratio=0, skip_blank=False)
+    assert message(error) == "max_length must be 0 (no limit) or more; got -1."
+
+
+@pytest.mark.parametrize("ratio", [0.5, -1, float("nan")])
+def test_impossible_ratio_is_refused(ratio: float) -> None:
+    with pytest.raises(UserError) as error:
+        text.filter_pairs(PAIRS, max_length=0, max_ratio=ratio, skip_blank=False)
+    assert message(error) == f"max_ratio must be 0 (no limit) or at least 1; got {ratio}."
+
+
+# Checksums and splits
+
+
+def test_checksum_is_of_the_file_or_of_the_text_in_it(tmp_path: Path) -> None:
+    content = b"hello\n" * 300_000
+    (tmp_path / "a.gz").write_bytes(gzip.compress(content))
+    (tmp_path / "a").write_bytes(content)
+    of_text = hashlib.sha256(content).hexdigest()
+    assert text.sha256_file(tmp_path / "a") == text.sha256_file(tmp_path / "a", unpacked=True) == of_text
+    assert text.sha256_file(tmp_path / "a.gz", unpacked=True) == of_text
+    assert text.sha256_file(tmp_path / "a.gz") == hashlib.sha256((tmp_path / "a.gz").read_bytes()).hexdigest()
+
+
+def test_checksum_of_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        text.sha256_file(tmp_path / "a")
+    assert message(error).startswith(f"{tmp_path / 'a'} does not exist; ")
+
+
+def test_splits_come_back_as_they_were(tmp_path: Path) -> None:
+    splits = {
+        "train": [(ODD, "1"), ("\ufeff later", "2  ")],
+        "valid": [("", " ")],
+        "test": [("16+75  ", "91  ")],
+    }
+    for _ in range(2):  # over existing files too
+        text.write_splits(tmp_path / "new" / "data", splits)
+    folder = tmp_path / "new" / "data"
+    for name, pairs in splits.items():
+        assert text.read_parallel(folder / f"{name}.src", folder / f"{name}.tgt", allow_blank=True) == pairs
+    assert len(list(folder.iterdir())) == 6
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("a\nb", "holds a newline"),
+        ("a\r", "ends in a carriage return"),
+        ("\ufeffa", "starts with a byte-order mark"),
+    ],
+)
+def test_splits_that_would_not_come_back_are_refused_before_writing(tmp_path: Path, line: str, problem: str) -> None:
+    good = [("a", "b")]
+    with pytest.raises(ValueError) as error:
+        text.write_splits(tmp_path / "data", {"train": good, "valid": good, "test": [("a", line)]})
+    assert message(error) == (f"test.tgt: line 1 {problem}, which a text file cannot give back: {line!r}.")
+    assert not (tmp_path / "data").exists()
+
+
+def test_other_splits_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as error:
+        text.write_splits(tmp_path, {"train": [], "dev": []})
+    assert message(error) == "the splits must be train, valid, test; got train, dev."
+
+
+def test_interrupted_splits_leave_no_mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = [("old", "old")], [("new", "new")]
+    text.write_splits(tmp_path, {"train": old, "valid": old, "test": old})
+    write_lines = text.write_lines
+
+    def fail_on_targets(path: Path, lines: list[str]) -> None:
+        if path.suffix == ".tgt":
+            raise KeyboardInterrupt
+        write_lines(path, lines)
+
+    monkeypatch.setattr(text, "write_lines", fail_on_targets)
+    with pytest.raises(KeyboardInterrupt):
+        text.write_splits(tmp_path, {"train": new, "valid": new, "test": new})
+    assert [path.name for path in tmp_path.iterdir()] == ["train.src"]
+
+
+def test_splits_into_a_file_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError) as error:
+        text.write_splits(tmp_path / "file", {"train": [], "valid": [], "test": []})
+    assert message(error) == f"{tmp_path / 'file'} cannot be written to: File exists; name another folder."

@@ -1,0 +1,145 @@
+"""No text is lost on the way to ids and back, no id comes from text, and training says what it cannot do."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.errors import UserError
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK_SURFACE, Tokenizer, train
+
+LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
+SIZES = {"unigram": 290, "bpe": 320, "char": 0, "word": 0}
+TOKENIZERS = {
+    kind: Tokenizer(train(LINES, type=kind, vocab_size=size, byte_fallback=True)) for kind, size in SIZES.items()
+}
+AWKWARD = [
+    "Ein <s> </s> <unk> <pad> x",
+    "<0x41>",
+    "  two  spaces ",
+    " ",
+    "tab\there",
+    "\u2028x\u2029y\u0085z\x0bv\x0cw",
+    "\x00nul\x00",
+    "日本 🎉",
+    "שלום",
+    "\u2581 and \u2581\u2581",
+    "\uf8fe \uf8fe0 \uf8fe1\u2581",
+    "\ufeffbom",
+    "\xa0nbsp\u3000",
+]
+
+
+@pytest.mark.parametrize("text", AWKWARD)
+@pytest.mark.parametrize("kind", SIZES)
+def test_awkward_text_survives_a_round_trip(kind: str, text: str) -> None:
+    assert TOKENIZERS[kind].decode(TOKENIZERS[kind].encode([text])) == [text]
+
+
+@pytest.mark.parametrize("kind", SIZES)
+@settings(max_examples=300, deadline=None)
+@given(
+    text=st.text(
+        st.one_of(st.characters(codec="utf-8", exclude_characters="\n\r"), st.sampled_from("\u2581\uf8fe01 <s/>"))
+    )
+)
+def test_any_text_survives_a_round_trip(kind: str, text: str) -> None:
+    assert TOKENIZERS[kind].decode(TOKENIZERS[kind].encode([text])) == [text]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text(st.sampled_from("abEHundläft .")), max_size=4))
+def test_known_characters_survive_without_bytes(lines: list[str]) -> None:
+    assert PLAIN.decode(PLAIN.encode(lines)) == lines
+
+
+PLAIN = Tokenizer(train(LINES, type="char", vocab_size=0))
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_no_special_id_comes_from_text(kind: str) -> None:
+    ids = TOKENIZERS[kind].encode(["<s> </s> <pad> <unk> </s>"])[0]
+    assert not {PAD, BOS, EOS} & set(ids)
+
+
+def test_a_character_model_has_one_id_for_each_character() -> None:
+    assert [len(row) for row in PLAIN.encode(["a b", "", " a ", "abc"])] == [3, 0, 3, 3]
+
+
+def test_an_unknown_character_is_shown_as_one() -> None:
+    assert PLAIN.decode(PLAIN.encode(["aQb"])) == [f"a{UNK_SURFACE}b"]
+
+
+def test_a_line_break_that_a_model_emits_stays_on_the_line() -> None:
+    tokenizer = TOKENIZERS["bpe"]
+    ids = [tokenizer._model.piece_to_id(piece) for piece in ("<0x61>", "<0x0A>", "<0x62>", "<0x0D>")]
+    assert tokenizer.decode([ids]) == ["a b "]
+
+
+def test_lower_casing_is_done_on_the_way_in() -> None:
+    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0, lowercase=True), lowercase=True)
+    assert tokenizer.decode(tokenizer.encode(["EIN Hund"])) == ["ein hund"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_sampling_is_another_segmentation_of_the_same_text_and_a_function_of_the_seed(kind: str) -> None:
+    tokenizer, lines = TOKENIZERS[kind], LINES[:3]
+    draws = [tokenizer.encode(lines, sampling=0.5, seed=seed) for seed in range(20)]
+    assert all(tokenizer.decode(draw) == lines for draw in draws)
+    assert len({str(draw) for draw in draws}) > 1
+    assert draws[7] == tokenizer.encode(lines, sampling=0.5, seed=7)
+
+
+def test_training_twice_gives_the_same_bytes() -> None:
+    assert train(LINES, type="unigram", vocab_size=60) == train(LINES, type="unigram", vocab_size=60)
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
+def test_a_vocabulary_larger_than_the_text_allows_is_clipped(kind: str) -> None:
+    assert 4 < len(Tokenizer(train(LINES, type=kind, vocab_size=9000))) < 300
+
+
+def test_a_word_vocabulary_keeps_the_most_frequent_words() -> None:
+    tokenizer = Tokenizer(train(["a a a b b c"], type="word", vocab_size=6))
+    assert [tokenizer.pieces(row) for row in tokenizer.encode(["a b"])] == [["▁a", "▁b"]]
+    assert tokenizer.decode(tokenizer.encode(["a c b"])) == [f"a{UNK_SURFACE} b"]
+
+
+@pytest.mark.parametrize("kind", ["unigram", "bpe"])
+def test_a_vocabulary_smaller_than_the_characters_need_names_the_number(kind: str) -> None:
+    with pytest.raises(UserError, match=rf"vocab_size=10 is too small for type {kind}.*at least \d+"):
+        train(LINES, type=kind, vocab_size=10)
+
+
+def test_other_complaints_of_sentencepiece_are_passed_on() -> None:
+    with pytest.raises(UserError, match="SentencePiece cannot train tokenizer.type=char with vocab_size=3"):
+        train(LINES, type="char", vocab_size=3)
+
+
+def test_blank_text_trains_nothing() -> None:
+    with pytest.raises(UserError, match="no text to train on: every line is blank"):
+        train(["", "  "], type="char", vocab_size=0)
+
+
+def test_a_newline_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"holds a newline: 'a\\nb'; split the text into lines first"):
+        PLAIN.encode(["a\nb"])
+
+
+def test_bytes_that_are_no_model_are_refused() -> None:
+    with pytest.raises(UserError, match=r"no SentencePiece model \(4 bytes\)"):
+        Tokenizer(b"\xff\xffno")
+
+
+def test_a_model_with_other_special_ids_is_refused() -> None:
+    import io
+
+    import sentencepiece
+
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_writer=model, vocab_size=30, model_type="char", minloglevel=2
+    )
+    with pytest.raises(UserError, match=r"ids of pad, unk, bos, eos must be \(0, 1, 2, 3\); got \(-1, 0, 1, 2\)"):
+        Tokenizer(model.getvalue())
