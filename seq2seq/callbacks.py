@@ -150,8 +150,8 @@ class Interrupted(Exception):
 class Checkpoints(L.Callback):
     """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
 
-    ``last.ckpt`` is written only when an optimiser step is complete: before a validation, after an epoch, every
-    ``save_minutes``, and when ctrl-C asks for it. Both are written whole or not at all.
+    ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
+    validation, every ``save_minutes``, and as soon as possible after ctrl-C. Both are written whole or not at all.
     """
 
     def __init__(self, folder: Path, *, monitor: str, save_minutes: float) -> None:
@@ -159,7 +159,7 @@ class Checkpoints(L.Callback):
         self.metric = f"valid/{monitor}"
         self.sign = -1 if monitor == "loss" else 1
         self.save_seconds = 60 * save_minutes
-        self.best: float | None = None
+        self.best: list[float] | None = None
         self.best_step = 0
         self._saved_at = time.monotonic()
         self._asked_to_stop = False
@@ -177,24 +177,20 @@ class Checkpoints(L.Callback):
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         done = batch_idx + 1
-        last = done == trainer.num_training_batches
-        if done % trainer.accumulate_grad_batches and not last:
+        if done % trainer.accumulate_grad_batches:
             return  # gradients of an unfinished step are in no checkpoint
-        due = time.monotonic() - self._saved_at > self.save_seconds
-        if self._asked_to_stop or due or last or done % int(trainer.val_check_batch or 1) == 0:
+        if done == trainer.num_training_batches or done % int(trainer.val_check_batch or 1) == 0:
+            return  # a validation comes next, which Lightning would take for done when it starts from here
+        if self._asked_to_stop or time.monotonic() - self._saved_at > self.save_seconds:
             self._save_last(trainer)
-        if self._asked_to_stop:
-            raise Interrupted
-
-    def on_validation_batch_end(self, *arguments: Any, **keywords: Any) -> None:
-        if self._asked_to_stop:
-            raise Interrupted  # last.ckpt was written when the validation began
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LitTranslator)
-        value = pl_module.valid_figures[self.metric]
-        if self.best is None or self.sign * value > self.sign * self.best:
-            self.best, self.best_step = value, trainer.global_step
+        # Where the scores are equal (a BLEU of 0 at the start, say), the lower loss is the better one.
+        figures = pl_module.valid_figures
+        rank = [self.sign * figures[self.metric], -figures["valid/loss"]]
+        if self.best is None or rank > self.best:
+            self.best, self.best_step = rank, trainer.global_step
             contents: dict[str, Any] = {"state_dict": checkpoint.named_weights(pl_module.model)}
             pl_module.on_save_checkpoint(contents)
             if trainer.is_global_zero:
@@ -208,12 +204,14 @@ class Checkpoints(L.Callback):
         if trainer.is_global_zero:
             checkpoint.save(self.folder / checkpoint.LAST, contents)
         self._saved_at = time.monotonic()
+        if self._asked_to_stop:
+            raise Interrupted
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self._asked_to_stop:
             raise KeyboardInterrupt
         self._asked_to_stop = True
-        log.warning("stopping after this step; ctrl-C again stops at once and loses what came after the last save")
+        log.warning("stopping after this step or validation; ctrl-C again stops at once and loses what is not saved")
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step}
@@ -223,7 +221,7 @@ class Checkpoints(L.Callback):
 
 
 class ProgressBar(L.Callback):
-    """Where the training stands, on stderr, only if that is a terminal: epoch, batches, loss, tokens/s and time left."""
+    """Where the training stands, on stderr, if that is a terminal: epoch, batches, loss, tokens/s, time left."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self.stopwatch = stopwatch

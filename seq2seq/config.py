@@ -104,7 +104,7 @@ class TokenizerConfig:
 
     type: str = key("unigram", "SentencePiece model: " + ", ".join(TOKENIZERS))
     vocab_size: int = key(8000, "pieces wanted (char and word with 0: all there are); clipped if the text has fewer")
-    joint: bool = key(True, "one vocabulary for source and target")
+    joint: bool = key(False, "one vocabulary for source and target")
     byte_fallback: bool = key(True, "spell unknown characters in bytes, so that no text is lost")
     sampling: float = key(0.0, "subword sampling in training: unigram's alpha, or BPE's merge dropout; 0 is off")
     lowercase: bool = key(False, "lower-case the text on both sides")
@@ -275,7 +275,7 @@ class DecodeConfig:
 class TrainerConfig:
     """How long and on what to train, when to look, and what to keep."""
 
-    max_epochs: int = key(10, "passes over the training data")
+    max_epochs: int = key(5, "passes over the training data")
     max_steps: int = key(-1, "optimiser steps; -1 for no bound")
     max_minutes: float = key(0.0, "wall-clock bound on training; 0 for none")
     accelerator: str = key("cpu", "cpu, gpu or auto")
@@ -389,3 +389,37 @@ def _accepted_types(annotation: str) -> tuple[type, ...]:
         "None": (type(None),),
     }
     return tuple(python for part in annotation.split(" | ") for python in table[part])
+
+
+def describe() -> str:
+    """Every key with its type, default and meaning, as the Markdown page ``docs/configuration.md``."""
+    lines = [
+        "# Every key",
+        "",
+        "`seq2seq-train KEY=VALUE ...` sets a key; `seq2seq-train GROUP=NAME` takes `conf/GROUP/NAME.yaml`, which may",
+        "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
+    ]
+    for title, name, cls in (
+        ("The experiment", "", Config),
+        *((one.name, f"{one.name}.", type(one.default_factory())) for one in _sections(Config)),
+    ):
+        lines += ["", f"## {title}", "", (cls.__doc__ or "").strip(), "", "| key | type | default | meaning |"]
+        lines.append("| --- | --- | --- | --- |")
+        for one in dataclasses.fields(cls):
+            if cls is not Config or "help" in one.metadata:
+                lines += _describe_key(name, one)
+    return "\n".join(lines) + "\n"
+
+
+def _sections(cls: type) -> list[Any]:
+    return [one for one in dataclasses.fields(cls) if "help" not in one.metadata]
+
+
+def _describe_key(prefix: str, spec: Any) -> list[str]:
+    if "help" not in spec.metadata:
+        inner = dataclasses.fields(spec.default_factory())
+        return [row for one in inner for row in _describe_key(f"{prefix}{spec.name}.", one)]
+    default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
+    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else default
+    kind = str(spec.type).replace(" | ", " or ").replace("None", "null")
+    return [f"| `{prefix}{spec.name}` | {kind} | `{shown}` | {spec.metadata['help']} |"]

@@ -93,7 +93,7 @@ class LitTranslator(L.LightningModule):
 
     def _refuse_loss(self, loss: Tensor) -> None:
         raise UserError(
-            f"the loss is {float(loss)} at step {self.global_step} (epoch {self.current_epoch}); "
+            f"the loss is {float(loss.detach())} at step {self.global_step} (epoch {self.current_epoch}); "
             f"try a smaller optim.lr (now {self.config.optim.lr:g}) "
             f"or optim.clip_norm (now {self.config.optim.clip_norm:g})."
         )

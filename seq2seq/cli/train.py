@@ -42,7 +42,7 @@ NOT_IN_NAMES = (
     "trainer.progress",
 )
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main() -> None:

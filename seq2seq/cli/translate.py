@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NAME = "seq2seq-translate"
 STDIO = "-"
 
-log = logging.getLogger(__name__)
+log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

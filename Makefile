@@ -1,0 +1,55 @@
+# Every target makes .venv first, from pyproject.toml and the tested versions in constraints.txt.
+# ARGS= goes to the command:  make train ARGS="model.peeky=none"
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install data train translate evaluate sweep test lint format wheel clean
+
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed ## create .venv (every other target does it when needed)
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+data: install ## make the default dataset (ARGS="addition --out data/addition": another)
+	$(BIN)/seq2seq-data $(or $(ARGS),phrasebook)
+
+train: install ## train the default model on phrasebook; ends with a BLEU and sample translations
+	$(BIN)/seq2seq-train $(ARGS)
+
+translate: install ## translate lines: make translate ARGS="runs/phrasebook/seed-1 -i in.txt -o out.txt"
+	@$(BIN)/seq2seq-translate $(or $(ARGS),runs/phrasebook/seed-1)
+
+evaluate: install ## score a run: make evaluate ARGS="runs/phrasebook/seed-1 --src test.src --ref test.tgt"
+	@$(BIN)/seq2seq-evaluate $(ARGS)
+
+sweep: install ## compare settings: make sweep ARGS="model.reverse=false,true model.peeky=none,both seed=1,2,3"
+	$(BIN)/seq2seq-train --multirun $(ARGS)
+
+test: install ## run the tests
+	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
+
+lint: install ## check style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+wheel: install ## build dist/*.whl
+	$(BIN)/python -m build --wheel
+
+clean: ## remove .venv, caches and what was built; runs/ and data/ stay
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,107 @@
+"""A module imports from those listed above it; other people's libraries stay in their places."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+ORDER = [  # each may import from those before it
+    "errors",
+    "config",
+    "tokenizer",
+    "search",
+    "metrics",
+    "models.recurrent",
+    "models.encoder",
+    "models.decoder",
+    "models.seq2seq",
+    "data.text",
+    "data.lexicon",
+    "data.phrasebook",
+    "data.synthetic",
+    "data.download",
+    "data.prepare",
+    "data.corpus",
+    "data.batch",
+    "checkpoint",
+    "data.datamodule",
+    "translate",
+    "evaluate",
+    "lit",
+    "callbacks",
+    "training",
+    "cli.common",
+    "cli.data",
+    "cli.evaluate",
+    "cli.translate",
+    "cli.train",
+]
+OUTSIDE = {  # who may import what
+    "hydra": {"cli.train"},
+    "omegaconf": {"cli.train"},
+    "lightning": {"data.datamodule", "lit", "callbacks", "training"},
+    "sentencepiece": {"tokenizer"},
+    "sacrebleu": {"metrics"},
+}
+NO_TORCH = {
+    "errors",
+    "config",
+    "tokenizer",
+    "metrics",
+    "data.text",
+    "data.lexicon",
+    "data.phrasebook",
+    "data.synthetic",
+}
+
+
+def imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def modules() -> dict[str, set[str]]:
+    package = ROOT / "seq2seq"
+    paths = [path for path in package.rglob("*.py") if path.name != "__init__.py"]
+    return {".".join(path.relative_to(package).with_suffix("").parts): imports(path) for path in paths}
+
+
+def test_every_module_has_its_place() -> None:
+    assert set(modules()) == set(ORDER)
+
+
+def test_imports_go_down() -> None:
+    for name, imported in modules().items():
+        ours = {one.removeprefix("seq2seq.") for one in imported if one.startswith("seq2seq.")} & set(ORDER)
+        above = {one for one in ours if ORDER.index(one) >= ORDER.index(name)}
+        assert not above, f"{name} imports {above}"
+
+
+def test_libraries_stay_in_their_places() -> None:
+    for name, imported in modules().items():
+        roots = {one.split(".")[0] for one in imported}
+        for library, allowed in OUTSIDE.items():
+            assert library not in roots or name in allowed, f"{name} imports {library}"
+        assert name not in NO_TORCH or "torch" not in roots, f"{name} imports torch"
+
+
+def test_layer_zero_needs_its_own_library_alone() -> None:
+    allowed = {
+        "errors": set(),
+        "config": set(),
+        "tokenizer": {"sentencepiece"},
+        "search": {"torch"},
+        "metrics": {"sacrebleu"},
+    }
+    found = modules()
+    for name, libraries in allowed.items():
+        roots = {one.split(".")[0] for one in found[name]} - set(sys.stdlib_module_names) - {"seq2seq"}
+        assert roots <= libraries, f"{name} imports {roots}"

@@ -1,0 +1,180 @@
+"""Every dataset becomes the same six files, in a folder that its settings and inputs decide."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from seq2seq.config import DataConfig, TokenizerConfig
+from seq2seq.data import text
+from seq2seq.data.corpus import encode_corpus, train_tokenizers
+from seq2seq.data.prepare import prepare, read_manifest
+from seq2seq.errors import UserError
+
+FILES = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
+
+
+def config(tmp_path: Path, **options: Any) -> DataConfig:
+    settings = {"kind": "addition", "train_size": 50, "valid_size": 5, "test_size": 5, "root": str(tmp_path / "data")}
+    return DataConfig(**{**settings, **options})
+
+
+def write(folder: Path, **files: str) -> dict[str, str]:
+    """Text files, by the name of the setting that they are for."""
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_text(content, encoding="utf-8", newline="")
+    return {name: str(folder / name) for name in files}
+
+
+@pytest.mark.parametrize("kind", ["phrasebook", "addition", "dates"])
+def test_generated_data_is_six_aligned_files_and_a_manifest(tmp_path: Path, kind: str) -> None:
+    folder = prepare(config(tmp_path, kind=kind))
+    splits = {split: text.read_parallel(folder / f"{split}.src", folder / f"{split}.tgt") for split in text.SPLITS}
+    assert {split: len(pairs) for split, pairs in splits.items()} == {"train": 50, "valid": 5, "test": 5}
+    sources = [src for pairs in splits.values() for src, _ in pairs]
+    assert len(set(sources)) == 60
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest["pairs"] == {"train": 50, "valid": 5, "test": 5}
+    assert manifest["sha256"] == {name: text.sha256_file(folder / name) for name in FILES}
+
+
+def test_equal_settings_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
+    folder = prepare(config(tmp_path))
+    stamp = (folder / "train.src").stat().st_mtime_ns
+    assert prepare(config(tmp_path, batch_tokens=7, num_workers=1)) == folder
+    assert (folder / "train.src").stat().st_mtime_ns == stamp
+    assert prepare(config(tmp_path, seed=2)) != folder
+    assert prepare(config(tmp_path, book_exact=True)) != folder
+
+
+def test_an_unfinished_folder_is_made_again(tmp_path: Path) -> None:
+    folder = prepare(config(tmp_path))
+    whole = (folder / "train.src").read_bytes()
+    (folder / "dataset.json").unlink()
+    (folder / "train.src").write_text("half")
+    assert prepare(config(tmp_path)) == folder
+    assert (folder / "train.src").read_bytes() == whole
+
+
+def test_a_folder_named_by_the_user_holds_what_was_last_asked_for(tmp_path: Path) -> None:
+    folder = prepare(config(tmp_path), tmp_path / "mine")
+    assert folder == tmp_path / "mine"
+    prepare(config(tmp_path, train_size=20), folder)
+    assert len(text.read_lines(folder / "train.src")) == 20
+
+
+@pytest.fixture
+def two_columns(tmp_path: Path) -> dict[str, str]:
+    plain = {
+        f"{s}_{side}": "".join(f"{side} {i}\n" for i in range(n))
+        for s, n in (("train", 4), ("valid", 2), ("test", 2))
+        for side in ("src", "tgt")
+    }
+    return write(tmp_path / "own", **plain)
+
+
+def test_the_users_own_files(tmp_path: Path, two_columns: dict[str, str]) -> None:
+    folder = prepare(config(tmp_path, kind="files", **two_columns))
+    assert text.read_parallel(folder / "train.src", folder / "train.tgt")[1] == ("src 1", "tgt 1")
+    Path(two_columns["train_src"]).write_text("a\nb\nc\nd\n")
+    assert prepare(config(tmp_path, kind="files", **two_columns)) != folder  # the content counts, not the name
+
+
+def test_one_tsv_for_each_split(tmp_path: Path) -> None:
+    files = write(tmp_path / "own", train_src="a\tb\nc\td\n", valid_src="e\tf\n", test_src="g\th\n")
+    folder = prepare(config(tmp_path, kind="files", **files))
+    assert text.read_parallel(folder / "train.src", folder / "train.tgt") == [("a", "b"), ("c", "d")]
+
+
+def test_filtered_pairs_are_counted_and_reported(
+    tmp_path: Path, two_columns: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "own", train_src="a b c\n\na\na\n", train_tgt="a\nb\na b c d\na\n")
+    limits = {"max_length": 3, "max_ratio": 2.0, "skip_blank": True}
+    with caplog.at_level(logging.WARNING):
+        folder = prepare(config(tmp_path, kind="files", **two_columns, **limits))
+    manifest = read_manifest(folder)
+    assert manifest is not None
+    assert manifest["dropped"] == {"blank": 1, "too long": 1, "length ratio": 1}
+    assert caplog.messages[-1].endswith("1 blank, 1 too long, 1 length ratio")
+    assert text.read_lines(folder / "train.src") == ["a"]
+
+
+@pytest.mark.parametrize(
+    "files, options, message",
+    [
+        ({"train_tgt": "one\n"}, {}, r"train_src has 4 lines but .*train_tgt has 1; the two must be line-aligned"),
+        ({"train_src": "a\n\nb\nc\n"}, {}, r"train_src.*line 2"),
+        ({"train_src": ""}, {}, r"train_src is empty"),
+        ({}, {"max_length": 1}, r"no training pair is left of 4 after data.max_length=1"),
+        ({"train_src": "a\r\r\nb\nc\nd\n"}, {}, r"train.src: line 1"),
+    ],
+)
+def test_files_that_do_not_fit_are_refused_on_one_line(
+    tmp_path: Path, two_columns: dict[str, str], files: dict[str, str], options: dict[str, Any], message: str
+) -> None:
+    write(tmp_path / "own", **files)
+    with pytest.raises(UserError, match=message) as error:
+        prepare(config(tmp_path, kind="files", **two_columns, **options))
+    assert "\n" not in str(error.value)
+
+
+def test_blank_lines_of_a_test_set_stay_in_their_places(tmp_path: Path, two_columns: dict[str, str]) -> None:
+    write(tmp_path / "own", test_src="a\n\n", test_tgt="b\nc\n")
+    folder = prepare(config(tmp_path, kind="files", **two_columns))
+    assert text.read_lines(folder / "test.src") == ["a", ""]
+
+
+def test_the_books_own_file(tmp_path: Path) -> None:
+    lines = "".join(f"{f'{i}+1':7}_{i + 1:<4}\n" for i in range(20))
+    files = write(tmp_path / "own", book_file=lines)
+    padded = prepare(config(tmp_path, **files, book_exact=True, train_size=10))
+    rows = text.read_parallel(padded / "train.src", padded / "train.tgt")
+    assert len(rows) == 10
+    assert all((len(src), len(tgt)) == (7, 4) and int(tgt) == int(src.split("+")[0]) + 1 for src, tgt in rows)
+    masked = prepare(config(tmp_path, **files, train_size=10))
+    assert text.read_lines(masked / "train.src") == [src.rstrip() for src, _ in rows]
+    with pytest.raises(UserError, match=r"has 20 pairs, of which data.valid_size and data.test_size would hold out 25"):
+        prepare(config(tmp_path, **files, test_size=20))
+
+
+def test_more_sentences_than_there_are_is_a_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="only 500500 different sources"):
+        prepare(config(tmp_path, train_size=10**6))
+
+
+def test_tokenizers_are_trained_once_for_a_text_and_a_setting(tmp_path: Path) -> None:
+    folder = prepare(config(tmp_path))
+    joint = TokenizerConfig(type="char", vocab_size=0, byte_fallback=False, joint=True)
+    one = train_tokenizers(folder, joint)
+    models = sorted(folder.glob("tokenizer-*.model"))
+    stamp = models[0].stat().st_mtime_ns
+    again = train_tokenizers(folder, joint)
+    assert again.src.proto == one.src.proto == one.tgt.proto
+    assert models[0].stat().st_mtime_ns == stamp
+    separate = train_tokenizers(folder, TokenizerConfig(type="char", vocab_size=0, byte_fallback=False, joint=False))
+    assert len(separate.tgt) < len(separate.src)  # there is no + in an answer
+    assert len(sorted(folder.glob("tokenizer-*.model"))) == 3
+
+
+def test_a_corpus_is_encoded_once_and_holds_the_text(tmp_path: Path) -> None:
+    folder = prepare(config(tmp_path))
+    tokenizers = train_tokenizers(folder, TokenizerConfig(type="char", vocab_size=0, byte_fallback=False))
+    corpus = encode_corpus(folder, "train", tokenizers)
+    ids = [corpus.src[i].tolist() for i in range(len(corpus.src))]
+    assert tokenizers.src.decode(ids) == text.read_lines(folder / "train.src")
+    stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*.ids")}
+    encode_corpus(folder, "train", tokenizers)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("*.ids")} == stamps
+
+
+def test_the_manifest_says_what_it_was_made_from(tmp_path: Path) -> None:
+    manifest = json.loads((prepare(config(tmp_path)) / "dataset.json").read_text())
+    assert manifest["settings"]["kind"] == "addition"
+    assert manifest["settings"]["train_size"] == 50

@@ -1,0 +1,393 @@
+"""A run is a function of its config, survives a kill at any step bit for bit, and learns."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+
+from seq2seq import checkpoint, training
+from seq2seq.callbacks import Checkpoints
+from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
+from seq2seq.data import text
+from seq2seq.errors import UserError
+from seq2seq.lit import build_optimizer, lr_factor
+from seq2seq.training import check_trainer, read_config, run
+from tests.conftest import ROOT, tiny_model
+
+
+def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
+    """A training of a second; ``model={...}`` and so on change it."""
+    data = {"kind": "addition", "train_size": 200, "valid_size": 12, "test_size": 12, "batch_sentences": 32}
+    settings: dict[str, dict[str, Any]] = {
+        "data": {**data, "root": str(tmp_path / "data")},
+        "tokenizer": {"type": "char", "vocab_size": 0, "byte_fallback": False},
+        "model": {"hidden_size": 12, "embedding_size": 6, "reverse": True, "peeky": "both"},
+        "optim": {},
+        "trainer": {"max_epochs": 2, "progress": False, "samples": 1},
+    }
+    built = {"data": DataConfig, "tokenizer": TokenizerConfig, "model": ModelConfig, "optim": OptimConfig}
+    kinds = {**built, "trainer": TrainerConfig}
+    return Config(name="t", **{s: kinds[s](**{**settings[s], **sections.get(s, {})}) for s in settings})
+
+
+def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without the columns that are times."""
+    with open(folder / "metrics.csv", newline="") as stream:
+        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
+
+
+def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = config(tmp_path)
+    result = run(settings, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "test.json").read_text()) == result
+    assert read_config(tmp_path / "run") == settings
+    assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1", "2"]
+    hypotheses = text.read_lines(tmp_path / "run" / "test.hyp")
+    assert len(hypotheses) == 12
+    references = text.read_lines(Path(result["data"]) / "test.tgt")
+    from sacrebleu.metrics.bleu import BLEU
+
+    assert result["bleu"] == BLEU().corpus_score(hypotheses, [references]).score
+    printed = capsys.readouterr().out
+    assert f"test BLEU {result['bleu']:.2f}" in printed
+    assert result["bleu_signature"] in printed
+    assert printed.count("hypothesis") == 1
+
+
+def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(dataclasses.replace(config(tmp_path, model={"dropout": 0.3}), seed=seed), tmp_path / name)
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+    assert equal(weights(tmp_path / "a", "best.ckpt"), weights(tmp_path / "b", "best.ckpt"))
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+    assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+class Killed(Exception):
+    pass
+
+
+RESUMED = {
+    "plain": {},
+    "accumulate": {"trainer": {"accumulate": 3, "max_epochs": 2, "progress": False, "samples": 0}},
+    "validate inside": {
+        "trainer": {"validate_every": 0.5, "max_epochs": 2, "progress": False, "samples": 0, "patience": 9}
+    },
+    "plateau and sampling": {
+        "optim": {"schedule": "plateau", "algorithm": "sgd", "lr": 0.5, "plateau_patience": 0, "momentum": 0.9},
+        "tokenizer": {"type": "bpe", "vocab_size": 40, "byte_fallback": False, "sampling": 0.2},
+        "model": {"dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2},
+    },
+    "warm-up": {"optim": {"schedule": "cosine", "warmup_steps": 3, "algorithm": "adamw"}, "data": {"num_workers": 1}},
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = config(tmp_path, **RESUMED[name])
+    settings.trainer.save_minutes = 0.0  # after every step
+    run(settings, tmp_path / "whole")
+    total = checkpoint.read(tmp_path / "whole" / "checkpoints" / "last.ckpt")["global_step"]
+    original = Checkpoints._save_last
+    saves = [0]
+
+    def save_and_die(self: Checkpoints, trainer: Any) -> None:
+        original(self, trainer)
+        saves[0] += 1
+        if saves[0] == limit:
+            raise Killed
+
+    for limit in range(1, 2 * total, max(1, total // 4)):
+        folder = tmp_path / f"killed-{limit}"
+        saves[0] = 0
+        with monkeypatch.context() as patch:
+            patch.setattr(Checkpoints, "_save_last", save_and_die)
+            try:
+                run(settings, folder)
+            except Killed:
+                pass
+            else:
+                break  # there were fewer saves than that
+        run(settings, folder)
+        assert equal(weights(tmp_path / "whole"), weights(folder)), limit
+        assert equal(weights(tmp_path / "whole", "best.ckpt"), weights(folder, "best.ckpt")), limit
+        assert rows(tmp_path / "whole") == rows(folder), limit
+    assert limit > 3
+
+
+def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path) -> None:
+    """SIGKILL at whatever moment, of a real process."""
+    words = [
+        "data=addition",
+        "tokenizer=char",
+        "name=k",
+        "data.train_size=400",
+        "data.valid_size=20",
+        "data.test_size=20",
+    ]
+    words += ["data.batch_sentences=16", "model.hidden_size=16", "model.embedding_size=8", "trainer.max_epochs=6"]
+    words += ["trainer.save_minutes=0", "model.dropout=0.2"]
+    command = [sys.executable, "-m", "seq2seq.cli.train", *words]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for cwd in ("whole", "killed"):
+        (tmp_path / cwd).mkdir()
+    subprocess.run(command, cwd=tmp_path / "whole", env=environment, check=True, capture_output=True)
+    child = subprocess.Popen(command, cwd=tmp_path / "killed", env=environment, stderr=subprocess.DEVNULL)
+    waited = time.monotonic()
+    while not list((tmp_path / "killed").glob("runs/k/*/checkpoints/last.ckpt")):
+        assert time.monotonic() - waited < 120
+        time.sleep(0.01)
+    time.sleep(0.1)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    subprocess.run(command, cwd=tmp_path / "killed", env=environment, check=True, capture_output=True)
+    (whole,), (killed,) = ((tmp_path / cwd).glob("runs/k/*") for cwd in ("whole", "killed"))
+    assert equal(weights(whole), weights(killed))
+    assert rows(whole) == rows(killed)
+    assert (whole / "test.hyp").read_bytes() == (killed / "test.hyp").read_bytes()
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+    words = [
+        "data=addition",
+        "tokenizer=char",
+        "name=c",
+        "data.train_size=2000",
+        "data.valid_size=20",
+        "data.test_size=20",
+    ]
+    words += ["data.batch_sentences=16", "model.hidden_size=16", "trainer.max_epochs=500", "trainer.samples=0"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "seq2seq.cli.train", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with child:
+        assert child.stderr is not None
+        for line in child.stderr:
+            if line.startswith("epoch 1"):
+                break
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+    assert child.returncode == 130
+    said = re.search(r"the same command goes on, and so does: seq2seq-train resume=(\S+)", rest)
+    assert said, rest
+    assert "Traceback" not in rest
+    folder = tmp_path / said[1]
+    assert checkpoint.read(folder / "checkpoints" / "last.ckpt")["global_step"] > 0
+    # The interrupted run's own config holds; make it a short one, as somebody might who has waited long enough.
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    assert values["trainer"]["max_epochs"] == 500
+    values["trainer"]["max_epochs"] = int(rows(folder)[-1]["epoch"]) + 1
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq.cli.train", f"resume={folder}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "going on from" in done.stderr
+    assert (folder / "test.json").is_file()
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = run(config(tmp_path), tmp_path / "run")
+    monkeypatch.setattr(training, "fit", None)
+    assert run(config(tmp_path), tmp_path / "run") == first
+
+
+def test_a_folder_with_another_run_is_refused_until_it_may_be_overwritten(tmp_path: Path) -> None:
+    run(config(tmp_path), tmp_path / "run")
+    other = config(tmp_path, model={"hidden_size": 8})
+    with pytest.raises(UserError, match=r"other settings \(model.hidden_size: 12 there, 8 here\).*overwrite=true"):
+        run(other, tmp_path / "run")
+    other.overwrite = True
+    run(other, tmp_path / "run")
+    assert read_config(tmp_path / "run").model.hidden_size == 8
+    assert len(rows(tmp_path / "run")) == 2
+
+
+def test_a_bound_in_steps_still_validates_and_scores(tmp_path: Path) -> None:
+    run(config(tmp_path, trainer={"max_steps": 9}), tmp_path / "run")
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["7", "9"]
+
+
+def test_validations_inside_an_epoch_come_at_their_share(tmp_path: Path) -> None:
+    run(config(tmp_path, trainer={"validate_every": 0.5}), tmp_path / "run")
+    assert [row["step"] for row in rows(tmp_path / "run")] == ["3", "6", "10", "13", "14"]  # and the end
+
+
+def test_patience_ends_a_training_that_no_longer_improves(tmp_path: Path) -> None:
+    run(config(tmp_path, optim={"lr": 1e-9}, trainer={"max_epochs": 50, "patience": 2}), tmp_path / "run")
+    assert 2 < len(rows(tmp_path / "run")) < 50
+
+
+def test_the_best_checkpoint_is_the_best_by_the_monitor(tmp_path: Path) -> None:
+    settings = config(tmp_path, optim={"lr": 0.3, "clip_norm": 0.0}, trainer={"monitor": "loss", "max_epochs": 4})
+    result = run(settings, tmp_path / "run")
+    losses = {int(row["step"]): float(row["valid/loss"]) for row in rows(tmp_path / "run")}
+    assert result["best_step"] == min(losses, key=losses.__getitem__)
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path: Path) -> None:
+    # Plain SGD, whose update is linear in the gradient; one epoch of one step.
+    optim = {"algorithm": "sgd", "lr": 0.1, "clip_norm": 0.0}
+    for name, data, trainer in (
+        ("one", {"batch_sentences": 0, "batch_tokens": 10**6}, {"max_epochs": 1}),
+        ("many", {"batch_sentences": 7}, {"max_epochs": 1, "accumulate": 10**3}),
+    ):
+        trainer = {"progress": False, "samples": 0, **trainer}
+        run(config(tmp_path, data=data, optim=optim, trainer=trainer), tmp_path / name)
+        assert rows(tmp_path / name)[0]["step"] == "1"
+    one, many = weights(tmp_path / "one"), weights(tmp_path / "many")
+    for name in one:
+        torch.testing.assert_close(one[name], many[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_loss_that_is_no_number_names_the_step_and_what_to_try(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"the loss is (nan|inf) at step \d+ \(epoch 0\); try a smaller optim.lr \(now 1e\+38\)"
+    ):
+        run(config(tmp_path, optim={"algorithm": "sgd", "lr": 1e38, "clip_norm": 0.0}), tmp_path / "run")
+
+
+def test_a_checkpoint_that_is_not_whole_is_refused_by_name(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    run(settings, tmp_path / "run")
+    (tmp_path / "run" / "test.json").unlink()
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"last\.ckpt is (not a whole checkpoint|refused)"):
+        run(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "extra, message",
+    [
+        (
+            {"lightning": {"max_epoch": 3}},
+            r"trainer.lightning.max_epoch is no argument of lightning.Trainer; there are: ",
+        ),
+        ({"lightning": {"max_epochs": 3}}, r"trainer.lightning.max_epochs is set by seq2seq itself"),
+    ],
+)
+def test_trainer_arguments_are_checked_before_any_data_is_read(
+    tmp_path: Path, extra: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        run(config(tmp_path, trainer=extra), tmp_path / "run")
+    assert not (tmp_path / "data").exists()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu"):
+        check_trainer(config(tmp_path, trainer={"accelerator": "gpu"}))
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (None, r"is no run folder: it has no config.yaml"),
+        ("a: [", r"config.yaml is no YAML: "),
+        ("- 1", r"config.yaml holds no keys"),
+        ("model: {revers: true}", r"config.yaml: model.revers is not a key. Did you mean reverse\?"),
+    ],
+)
+def test_a_run_folder_that_cannot_be_read_is_refused(tmp_path: Path, content: str | None, message: str) -> None:
+    if content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(UserError, match=message):
+        read_config(tmp_path)
+
+
+def test_tensorboard_gets_the_metrics(tmp_path: Path) -> None:
+    run(config(tmp_path, trainer={"loggers": ["csv", "tensorboard"], "max_epochs": 1}), tmp_path / "run")
+    assert list((tmp_path / "run" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_wandb_that_is_not_installed_is_said_so(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"trainer.loggers has wandb, which is not installed; pip install 'seq2seq\[wandb\]'"
+    ):
+        run(config(tmp_path, trainer={"loggers": ["wandb"]}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "options, steps, expected",
+    [
+        ({}, [0, 5, 99], [1, 1, 1]),
+        ({"warmup_steps": 4}, [0, 1, 3, 4], [0.25, 0.5, 1, 1]),
+        ({"schedule": "inverse_sqrt", "warmup_steps": 4}, [0, 3, 15, 63], [0.25, 1, 0.5, 0.25]),
+        ({"schedule": "cosine"}, [0, 50, 100], [1, 0.5, 0]),
+        ({"schedule": "cosine", "warmup_steps": 20}, [19, 60, 100, 300], [1, 0.5, 0, 0]),
+    ],
+)
+def test_schedules_by_hand(options: dict[str, Any], steps: list[int], expected: list[float]) -> None:
+    assert [lr_factor(OptimConfig(**options), step, 100) for step in steps] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "adamw", "sgd"])
+def test_one_step_of_each_optimiser_by_hand(algorithm: str) -> None:
+    settings = OptimConfig(algorithm=algorithm, lr=0.1, weight_decay=0.5, momentum=0.9, clip_norm=0.0)
+    model = tiny_model()
+    optimizer = build_optimizer(settings, model)
+    bias = model.decoder.output.bias
+    before, gradient = bias.detach().clone(), torch.linspace(0.5, 2, len(bias))
+    bias.grad = gradient.clone()
+    optimizer.step()
+    if algorithm == "sgd":
+        expected = before - 0.1 * (gradient + 0.5 * before)
+    elif algorithm == "adam":  # the first step of Adam is the sign of the penalised gradient
+        expected = before - 0.1 * torch.sign(gradient + 0.5 * before)
+    else:
+        expected = before - 0.1 * 0.5 * before - 0.1 * torch.sign(gradient)
+    torch.testing.assert_close(bias.detach(), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_it_learns_pairs_by_heart(tmp_path: Path) -> None:
+    settings = config(
+        tmp_path,
+        data={"train_size": 8, "valid_size": 2, "test_size": 2},
+        model={"hidden_size": 64, "embedding_size": 16},
+        optim={"lr": 1e-2},
+        trainer={"max_epochs": 100, "validate_every": 50.0, "monitor": "loss", "progress": False, "samples": 0},
+    )
+    result = run(settings, tmp_path / "run")
+    assert float(rows(tmp_path / "run")[-1]["train/loss"]) < 0.5
+    from seq2seq.translate import Translator
+
+    folder = Path(result["data"])
+    last = Translator.from_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert last.translate(text.read_lines(folder / "train.src")) == text.read_lines(folder / "train.tgt")
+    assert math.isfinite(result["perplexity"])

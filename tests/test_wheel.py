@@ -1,0 +1,55 @@
+"""The wheel alone, in an environment of its own, trains and translates from an empty folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, SMALL_RUN
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_config(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {f"seq2seq/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")} <= names
+    assert not any(name.startswith(("tests/", "conf/", "runs/", "data/")) for name in names)
+
+
+def test_the_wheel_trains_and_translates_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
+    """A fresh environment that sees the installed libraries but not this checkout."""
+    environment = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (site,) = environment.glob("lib/python*/site-packages")
+    libraries = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "libraries.pth").write_text("\n".join(libraries))
+    install = [sys.executable, "-m", "pip", "install", "--no-deps", "--target", str(site), "--quiet", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    work = tmp_path / "empty"
+    work.mkdir()
+    clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    python = str(environment / "bin" / "python")
+    where = subprocess.run(
+        [python, "-c", "import seq2seq; print(seq2seq.__file__)"], cwd=work, env=clean, capture_output=True, text=True
+    )
+    assert str(site) in where.stdout, where
+    train = [python, "-m", "seq2seq.cli.train", "name=w", *SMALL_RUN, "trainer.max_steps=2"]
+    done = subprocess.run(train, cwd=work, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (run,) = (work / "runs" / "w").iterdir()
+    translate = [python, "-m", "seq2seq.cli.translate", str(run)]
+    done = subprocess.run(translate, cwd=work, env=clean, capture_output=True, text=True, input="1+2\n\n3+4\n")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") == 3
