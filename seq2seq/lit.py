@@ -54,8 +54,9 @@ class LitTranslator(L.LightningModule):
         self._valid_nll, self._valid_tokens = 0.0, 0
 
     def configure_optimizers(self) -> Any:
-        # Lightning cannot clip behind a fused optimiser that unscales float16 gradients by itself.
-        optimizer = build_optimizer(self.config.optim, self.model, fused=self.config.trainer.precision != "16-mixed")
+        # In mixed precision Lightning refuses to clip the gradients of a fused optimiser, which may unscale them itself.
+        fused = self.config.trainer.precision == "32-true"
+        optimizer = build_optimizer(self.config.optim, self.model, fused=fused)
         if self.config.optim.schedule == "plateau":
             self.plateau = ReduceLROnPlateau(
                 optimizer,

@@ -18,6 +18,7 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
@@ -49,7 +50,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     A finished run is not repeated and an unfinished one is gone on with, if its config is this one.
 
     Returns:
-        What ``test.json`` holds.
+        What ``test.json`` holds; of several processes, only the first one's.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -66,6 +67,8 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     tokenizers = train_tokenizers(data_folder, config.tokenizer)
     stopwatch = Stopwatch()
     best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
+    if best_step is None:
+        return {}  # one of several processes, the first of which goes on
     result = test(config, folder, data_folder) | {
         "best_step": best_step,
         "train_seconds": round(stopwatch.seconds, 2),
@@ -189,15 +192,19 @@ def _trainer_arguments(config: Config) -> dict[str, Any]:
     }
 
 
-def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers, stopwatch: Stopwatch) -> int:
-    """Train from the start, or from ``last.ckpt`` if there is one; return the step of the best checkpoint."""
+def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers, stopwatch: Stopwatch) -> int | None:
+    """Train from the start, or from ``last.ckpt`` if there is one.
+
+    Returns:
+        The step of the best checkpoint; None in all processes but the first.
+    """
     data = TranslationData(config, data_folder, tokenizers)
     torch.manual_seed(config.seed)
     model = build_seq2seq(config.model, len(tokenizers.src), len(tokenizers.tgt))
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if config.trainer.threads or num_parameters < SMALL:
         torch.set_num_threads(config.trainer.threads or 1)
-    log.info(
+    rank_zero_only(log.info)(
         "%d + %d pieces, %s parameters, %d training pairs",
         len(tokenizers.src),
         len(tokenizers.tgt),
@@ -234,7 +241,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         trainer.fit(module, data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
         if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # the bound fell between two validations
             trainer.validate(module, data, verbose=False)
-    return checkpoints.best_step
+    return checkpoints.best_step if trainer.is_global_zero else None
 
 
 def _num_steps(config: Config, num_batches: int) -> int:

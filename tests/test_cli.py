@@ -115,6 +115,7 @@ def test_run_folders_tell_runs_apart_and_need_no_quoting() -> None:
     assert folder() == "runs/n/seed-1"
     assert folder("model.reverse=true", "seed=3", "name=n", seed=3) == "runs/n/model.reverse-true_seed-3"
     assert folder("b=1", "a=2") == folder("a=2", "b=1")
+    assert folder("a=True") == folder("a=true")
     assert folder("data.mirror=../x") == folder()
     odd = [folder("data.train_src=a/b"), folder("data.train_src=a b"), folder("data.train_src=a:b")]
     assert len(set(odd)) == 3

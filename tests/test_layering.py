@@ -33,6 +33,7 @@ ORDER = [  # each may import from those before it
     "lit",
     "callbacks",
     "training",
+    "compare",
     "cli.common",
     "cli.data",
     "cli.evaluate",

@@ -163,6 +163,12 @@ def test_tokenizers_are_trained_once_for_a_text_and_a_setting(tmp_path: Path) ->
     assert len(sorted(folder.glob("tokenizer-*.model"))) == 3
 
 
+def test_a_clipped_vocabulary_is_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO):
+        tokenizer = train_tokenizers(prepare(config(tmp_path)), TokenizerConfig(vocab_size=9000)).src
+    assert f"tokenizer.vocab_size=9000 is clipped to the {len(tokenizer)} pieces of train.src" in caplog.messages
+
+
 def test_a_corpus_is_encoded_once_and_holds_the_text(tmp_path: Path) -> None:
     folder = prepare(config(tmp_path))
     tokenizers = train_tokenizers(folder, TokenizerConfig(type="char", vocab_size=0, byte_fallback=False))

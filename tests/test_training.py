@@ -220,6 +220,33 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     assert (folder / "test.json").is_file()
 
 
+def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Path) -> None:
+    """The same batches, shared between two processes, make the same steps as in one."""
+    words = ["data=addition", "tokenizer=char", "data.train_size=100", "data.valid_size=11", "data.test_size=10"]
+    words += ["data.batch_sentences=16", "model.hidden_size=8", "model.dropout=0", "trainer.max_epochs=1"]
+    words += ["optim=sgd", "optim.lr=0.1", "trainer.samples=0"]
+    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
+        done = subprocess.run(
+            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("test BLEU") == 1
+    (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-4, atol=1e-6)
+    for mine, other in zip(rows(one)[0].values(), rows(two)[0].values(), strict=True):
+        assert float(mine) == pytest.approx(float(other), rel=1e-4)
+
+
+def test_bfloat16_trains_too(tmp_path: Path) -> None:
+    run(config(tmp_path, trainer={"precision": "bf16-mixed"}), tmp_path / "run")
+    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "run").values())
+
+
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = run(config(tmp_path), tmp_path / "run")
     monkeypatch.setattr(training, "fit", None)

@@ -57,35 +57,41 @@ def _compose_and_run() -> None:
     OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
     # Hydra prints errors itself and exits with 1, unless it is told to raise them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    finished: list[Path] = []
     failures: list[UserError] = []
-    job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(partial(_job, failures))
+    job = partial(_job, finished, failures)
+    job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)
     try:
         job()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
+    if len(finished) > 1:
+        from seq2seq.compare import print_comparison
+
+        print_comparison(finished)
     if failures:
         raise failures[0] if len(failures) == 1 else UserError(f"{len(failures)} runs failed; each is named above.")
 
 
-def _job(failures: list[UserError], composed: DictConfig) -> None:
+def _job(finished: list[Path], failures: list[UserError], composed: DictConfig) -> None:
     """One experiment: of a single run, or of a sweep, where one that fails does not stop the others."""
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        _train(composed)
+        _train(composed, folder)
+        finished.append(folder)
     except UserError as error:
         failures.append(error)
         if HydraConfig.get().mode == RunMode.MULTIRUN:
-            log.error("%s failed: %s", HydraConfig.get().runtime.output_dir, error)
+            log.error("%s failed: %s", folder, error)
 
 
-def _train(composed: DictConfig) -> None:
+def _train(composed: DictConfig, folder: Path) -> None:
     config = to_config(composed)
-    hydra_config = HydraConfig.get()
-    if hydra_config.mode == RunMode.MULTIRUN and (config.trainer.devices > 1 or config.trainer.strategy == "ddp"):
+    if HydraConfig.get().mode == RunMode.MULTIRUN and (config.trainer.devices > 1 or config.trainer.strategy == "ddp"):
         raise UserError(
             "a sweep cannot train on several devices, since each process would run the whole sweep again; "
             "run one experiment at a time, or sweep with trainer.devices=1 trainer.strategy=auto."
         )
-    folder = Path(hydra_config.runtime.output_dir)
     from seq2seq import training  # torch and Lightning: after the config is known to be right
     from seq2seq.callbacks import Interrupted
 
@@ -174,7 +180,7 @@ def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: A
     for override in sorted(str(word).lstrip("+") for word in overrides):
         key, _, value = override.partition("=")
         if key not in NOT_IN_NAMES:
-            kept.append(f"{key}-{value}")
+            kept.append(f"{key}-{value.lower() if value in ('True', 'False') else value}")  # a sweep says True for true
     plain = "_".join(kept)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
     if safe != plain or len(safe) > 150:

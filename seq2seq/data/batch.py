@@ -111,8 +111,9 @@ class LengthBatchSampler:
         return [batches[i] for i in generator.permutation(len(batches))] if self.shuffle else batches
 
     def _order(self, rows: np.ndarray) -> np.ndarray:
-        """By target length; among equal ones by source length, up and down in turn, so that a batch that spans two target
-        lengths holds similar sources too."""
+        """By target length, and by source length up and down in turn, so that a batch across two target lengths holds
+        similar sources too.
+        """
         src, tgt = self.lengths[rows].T
         return rows[np.lexsort((np.where(tgt % 2, src, -src), tgt))]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +17,8 @@ from filelock import FileLock
 from seq2seq.config import TokenizerConfig
 from seq2seq.data import text
 from seq2seq.tokenizer import Tokenizer, train
+
+log = logging.getLogger(__name__)
 
 CHUNK = 10_000  # lines encoded at a time
 
@@ -98,7 +101,11 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
         lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
         with text.replacing(kept) as stream:
             stream.write(train(lines, **settings))  # type: ignore[arg-type]
-    return Tokenizer(kept.read_bytes(), lowercase=config.lowercase)
+    tokenizer = Tokenizer(kept.read_bytes(), lowercase=config.lowercase)
+    if len(tokenizer) < config.vocab_size:
+        what = " and ".join(f"train.{side}" for side in sides)
+        log.info("tokenizer.vocab_size=%d is clipped to the %d pieces of %s", config.vocab_size, len(tokenizer), what)
+    return tokenizer
 
 
 def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
