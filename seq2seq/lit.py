@@ -54,7 +54,7 @@ class LitTranslator(L.LightningModule):
         self._valid_nll, self._valid_tokens = 0.0, 0
 
     def configure_optimizers(self) -> Any:
-        # In mixed precision Lightning refuses to clip the gradients of a fused optimiser, which may unscale them itself.
+        # In mixed precision Lightning does not clip the gradients of a fused optimiser, which may unscale them itself.
         fused = self.config.trainer.precision == "32-true"
         optimizer = build_optimizer(self.config.optim, self.model, fused=fused)
         if self.config.optim.schedule == "plateau":

@@ -197,6 +197,13 @@ def test_a_closed_pipe_ends_quietly(trained: Path) -> None:
     assert "BrokenPipe" not in done.stderr
 
 
+def test_a_full_disk_is_said_in_one_line(trained: Path) -> None:
+    program = f"echo 1+2 | {sys.executable} -m seq2seq.cli.translate {trained} > /dev/full"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr == "seq2seq-translate: cannot write: No space left on device; check the free space.\n"
+
+
 def test_data_makes_files_and_says_how_many(command: Command, tmp_path: Path) -> None:
     words = ["addition", "--out", "d", "--train-size", "30", "--valid-size", "3", "--test-size", "3", "--book-exact"]
     done = command("data", *words)

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.errors import UserError
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_CLOSED_PIPE = 141
 
 
 def set_up() -> None:
@@ -30,15 +31,28 @@ def set_up() -> None:
 
 def log_to_stderr() -> None:
     """Send the package's log lines to stderr, as they are; other people's only from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _CurrentStderr()
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("seq2seq").setLevel(logging.INFO)
 
 
+class _CurrentStderr(logging.StreamHandler):
+    """Writes to what ``sys.stderr`` is at the moment: a progress bar puts itself there, to give way to lines."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
+
+
 def exit_status(command: Callable[[], object], name: str) -> int:
-    """Run a command; a `UserError` becomes one line on stderr and status 2, ctrl-C status 130, a closed pipe a quiet
-    end.
+    """Run a command and say how it ended.
+
+    A `UserError`, or an output that cannot be written, becomes one line on stderr and status 2; ctrl-C becomes status
+    130; a reader of stdout that went away (``| head``) ends it quietly with 141, as it would another filter.
     """
     try:
         command()
@@ -50,10 +64,18 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of stdout went away (`| head`); without this Python complains while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        _give_up_stdout()
+        return EXIT_CLOSED_PIPE
+    except OSError as error:  # what our own files meet is a UserError already; this is stdout
+        print(f"{name}: cannot write: {error.strerror or error}; check the free space.", file=sys.stderr)
+        _give_up_stdout()
+        return EXIT_USER_ERROR
     return 0
+
+
+def _give_up_stdout() -> None:
+    """Keep Python from trying, and complaining, once more while it shuts down."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def conf_dir() -> Path:
