@@ -93,11 +93,17 @@ class MetricsFile(L.Callback):
         self.sources = sources
         self.samples = samples
         self.rows: list[dict[str, Any]] = []
+        self.epoch = 0
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        self.epoch = trainer.current_epoch + 1  # which a validation after the training would find one too high
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LitTranslator)
         row = {
-            "epoch": trainer.current_epoch + 1,
+            "epoch": self.epoch,
             "step": trainer.global_step,
             "seconds": round(self.stopwatch.seconds, 2),
             "tokens_per_second": round(self.stopwatch.tokens_per_second(), 1),
@@ -137,10 +143,10 @@ class MetricsFile(L.Callback):
             log.info("%s\n", show_samples(self.sources[shown], module.valid_tgt[shown], module.hypotheses[shown]))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"rows": self.rows}
+        return {"rows": self.rows, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.rows = state_dict["rows"]
+        self.rows, self.epoch = state_dict["rows"], state_dict["epoch"]
 
 
 class Interrupted(Exception):
@@ -244,6 +250,8 @@ class ProgressBar(L.Callback):
             return
         self.bar.start()
         total = int(trainer.num_training_batches) * (trainer.max_epochs or 1)
+        if trainer.max_steps > 0:
+            total = min(total, trainer.max_steps * trainer.accumulate_grad_batches)
         done = trainer.current_epoch * int(trainer.num_training_batches) + trainer.fit_loop.epoch_loop.batch_idx + 1
         self.task = self.bar.add_task("training", total=total, completed=done, rate="")
 
@@ -255,7 +263,7 @@ class ProgressBar(L.Callback):
         self.bar.advance(self.task)
         if time.monotonic() - self._shown_at > 0.5:  # a loss on a GPU is not worth waiting for at every step
             self._shown_at = time.monotonic()
-            loss = float(outputs["loss"]) if isinstance(outputs, dict) else float("nan")
+            loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # by which Lightning has divided it
             rate = f"loss {loss:.3f}  {self.stopwatch.tokens_per_second():,.0f} tokens/s"
             self.bar.update(self.task, description=f"epoch {trainer.current_epoch + 1}", rate=rate)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,26 +93,35 @@ def read(path: Path) -> dict[str, Any]:
         UserError: for a file that is cut short, is no checkpoint, holds objects, or is of a newer format.
     """
     try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # what torch thinks of a foreign file is said below
+            contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         problem = str(error).split("\n")[0]
         if "Unsupported" in problem or "Weights only" in problem:
             problem = "it holds more than tensors and plain values, which could run code"
         raise UserError(f"{path} is refused: {problem}; use a checkpoint that seq2seq-train wrote.") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, UnicodeDecodeError) as error:
+    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         problem = str(error).split("\n")[0]
         raise UserError(f"{path} is not a whole checkpoint ({problem}); use another, or train again.") from None
     mine = contents.get(SECTION) if isinstance(contents, dict) else None
-    if not isinstance(mine, dict) or "state_dict" not in contents:
+    if isinstance(mine, dict) and isinstance(mine.get("format"), int) and mine["format"] > FORMAT:
         raise UserError(
-            f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r}; use one that seq2seq-train wrote."
-        )
-    if mine["format"] > FORMAT:
-        raise UserError(
-            f"{path} has format {mine['format']} (seq2seq {mine['version']}), newer than this seq2seq {__version__} "
+            f"{path} has format {mine['format']} (seq2seq {mine.get('version')}), newer than seq2seq {__version__} "
             f"reads ({FORMAT}); upgrade seq2seq."
         )
+    if not isinstance(mine, dict) or not _has_the_shape(mine) or not isinstance(contents.get("state_dict"), dict):
+        raise UserError(
+            f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r} as seq2seq-train writes it."
+        )
     return contents
+
+
+def _has_the_shape(mine: dict[str, Any]) -> bool:
+    parts = {"format": int, "version": str, "kind": str, "model": dict, "decode": dict, "tokenizer": dict}
+    if not all(isinstance(mine.get(name), kind) for name, kind in parts.items()):
+        return False
+    tokenizer = mine["tokenizer"]
+    return all(isinstance(tokenizer.get(side), bytes) for side in ("src", "tgt")) and "lowercase" in tokenizer
 
 
 def load(path: str | Path) -> Checkpoint:

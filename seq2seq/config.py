@@ -21,6 +21,7 @@ PEEKY = ("none", "input", "output", "both")
 TIES = ("none", "decoder", "all")
 INITS = ("torch", "book")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
+LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
 TOKENIZERS = ("unigram", "bpe", "char", "word")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "inverse_sqrt", "cosine", "plateau")
@@ -46,7 +47,7 @@ def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
 
 def _within(name: str, value: float, low: float, high: float = float("inf"), *, below: bool = False) -> None:
     """Refuse a value outside [low, high], or outside [low, high) with ``below``; NaN is outside of everything."""
-    if low <= value < high or (value == high and not below):
+    if low <= value < high or (value == high and not below and high != float("inf")):
         return
     span = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}{')' if below else ']'}"
     raise UserError(f"{name}={value:g} is out of range; it must be {span}.")
@@ -77,7 +78,9 @@ class DataConfig:
     max_length: int = key(0, "drop training pairs with more words on a side; 0 keeps all")
     max_ratio: float = key(0.0, "drop training pairs whose word counts differ by more than this factor; 0 keeps all")
     skip_blank: bool = key(False, "drop training pairs with a blank side instead of refusing them")
-    batch_tokens: int = key(4096, "most tokens in a training batch, padding and both sides' longer one counted")
+    batch_tokens: int = key(
+        4096, "most tokens in a training batch: rows times the longest of either side, before any sampling"
+    )
     batch_sentences: int = key(0, "most sentences in a training batch; 0 leaves it to batch_tokens")
     num_workers: int = key(0, "processes that prepare batches; 0 prepares them in the training process")
 
@@ -86,10 +89,16 @@ class DataConfig:
         _one_of("data.variant", self.variant, ("raw", "tokenized"))
         for name in ("train_size", "valid_size", "test_size"):
             _within(f"data.{name}", getattr(self, name), 1)
-        for name in ("seed", "max_length", "max_ratio", "batch_tokens", "batch_sentences", "num_workers"):
+        if self.max_ratio and not 1 <= self.max_ratio < float("inf"):
+            raise UserError(f"data.max_ratio={self.max_ratio:g} is out of range; it must be 0 (off) or at least 1.")
+        for name in ("seed", "max_length", "batch_tokens", "batch_sentences", "num_workers"):
             _within(f"data.{name}", getattr(self, name), 0)
         if not self.batch_tokens and not self.batch_sentences:
             raise UserError("data.batch_tokens and data.batch_sentences are both 0; one of them must bound a batch.")
+        known = LANGUAGES.get(self.kind, ())
+        for name in ("src_lang", "tgt_lang"):
+            if known:
+                _one_of(f"data.{name}", getattr(self, name), known)
         if self.src_lang == self.tgt_lang:
             raise UserError(f"data.src_lang and data.tgt_lang are both {self.src_lang}; they must differ.")
         if self.kind == "files":
@@ -111,7 +120,7 @@ class TokenizerConfig:
 
     def __post_init__(self) -> None:
         _one_of("tokenizer.type", self.type, TOKENIZERS)
-        _within("tokenizer.vocab_size", self.vocab_size, 0)
+        _within("tokenizer.vocab_size", self.vocab_size, 0, 2**24)
         _within("tokenizer.sampling", self.sampling, 0, 1)
         if self.type in ("unigram", "bpe") and self.vocab_size < 8:
             raise UserError(f"tokenizer.vocab_size={self.vocab_size} is out of range; it must be at least 8.")
@@ -292,21 +301,23 @@ class TrainerConfig:
     samples: int = key(5, "translations shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
-    lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer")
+    lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer: +trainer.lightning.NAME=VALUE")
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "devices", "accumulate"):
             _within(f"trainer.{name}", getattr(self, name), 1)
         _within("trainer.max_steps", self.max_steps, -1)
-        for name in ("max_minutes", "threads", "patience", "save_minutes", "samples"):
-            _within(f"trainer.{name}", getattr(self, name), 0)
+        for name in ("max_minutes", "patience", "save_minutes", "samples"):
+            _within(f"trainer.{name}", getattr(self, name), 0, 1e6)
+        _within("trainer.threads", self.threads, 0, 1024)
         _one_of("trainer.accelerator", self.accelerator, ("cpu", "gpu", "auto"))
         _one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
         _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
         _one_of("trainer.monitor", self.monitor, MONITORS)
         for logger in self.loggers:
             _one_of("trainer.loggers", logger, LOGGERS)
-        if not self.validate_every > 0 or (self.validate_every > 1 and self.validate_every != int(self.validate_every)):
+        whole = 1 <= self.validate_every < 2**31 and self.validate_every == int(self.validate_every)
+        if not (0 < self.validate_every < 1 or whole):
             raise UserError(
                 f"trainer.validate_every={self.validate_every:g} is out of range; it must be in (0, 1] or whole."
             )
@@ -330,7 +341,7 @@ class Config:
 
     def __post_init__(self) -> None:
         _within("seed", self.seed, 0, 2**32 - 1)
-        if not self.name or self.name.strip("./") != self.name:
+        if any(part in ("", ".", "..") for part in self.name.split("/")):
             raise UserError(f"name={self.name!r} cannot be a folder's name; use letters, digits, - and _.")
         if self.model.tie == "all" and not self.tokenizer.joint:
             raise UserError(

@@ -150,6 +150,7 @@ class LitTranslator(L.LightningModule):
             "plateau": self.plateau.state_dict() if self.plateau else None,
             "train_loss": float(self.train_loss),
             "train_tokens": self.train_tokens,
+            "stopped": self.trainer.should_stop,
         }
 
     def on_load_checkpoint(self, contents: dict[str, Any]) -> None:

@@ -46,6 +46,8 @@ class Tokenizer:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
         except RuntimeError as error:
             raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
+        first = self._model.encode("a", out_type=str)[0]
+        self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
         special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         if special != (PAD, UNK, BOS, EOS):
             raise UserError(f"the tokenizer's ids of pad, unk, bos, eos must be {(PAD, UNK, BOS, EOS)}; got {special}.")
@@ -78,7 +80,8 @@ class Tokenizer:
         """Detokenised text of each row of ids, on one line: a newline or carriage return that a model emits becomes a
         space.
         """
-        return [self._unescape(text) for text in self._model.decode([list(row) for row in ids], num_threads=1)]
+        texts = self._model.decode([list(row) for row in ids], num_threads=1)
+        return [self._unescape(text, row) for text, row in zip(texts, ids, strict=True)]
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces behind ids, for people to look at."""
@@ -87,17 +90,14 @@ class Tokenizer:
     def _escape(self, line: str) -> str:
         if "\n" in line:
             raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
-        if self.lowercase:
-            line = line.lower()
-        if _ESCAPE in line or SPACE_MARK in line:
-            line = "".join(_ESCAPES.get(char, char) for char in line)
-        # A lone surrogate (from a lenient decoder) has no UTF-8 form.
-        return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
+        return _escaped(line, lowercase=self.lowercase)
 
-    def _unescape(self, text: str) -> str:
-        # Where the space mark is in no vocabulary it comes back as bytes: first the prefix that SentencePiece puts
-        # before every line, then spaces.
-        text = text.removeprefix(SPACE_MARK).replace(SPACE_MARK, " ")
+    def _unescape(self, text: str, ids: Sequence[int]) -> str:
+        # Where the space mark is in no vocabulary it comes back as bytes: spaces, and before them the prefix, which
+        # SentencePiece takes away only where it is a piece.
+        if self._has_prefix and len(ids) and self._model.is_byte(int(ids[0])):
+            text = text.removeprefix(SPACE_MARK)
+        text = text.replace(SPACE_MARK, " ")
         text = _UNESCAPE.sub(lambda match: _ESCAPE if match[0][-1] == "0" else SPACE_MARK, text)
         return text.replace("\n", " ").replace("\r", " ")
 
@@ -118,7 +118,7 @@ def train(
     Raises:
         UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
     """
-    kept = [line for line in (_for_training(line, lowercase) for line in lines) if line.strip()]
+    kept = [line for line in (_escaped(line, lowercase=lowercase) for line in lines) if line.strip()]
     if not kept:
         raise UserError("the tokenizer has no text to train on: every line is blank.")
     whole = type in ("char", "word") and vocab_size == 0
@@ -140,9 +140,14 @@ def train(
         return _train_once(kept, {**settings, "vocab_size": int(clipped[1])})
 
 
-def _for_training(line: str, lowercase: bool) -> str:
-    line = line.lower() if lowercase else line
-    return line.replace(SPACE_MARK, " ").encode("utf-8", "replace").decode("utf-8")
+def _escaped(line: str, *, lowercase: bool) -> str:
+    """A line as SentencePiece gets it, in training and later."""
+    if lowercase:
+        line = line.lower()
+    if _ESCAPE in line or SPACE_MARK in line:
+        line = "".join(_ESCAPES.get(char, char) for char in line)
+    # A lone surrogate (from a lenient decoder) has no UTF-8 form.
+    return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
 
 
 def _train_once(lines: Sequence[str], settings: dict[str, object]) -> bytes:
@@ -159,6 +164,8 @@ def _train_once(lines: Sequence[str], settings: dict[str, object]) -> bytes:
         eos_id=EOS,
         unk_surface=UNK_SURFACE,
         character_coverage=1.0,
+        # It cuts its own markers, "<unk>" say, out of the text that it trains on; their characters must not be lost.
+        required_chars="".join(sorted(set().union(*lines) - {" ", "\0"})),
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         max_sentence_length=max(longest + 1, 10),  # SentencePiece's least

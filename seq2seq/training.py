@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import inspect
 import json
 import logging
@@ -16,6 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -38,7 +40,7 @@ for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 CONFIG, METRICS, RESULT, HYPOTHESES = "config.yaml", "metrics.csv", "test.json", "test.hyp"
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
 # What may differ between two commands that mean the same run.
 INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
@@ -93,8 +95,10 @@ def claim(config: Config, folder: Path) -> None:
     if config.overwrite and (folder / CONFIG).is_file():
         for name in (CONFIG, METRICS, RESULT, HYPOTHESES):
             (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / CHECKPOINTS, ignore_errors=True)
-    mine = dataclasses.asdict(config)
+        for name in (CHECKPOINTS, TENSORBOARD):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    # A run that is gone on with must not start anew once more.
+    mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
     if (folder / CONFIG).is_file():
         different = _differences(dataclasses.asdict(read_config(folder)), mine)
         if different:
@@ -144,7 +148,12 @@ def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -
 def read_result(folder: Path) -> dict[str, Any] | None:
     """What ``test.json`` holds, or None where the run is not finished."""
     path = folder / RESULT
-    return json.loads("\n".join(text.read_lines(path))) if path.is_file() else None
+    if not path.is_file():
+        return None
+    try:
+        return json.loads("\n".join(text.read_lines(path)))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no JSON: {error}; delete it to have the run scored again.") from None
 
 
 def check_trainer(config: Config) -> None:
@@ -163,6 +172,8 @@ def check_trainer(config: Config) -> None:
             )
         if name in taken:
             raise UserError(f"trainer.lightning.{name} is set by seq2seq itself; use the keys of trainer and optim.")
+    if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
+        raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu.")
 
@@ -200,7 +211,11 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     """
     data = TranslationData(config, data_folder, tokenizers)
     torch.manual_seed(config.seed)
-    model = build_seq2seq(config.model, len(tokenizers.src), len(tokenizers.tgt))
+    try:
+        model = build_seq2seq(config.model, len(tokenizers.src), len(tokenizers.tgt))
+    except RuntimeError as error:  # no memory for it
+        reason = " ".join(str(error).split())
+        raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     if config.trainer.threads or num_parameters < SMALL:
         torch.set_num_threads(config.trainer.threads or 1)
@@ -215,13 +230,9 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         folder / CHECKPOINTS, monitor=config.trainer.monitor, save_minutes=config.trainer.save_minutes
     )
     metrics = MetricsFile(folder / METRICS, stopwatch, sources=data.valid_src, samples=config.trainer.samples)
-    trainer = L.Trainer(
-        **_trainer_arguments(config),
-        **config.trainer.lightning,
-        logger=_loggers(config, folder),
-        # The checkpoints come last, so that what they save is of after the others.
-        callbacks=[stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints],
-    )
+    # The checkpoints come last, so that what they save is of after the others.
+    callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
+    trainer = _build_trainer(config, folder, callbacks)
     module = LitTranslator(
         config,
         model,
@@ -232,7 +243,11 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     )
     last = folder / CHECKPOINTS / checkpoint.LAST
     if last.is_file():
-        checkpoint.read(last)  # refuses by name what is not whole
+        contents = checkpoint.read(last)  # refuses by name what is not whole
+        if contents["training"]["stopped"]:  # early, which Lightning does not remember: all that is left is the test
+            for callback in (stopwatch, metrics, checkpoints):
+                callback.load_state_dict(contents["callbacks"][callback.state_key])
+            return checkpoints.best_step if trainer.is_global_zero else None
         log.info("going on from %s", last)
     with warnings.catch_warnings():
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
@@ -242,6 +257,15 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # the bound fell between two validations
             trainer.validate(module, data, verbose=False)
     return checkpoints.best_step if trainer.is_global_zero else None
+
+
+def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+    settings = _trainer_arguments(config) | config.trainer.lightning
+    try:
+        return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
+    except (TypeError, ValueError, MisconfigurationException) as error:
+        given = ", ".join(f"{name}={value}" for name, value in config.trainer.lightning.items()) or "trainer"
+        raise UserError(f"lightning.Trainer refuses {given}: {' '.join(str(error).split())}") from None
 
 
 def _num_steps(config: Config, num_batches: int) -> int:
@@ -269,16 +293,11 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
     if "tensorboard" in config.trainer.loggers:
         from lightning.pytorch.loggers import TensorBoardLogger
 
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+        loggers.append(TensorBoardLogger(folder, name="", version=TENSORBOARD))
     if "wandb" in config.trainer.loggers:
         from lightning.pytorch.loggers import WandbLogger
 
-        try:
-            loggers.append(WandbLogger(project=config.name, name=folder.name, save_dir=folder))
-        except ModuleNotFoundError:
-            raise UserError(
-                "trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'."
-            ) from None
+        loggers.append(WandbLogger(project=config.name, name=folder.name, save_dir=folder))
     return loggers
 
 

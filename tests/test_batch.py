@@ -146,11 +146,18 @@ def test_subword_sampling_keeps_the_text_and_differs_between_epochs(tmp_path: Pa
     assert {p for e, p in ((e, str(p)) for e, p in pieces) if e == 0} != {str(p) for e, p in pieces if e == 1}
 
 
+@pytest.mark.parametrize("sampling", [0.0, 0.4])
 @pytest.mark.parametrize("world_size", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 3])
-def test_every_target_token_weighs_the_same_in_a_step(corpus: Corpus, accumulate: int, world_size: int) -> None:
+def test_every_target_token_weighs_the_same_in_a_step(
+    tmp_path: Path, accumulate: int, world_size: int, sampling: float
+) -> None:
     """Lightning divides a loss by ``accumulate`` and averages over processes; the whole must be a mean over tokens."""
-    ranks = [list(loader(corpus, accumulate=accumulate, rank=r, world_size=world_size)) for r in range(world_size)]
+    tokenizer = Tokenizer(train(LINES * 5, type="bpe", vocab_size=40))
+    write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
+    corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
+    options = {"accumulate": accumulate, "sampling": sampling, "tokenizers": Tokenizers(tokenizer, tokenizer)}
+    ranks = [list(loader(corpus, rank=r, world_size=world_size, **options)) for r in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1
     for start in range(0, len(ranks[0]), accumulate):
         step = [batches[start : start + accumulate] for batches in ranks]

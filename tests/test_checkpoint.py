@@ -98,14 +98,28 @@ def test_a_file_of_another_kind_is_refused_on_one_line(tmp_path: Path, junk: byt
 
 def test_somebody_elses_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
-    with pytest.raises(UserError, match=r"other.ckpt is no checkpoint of seq2seq: it has no section 'seq2seq'"):
+    with pytest.raises(
+        UserError,
+        match=r"other.ckpt is no checkpoint of seq2seq: it has no section 'seq2seq' as seq2seq-train writes it",
+    ):
         checkpoint.load(tmp_path / "other.ckpt")
+
+
+@pytest.mark.parametrize("part", ["format", "model", "decode", "tokenizer"])
+@pytest.mark.parametrize("wrong", [None, "text", []])
+def test_a_section_of_another_shape_is_refused(
+    tmp_path: Path, contents: dict[str, Any], part: str, wrong: object
+) -> None:
+    contents[checkpoint.SECTION][part] = wrong
+    checkpoint.save(tmp_path / "a.ckpt", contents)
+    with pytest.raises(UserError, match="is no checkpoint of seq2seq: it has no section 'seq2seq' as"):
+        checkpoint.load(tmp_path / "a.ckpt")
 
 
 def test_a_newer_format_says_so(tmp_path: Path, contents: dict[str, Any]) -> None:
     contents[checkpoint.SECTION] |= {"format": 99, "version": "9.9"}
     checkpoint.save(tmp_path / "a.ckpt", contents)
-    with pytest.raises(UserError, match=r"has format 99 \(seq2seq 9.9\), newer than this seq2seq .* upgrade seq2seq"):
+    with pytest.raises(UserError, match=r"has format 99 \(seq2seq 9.9\), newer than seq2seq .* upgrade seq2seq"):
         checkpoint.load(tmp_path / "a.ckpt")
 
 
@@ -137,7 +151,7 @@ def test_a_run_folder_means_its_best_checkpoint(tmp_path: Path, contents: dict[s
 
 def test_a_folder_that_cannot_be_written_is_said_in_one_line(tmp_path: Path, contents: dict[str, Any]) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="file cannot be made a folder"):
+    with pytest.raises(UserError, match="file cannot be written to"):
         checkpoint.save(tmp_path / "file" / "a.ckpt", contents)
 
 

@@ -22,7 +22,7 @@ TRAIN_MISTAKES = [
     (["model.revers=true"], r"model.revers is not a key. Did you mean reverse? model has: reverse, peeky, cell"),
     (["+model.revers=true"], r"model.revers is not a key. Did you mean reverse?"),
     (["++extra=1"], r"extra is not a key. The config has: name, seed"),
-    (["~model.reverse.x"], r"model.reverse.x"),
+    (["~data"], r"~data would take a part of the config away; every part is needed"),
     (["modle=lstm"], r"modle is not a key. Did you mean model?"),
     (["model=lstn"], r"model=lstn is not known; choose from bilstm, gru, lstm, rnn."),
     (["experiment=nope"], r"experiment=nope is not known; choose from"),
@@ -34,6 +34,15 @@ TRAIN_MISTAKES = [
     (["model.reverse.deep=1"], r"model.reverse.deep is not a key: model.reverse is a single value, not a section"),
     (["data=["], r"data=[ is no override: "),
     (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is no argument of lightning.Trainer"),
+    (["runs=/dev/null"], r"cannot be used"),
+    (["trainer.loggers=csv"], r"takes a list, as in trainer.loggers=[csv,tensorboard]"),
+    (["trainer.loggers=[wandb]"], r"trainer.loggers has wandb, which is not installed"),
+    (["trainer.validate_every=inf"], r"trainer.validate_every=inf is out of range"),
+    (["trainer.max_minutes=inf"], r"trainer.max_minutes=inf is out of range"),
+    (["tokenizer.vocab_size=4294967296"], r"tokenizer.vocab_size=4.29497e+09 is out of range"),
+    (["data.max_ratio=0.5"], r"data.max_ratio=0.5 is out of range; it must be 0 (off) or at least 1"),
+    (["data=multi30k", "data.src_lang=xx"], r"data.src_lang=xx is not known; choose from en, de, fr, cs"),
+    (["name=a/../../b"], r"cannot be a folder's name"),
     (["resume=nowhere"], r"nowhere is no run folder: it has no config.yaml"),
     (["data=files"], r"data.kind=files needs data.train_src, data.valid_src, data.test_src"),
     (["data=multi30k", "data.mirror=nowhere"], r"nowhere"),
@@ -174,19 +183,47 @@ def test_translate_writes_files(command: Command, trained: Path, tmp_path: Path)
         (["CKPT", "--suffix", "c"], "--suffix needs named inputs"),
         (["CKPT", "-i", "a", "-o", "a"], "a is both input and output"),
         (["CKPT", "--window", "0"], "--window 0 is out of range"),
-        (["CKPT", "--threads", "-1"], "--threads -1 is out of range"),
+        (["CKPT", "--threads", "-1"], "--threads -1 is out of range; it must be in [0, 1024]"),
+        (["CKPT", "-i", "a", "-o", "./a"], "./a is both input and output"),
         (["CKPT", "--max-extra", "0"], "decode.max_extra=0 is out of range"),
-        (["CKPT", "--device", "abacus"], "--device abacus cannot be used"),
+        (["CKPT", "--device", "abacus"], "--device abacus is not known; choose from cpu, cuda, mps"),
         (["CKPT", "-o", "no/such/folder"], "no/such/folder"),
     ],
 )
-def test_mistakes_with_translate(command: Command, trained: Path, words: list[str], message: str) -> None:
+def test_mistakes_with_translate(
+    command: Command, trained: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    (tmp_path / "a").write_text("1+2\n")
     done = command("translate", *[trained if word == "CKPT" else word for word in words], stdin=b"1+2\n")
     assert done.returncode == 2, done.stderr
     assert message in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_resume_refuses_overrides_that_it_would_lose(command: Command, trained: Path) -> None:
+    done = command("train", f"resume={trained}", "model.hidden_size=9")
+    assert done.returncode == 2
+    assert "resume goes on with the config of" in done.stderr
+    assert "leave out model.hidden_size" in done.stderr
+
+
+def test_evaluate_does_not_write_over_its_references(command: Command, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "ref").write_text("3\n")
+    (tmp_path / "src").write_text("1+2\n")
+    done = command("evaluate", trained, "--src", "src", "--ref", "ref", "--hyp", "./ref")
+    assert done.returncode == 2
+    assert "--hyp ./ref would be written over an input" in done.stderr
+    assert (tmp_path / "ref").read_text() == "3\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-"])
+def test_a_stream_that_the_caller_closed_leaves_no_traceback(trained: Path, closed: str) -> None:
+    program = f"echo 1+2 | {sys.executable} -m seq2seq.cli.translate {trained} {closed}"
+    done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
 
 
 def test_a_closed_pipe_ends_quietly(trained: Path) -> None:

@@ -25,7 +25,7 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (DataConfig, {"kind": "wmt"}, r"data.kind=wmt is not known; choose from phrasebook, addition"),
     (DataConfig, {"variant": "bpe"}, r"data.variant=bpe is not known; choose from raw, tokenized"),
     (DataConfig, {"train_size": 0}, r"data.train_size=0 is out of range; it must be at least 1"),
-    (DataConfig, {"max_ratio": -1.0}, r"data.max_ratio=-1 is out of range; it must be at least 0"),
+    (DataConfig, {"max_ratio": -1.0}, r"data.max_ratio=-1 is out of range; it must be 0 \(off\) or at least 1"),
     (
         DataConfig,
         {"batch_tokens": 0},
@@ -79,6 +79,11 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     ),
     (Config, {"seed": -1}, r"seed=-1 is out of range; it must be in \[0, 4.29497e\+09\]"),
     (Config, {"name": "../up"}, r"name='../up' cannot be a folder's name"),
+    (Config, {"name": "a/../../b"}, r"name='a/../../b' cannot be a folder's name"),
+    (DataConfig, {"max_ratio": 0.5}, r"data.max_ratio=0.5 is out of range; it must be 0 \(off\) or at least 1"),
+    (DataConfig, {"kind": "iwslt15"}, r"data.src_lang=de is not known; choose from en, vi"),
+    (TrainerConfig, {"max_minutes": math.inf}, r"trainer.max_minutes=inf is out of range"),
+    (TrainerConfig, {"validate_every": math.inf}, r"trainer.validate_every=inf is out of range"),
     (
         Config,
         {"model": ModelConfig(tie="all"), "tokenizer": TokenizerConfig(joint=False)},

@@ -144,6 +144,43 @@ def test_the_books_own_file(tmp_path: Path) -> None:
         prepare(config(tmp_path, **files, test_size=20))
 
 
+def test_repeated_questions_of_a_book_file_do_not_cross_the_splits(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = write(tmp_path / "own", book_file="1+1_2 \n2+2_4 \n1+1_2 \n3+3_6 \n1+1_2 \n")
+    folder = prepare(config(tmp_path, **files, valid_size=1, test_size=1))
+    questions = [q for split in text.SPLITS for q in text.read_lines(folder / f"{split}.src")]
+    assert sorted(questions) == ["1+1", "2+2", "3+3"]
+    assert any(message.endswith("2 repeated questions") for message in caplog.messages)
+
+
+def test_a_blank_side_of_a_training_tsv_is_refused(tmp_path: Path) -> None:
+    files = write(tmp_path / "own", train_src="a\tb\nc\t\n", valid_src="e\t\n", test_src="g\th\n")
+    with pytest.raises(UserError, match=r"train_src: line 2 is blank; remove the pair, or set data.skip_blank=true"):
+        prepare(config(tmp_path, kind="files", **files))
+    folder = prepare(config(tmp_path, kind="files", **files, skip_blank=True))
+    assert text.read_lines(folder / "valid.tgt") == [""]
+
+
+def test_files_that_are_not_ours_are_not_written_over(tmp_path: Path) -> None:
+    write(tmp_path / "own", **{"train.src": "precious\n"})
+    with pytest.raises(UserError, match=r"own holds a train.src that is no dataset of ours; name another folder"):
+        prepare(config(tmp_path), tmp_path / "own")
+    assert (tmp_path / "own" / "train.src").read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("damage", ["train.src", "dataset.json"])
+def test_a_dataset_with_a_part_missing_is_made_again(tmp_path: Path, damage: str) -> None:
+    folder = prepare(config(tmp_path))
+    whole = (folder / "train.src").read_bytes()
+    (folder / damage).unlink()
+    prepare(config(tmp_path))
+    assert (folder / "train.src").read_bytes() == whole
+    (folder / "dataset.json").write_text("{")
+    prepare(config(tmp_path))
+    assert read_manifest(folder) is not None
+
+
 def test_more_sentences_than_there_are_is_a_users_mistake(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="only 500500 different sources"):
         prepare(config(tmp_path, train_size=10**6))

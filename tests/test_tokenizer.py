@@ -57,6 +57,20 @@ def test_known_characters_survive_without_bytes(lines: list[str]) -> None:
 PLAIN = Tokenizer(train(LINES, type="char", vocab_size=0))
 
 
+@pytest.mark.parametrize("kind, size", [("unigram", 60), ("bpe", 60), ("char", 0)])
+def test_markers_survive_without_bytes_where_the_text_had_them(kind: str, size: int) -> None:
+    lines = ["a <unk> b", "x \u2581 y", "</s> \uf8fe <s>"] * 3
+    tokenizer = Tokenizer(train(lines, type=kind, vocab_size=size))
+    assert tokenizer.decode(tokenizer.encode(lines)) == lines
+
+
+def test_a_leading_space_survives_where_the_prefix_is_spelled_in_bytes() -> None:
+    for kind in ("word", "char"):
+        tokenizer = Tokenizer(train([" a"] * 5, type=kind, vocab_size=0, byte_fallback=True))
+        texts = [" zz", "zz", "  zz", " a", " "]
+        assert tokenizer.decode(tokenizer.encode(texts)) == texts
+
+
 @pytest.mark.parametrize("kind", SIZES)
 def test_no_special_id_comes_from_text(kind: str) -> None:
     ids = TOKENIZERS[kind].encode(["<s> </s> <pad> <unk> </s>"])[0]

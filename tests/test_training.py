@@ -266,7 +266,7 @@ def test_a_folder_with_another_run_is_refused_until_it_may_be_overwritten(tmp_pa
 
 def test_a_bound_in_steps_still_validates_and_scores(tmp_path: Path) -> None:
     run(config(tmp_path, trainer={"max_steps": 9}), tmp_path / "run")
-    assert [row["step"] for row in rows(tmp_path / "run")] == ["7", "9"]
+    assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "run")] == [("1", "7"), ("2", "9")]
 
 
 def test_validations_inside_an_epoch_come_at_their_share(tmp_path: Path) -> None:
@@ -277,6 +277,49 @@ def test_validations_inside_an_epoch_come_at_their_share(tmp_path: Path) -> None
 def test_patience_ends_a_training_that_no_longer_improves(tmp_path: Path) -> None:
     run(config(tmp_path, optim={"lr": 1e-9}, trainer={"max_epochs": 50, "patience": 2}), tmp_path / "run")
     assert 2 < len(rows(tmp_path / "run")) < 50
+
+
+def test_a_run_that_stopped_early_does_not_train_on_when_only_its_test_was_lost(tmp_path: Path) -> None:
+    settings = config(tmp_path, optim={"lr": 1e-9}, trainer={"max_epochs": 50, "patience": 2})
+    first = run(settings, tmp_path / "run")
+    before = rows(tmp_path / "run")
+    (tmp_path / "run" / "test.json").unlink()
+    again = run(settings, tmp_path / "run")
+    assert rows(tmp_path / "run") == before
+    assert again["best_step"] == first["best_step"]
+    assert again["bleu"] == first["bleu"]
+
+
+def test_a_run_begun_with_overwrite_is_gone_on_with_as_any_other(tmp_path: Path) -> None:
+    settings = config(tmp_path)
+    settings.overwrite = True
+    run(settings, tmp_path / "run")
+    assert not read_config(tmp_path / "run").overwrite
+
+
+def test_a_network_too_large_for_the_machine_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the network cannot be built: .*; make model.hidden_size smaller"):
+        run(config(tmp_path, model={"hidden_size": 10**8}), tmp_path / "run")
+
+
+def test_what_the_trainer_refuses_is_said_in_one_line(tmp_path: Path) -> None:
+    extra = {"lightning": {"limit_train_batches": "abc"}, "progress": False}
+    with pytest.raises(UserError, match=r"lightning.Trainer refuses limit_train_batches=abc: "):
+        run(config(tmp_path, trainer=extra), tmp_path / "run")
+
+
+def test_a_result_that_is_no_json_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "test.json").write_text("{")
+    with pytest.raises(UserError, match=r"test.json is no JSON: .*; delete it to have the run scored again"):
+        training.read_result(tmp_path)
+
+
+def test_a_fixed_length_has_no_place_for_a_blank_source(tmp_path: Path) -> None:
+    for split, lines in (("train", "a\tb\n"), ("valid", "\tb\n"), ("test", "a\tb\n")):
+        (tmp_path / split).write_text(lines)
+    files = {f"{split}_src": str(tmp_path / split) for split in ("train", "valid", "test")}
+    with pytest.raises(UserError, match="model.fixed_length has no end symbol to stand for a blank source"):
+        run(config(tmp_path, data={"kind": "files", **files}, model={"fixed_length": 1}), tmp_path / "run")
 
 
 def test_the_best_checkpoint_is_the_best_by_the_monitor(tmp_path: Path) -> None:

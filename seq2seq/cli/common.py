@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
+DEVICES = ("cpu", "cuda", "mps")
+MOST_THREADS = 1024
 
 
 def set_up() -> None:
@@ -54,6 +56,9 @@ def exit_status(command: Callable[[], object], name: str) -> int:
     A `UserError`, or an output that cannot be written, becomes one line on stderr and status 2; ctrl-C becomes status
     130; a reader of stdout that went away (``| head``) ends it quietly with 141, as it would another filter.
     """
+    for missing, name_of, mode in ((sys.stdin, "stdin", "r"), (sys.stdout, "stdout", "w"), (sys.stderr, "stderr", "w")):
+        if missing is None:  # closed by the caller; what is read from or written to it goes nowhere
+            setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as we run)
     try:
         command()
         sys.stdout.flush()
@@ -76,6 +81,11 @@ def exit_status(command: Callable[[], object], name: str) -> int:
 def _give_up_stdout() -> None:
     """Keep Python from trying, and complaining, once more while it shuts down."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Whether two paths, both of things that exist, lead to the same one."""
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
 
 
 def conf_dir() -> Path:
@@ -118,8 +128,10 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
 
     from seq2seq.translate import Translator
 
-    if options.threads < 0:
-        raise UserError(f"--threads {options.threads} is out of range; it must be at least 0.")
+    if not 0 <= options.threads <= MOST_THREADS:
+        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
+    if options.device.split(":")[0] not in DEVICES:
+        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
     if options.threads:
         torch.set_num_threads(options.threads)
     try:

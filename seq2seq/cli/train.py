@@ -65,6 +65,9 @@ def _compose_and_run() -> None:
         job()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
+    except OSError as error:
+        where = error.filename or "the run folder"
+        raise UserError(f"{where} cannot be used: {error.strerror or error}; choose another runs= or name=.") from None
     if len(finished) > 1:
         from seq2seq.compare import print_comparison
 
@@ -96,11 +99,12 @@ def _train(composed: DictConfig, folder: Path) -> None:
     from seq2seq.callbacks import Interrupted
 
     if config.resume is not None:
-        config = training.read_config(folder)
+        config = dataclasses.replace(training.read_config(folder), overwrite=False, resume=None)
     try:
         training.run(config, folder)
     except Interrupted:
-        log.warning("stopped and saved; the same command goes on, and so does: %s resume=%s", NAME, folder)
+        same = "" if config.overwrite else "the same command goes on, and so does: "
+        log.warning("stopped and saved; %s%s resume=%s", same, NAME, folder)
         sys.exit(EXIT_INTERRUPTED)
 
 
@@ -138,6 +142,8 @@ def check_overrides(arguments: list[str]) -> None:
     """
     parser = OverridesParser.create()
     for word in arguments:
+        if word.startswith("~"):
+            raise UserError(f"{word} would take a part of the config away; every part is needed.")
         if word.startswith("-") or "=" not in word:
             continue
         try:
@@ -148,6 +154,22 @@ def check_overrides(arguments: list[str]) -> None:
             ) from None
         if key.split(".")[0].split("/")[0] != "hydra":
             _check_key(key)
+    _check_resume([word.lstrip("+") for word in arguments if "=" in word and not word.startswith("-")])
+
+
+def _check_resume(words: list[str]) -> None:
+    """A run that is gone on with has its own config: say so before a folder is made, or an override is lost."""
+    values = dict(word.split("=", 1) for word in words)
+    folder = values.get("resume")
+    if folder in (None, "null"):
+        return
+    if not (Path(folder) / "config.yaml").is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml; name one that seq2seq-train made.")
+    lost = sorted(
+        name for name in values if name not in ("resume", "trainer.progress") and not name.startswith("hydra")
+    )
+    if lost:
+        raise UserError(f"resume goes on with the config of {folder}; leave out {', '.join(lost)}.")
 
 
 def _check_key(key: str) -> None:
@@ -193,6 +215,10 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
+    if "not a ListConfig" in str(error):
+        return (
+            f"{getattr(error, 'full_key', None) or 'the value'} takes a list, as in trainer.loggers=[csv,tensorboard]."
+        )
     said = str(error).split("\n")
     if isinstance(error.__cause__, OmegaConfBaseException):
         said += str(error.__cause__).split("\n")

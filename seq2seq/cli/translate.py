@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.common import add_model_arguments, apply_model_arguments, exit_status, set_up
+from seq2seq.cli.common import add_model_arguments, apply_model_arguments, exit_status, is_same_file, set_up
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _jobs(options: argparse.Namespace) -> list[tuple[str, str]]:
     if len(inputs) > 1:
         raise UserError(f"{len(inputs)} inputs need --suffix, which writes each translation beside its input.")
     target = options.output or STDIO
-    if target != STDIO and target == inputs[0]:
+    if is_same_file(target, inputs[0]):
         raise UserError(f"{target} is both input and output; name another output.")
     return [(inputs[0], target)]
 

@@ -218,29 +218,31 @@ class _Epoch(Dataset[Batch]):
         return len(self.rows)
 
     def __getitem__(self, position: int) -> Batch:
-        group = position - position % self.accumulate
-        tokens = self._target_tokens(self.rows[group : group + self.accumulate])
-        rows = self.rows[position][self.share].tolist()
-        src = [self.corpus.src[row].tolist() for row in rows]
-        tgt = [self.corpus.tgt[row].tolist() for row in rows]
-        if self.sampling and self.tokenizers:
-            src, tgt = self._resegment(src, tgt, position)
-        batch = collate(src, tgt, rows, end_symbol=self.end_symbol)
+        first = position - position % self.accumulate
+        step = range(first, min(first + self.accumulate, len(self)))
+        tokens = sum(self._target_tokens(one) for one in step)
+        rows, src, tgt = self._sentences(position)
+        batch = collate(src[self.share], tgt[self.share], rows[self.share], end_symbol=self.end_symbol)
         # Lightning divides each loss by the number of batches to a step (a short last group's too), and averages over
         # processes.
         return batch._replace(loss_scale=tokens / (self.accumulate * self.world_size))
 
-    def _target_tokens(self, batches: Sequence[np.ndarray]) -> int:
-        lengths = self.corpus.tgt.offsets
-        return sum(int((lengths[rows + 1] - lengths[rows]).sum()) + len(rows) * self.end_symbol for rows in batches)
+    def _target_tokens(self, position: int) -> int:
+        """Of a whole batch, all processes' shares together."""
+        rows = self.rows[position]
+        if self.sampling:
+            num_tokens = sum(map(len, self._sentences(position)[2]))
+        else:
+            num_tokens = int((self.corpus.tgt.offsets[rows + 1] - self.corpus.tgt.offsets[rows]).sum())
+        return num_tokens + len(rows) * self.end_symbol
 
-    def _resegment(
-        self, src: list[list[int]], tgt: list[list[int]], position: int
-    ) -> tuple[list[list[int]], list[list[int]]]:
-        """Other pieces of the same text, drawn anew in every epoch."""
-        assert self.tokenizers is not None
-        seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
-        drawn = []
-        for side, (tokenizer, rows) in enumerate(zip(self.tokenizers, (src, tgt), strict=True)):
-            drawn.append(tokenizer.encode(tokenizer.decode(rows), sampling=self.sampling, seed=(seed + side) % 2**32))
-        return drawn[0], drawn[1]
+    def _sentences(self, position: int) -> tuple[list[int], list[list[int]], list[list[int]]]:
+        """Rows of a whole batch, and the ids of their sources and targets; with sampling, in pieces drawn anew."""
+        rows = self.rows[position].tolist()
+        sides = [[array[row].tolist() for row in rows] for array in self.corpus]
+        if self.sampling and self.tokenizers:
+            seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
+            for side, tokenizer in enumerate(self.tokenizers):
+                texts = tokenizer.decode(sides[side])
+                sides[side] = tokenizer.encode(texts, sampling=self.sampling, seed=(seed + side) % 2**32)
+        return rows, sides[0], sides[1]

@@ -11,6 +11,7 @@ from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.batch import BatchLoader, LengthBatchSampler
 from seq2seq.data.corpus import Corpus, Tokenizers, encode_corpus
+from seq2seq.errors import UserError
 
 
 class TranslationData(L.LightningDataModule):
@@ -27,6 +28,10 @@ class TranslationData(L.LightningDataModule):
         self.tokenizers = tokenizers
         self.train_corpus = encode_corpus(folder, "train", tokenizers)
         self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
+        if config.model.fixed_length and any(
+            (c.src.lengths() == 0).any() for c in (self.train_corpus, self.valid_corpus)
+        ):
+            raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
         self.valid_src = text.read_lines(folder / "valid.src")
         self.valid_tgt = text.read_lines(folder / "valid.tgt")
 

@@ -421,9 +421,9 @@ class Plan(NamedTuple):
     subject: Phrase | None = None
     without: str = ""  # "object", "place" or "time": what a question asks for
     asked: bool = False
-    timed: float = 0.35  # probability of a time adverbial
+    timed: float = 0.3  # probability of a time adverbial
     denied: float = 0.14
-    adjectives: float = 0.4
+    adjectives: float = 0.35
     taken: frozenset[str] = frozenset()
     modals: tuple[str, ...] = tuple(MODALS)
     joined: bool = False  # to another clause: then nobody is old or young, only tired or hungry
@@ -475,7 +475,7 @@ def _draw_place(dice: Dice, clause: Clause, plan: Plan) -> Adjunct | None:
     verb = clause.verb
     taken = plan.taken.union(clause.subject.heads, *(phrase.heads for phrase in clause.objects))
     obligatory = verb.frame in ("motion", "residence")
-    if not verb.places or (clause.negated and clause.objects) or not (obligatory or dice.chance(0.3)):
+    if not verb.places or (clause.negated and clause.objects) or not (obligatory or dice.chance(0.25)):
         return None
     far = "#far" in verb.places and ("#near" not in verb.places or dice.chance(0.5))
     if far or (verb.frame == "residence" and dice.chance(0.7)):
@@ -496,7 +496,7 @@ _WITH_BENEFICIARY = frozenset({"buy", "bring along"})
 
 
 def _draw_other(dice: Dice, clause: Clause, plan: Plan) -> Adjunct | None:
-    if clause.verb.en not in _WITH_COMPANY | _WITH_BENEFICIARY or clause.negated or not dice.chance(0.2):
+    if clause.verb.en not in _WITH_COMPANY | _WITH_BENEFICIARY or clause.negated or not dice.chance(0.15):
         return None
     taken = plan.taken.union(clause.subject.heads, *(phrase.heads for phrase in clause.objects))
     adjectives = plan.adjectives / 2

@@ -31,6 +31,7 @@ SETTINGS = {  # what decides the content of each kind's files
     "iwslt15": ("src_lang", "tgt_lang"),
     "files": FILES,
 }
+SPLIT_FILES = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
 MANIFEST = "dataset.json"  # written last: a folder without it is unfinished
 
 
@@ -47,13 +48,16 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
         UserError: for input that cannot be read or is not what its settings say.
     """
     settings = _settings(config)
-    if folder is None:
+    if folder is not None:
+        _refuse_foreign(folder)
+    else:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         folder = Path(config.root) / f"{config.kind}-{digest[:8]}"
     text.make_folder(folder)
     with FileLock(folder / ".lock"):
         manifest = read_manifest(folder)
-        if manifest is None or manifest["settings"] != settings:
+        whole = all((folder / name).is_file() for name in SPLIT_FILES)
+        if manifest is None or manifest["settings"] != settings or not whole:
             (folder / MANIFEST).unlink(missing_ok=True)
             _build(config, folder, settings)
     return folder
@@ -61,8 +65,22 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What ``dataset.json`` says, or None where there is no finished dataset."""
-    path = folder / MANIFEST
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Do not write over files that this module did not make.
+
+    Raises:
+        UserError: if a folder holds such files.
+    """
+    if not (folder / MANIFEST).exists():
+        for name in SPLIT_FILES:
+            if (folder / name).exists():
+                raise UserError(f"{folder} holds a {name} that is no dataset of ours; name another folder.")
 
 
 def _settings(config: DataConfig) -> dict[str, Any]:
@@ -86,12 +104,11 @@ def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
     if dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         log.warning("left out of the training data of %s: %s", folder, reasons)
-    files = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
     manifest = {
         "settings": settings,
         "pairs": {split: sum(1 for _ in text.iter_lines(folder / f"{split}.src")) for split in text.SPLITS},
         "dropped": dropped,
-        "sha256": {name: text.sha256_file(folder / name) for name in files},
+        "sha256": {name: text.sha256_file(folder / name) for name in SPLIT_FILES},
     }
     text.write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
 
@@ -140,13 +157,17 @@ def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]
 def _read_split(config: DataConfig, split: str, *, allow_blank: bool) -> list[Pair]:
     src, tgt = getattr(config, f"{split}_src"), getattr(config, f"{split}_tgt")
     if tgt is None:
-        return text.read_tsv(src)
+        return text.read_tsv(src, allow_blank=allow_blank)
     return text.read_parallel(src, tgt, allow_blank=allow_blank)
 
 
 def _split_book_file(config: DataConfig, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
     """The book's file, shuffled by ``data.seed``: the held-out pairs, then as many to train on as are asked for."""
     held_out = config.valid_size + config.test_size
+    answers = dict(reversed(pairs))  # by question, the first answer of each
+    if len(answers) < len(pairs):
+        log.warning("left out of %s: %d repeated questions", config.book_file, len(pairs) - len(answers))
+    pairs = [(question, answers[question]) for question in dict(pairs)]
     if held_out >= len(pairs):
         raise UserError(
             f"{config.book_file} has {len(pairs)} pairs, of which data.valid_size and data.test_size "

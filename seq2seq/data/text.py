@@ -185,16 +185,19 @@ def _refuse_blank(path: str | Path, lines: list[str]) -> None:
     if blank:
         more = f" (and {len(blank) - 1} more)" if len(blank) > 1 else ""
         raise UserError(
-            f"{path}: line {blank[0]}{more} is blank; remove it from both files, "
+            f"{path}: line {blank[0]}{more} is blank; remove the pair, "
             "or set data.skip_blank=true to leave out such pairs."
         )
 
 
-def read_tsv(path: str | Path) -> list[Pair]:
+def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
     """The pairs of a file with exactly two columns, source and target, and a tab between them.
 
+    Args:
+        allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
+
     Raises:
-        UserError: if a line has another number of columns, or if the file is empty.
+        UserError: if a line has another number of columns or, unless allowed, a blank one, or if the file is empty.
     """
     pairs = []
     for number, line in enumerate(iter_lines(path), start=1):
@@ -205,6 +208,9 @@ def read_tsv(path: str | Path) -> list[Pair]:
                 "each line must have two, source and target."
             )
         pairs.append((columns[0], columns[1]))
+    if not allow_blank:
+        for side in (0, 1):
+            _refuse_blank(path, [pair[side] for pair in pairs])
     return _not_empty(path, pairs)
 
 
