@@ -65,6 +65,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         log.info("%s is finished already; overwrite=true trains it anew", folder)
         show_result(folder, config, result)
         return result
+    revision = git_revision()  # of the code that trains, whatever is committed meanwhile
     data_folder = prepare(config.data)
     tokenizers = train_tokenizers(data_folder, config.tokenizer)
     stopwatch = Stopwatch()
@@ -79,7 +80,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         "data": str(data_folder),
         "version": __version__,
         "torch": torch.__version__,
-        "git_revision": git_revision(),
+        "git_revision": revision,
     }
     text.write_lines(folder / RESULT, json.dumps(result, indent=2).split("\n"))
     show_result(folder, config, result)

@@ -35,7 +35,7 @@ TRAIN_MISTAKES = [
     (["data=["], r"data=[ is no override: "),
     (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is no argument of lightning.Trainer"),
     (["runs=/dev/null"], r"cannot be used"),
-    (["trainer.loggers=csv"], r"takes a list, as in trainer.loggers=[csv,tensorboard]"),
+    (["trainer.loggers=csv"], r"trainer.loggers=csv is no list; write it as in trainer.loggers=[csv,tensorboard]"),
     (["trainer.loggers=[wandb]"], r"trainer.loggers has wandb, which is not installed"),
     (["trainer.validate_every=inf"], r"trainer.validate_every=inf is out of range"),
     (["trainer.max_minutes=inf"], r"trainer.max_minutes=inf is out of range"),

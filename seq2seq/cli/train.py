@@ -215,13 +215,11 @@ def one_line(error: BaseException) -> str:
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
-    if "not a ListConfig" in str(error):
-        return (
-            f"{getattr(error, 'full_key', None) or 'the value'} takes a list, as in trainer.loggers=[csv,tensorboard]."
-        )
     said = str(error).split("\n")
     if isinstance(error.__cause__, OmegaConfBaseException):
         said += str(error.__cause__).split("\n")
+    if any("not a ListConfig" in line for line in said):
+        return f"{said[0].removeprefix('Error merging override ')} is no list; write it as in trainer.loggers=[csv,tensorboard]."
     lines = dict.fromkeys(line.strip() for line in said)
     return "; ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
 
