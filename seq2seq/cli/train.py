@@ -219,7 +219,8 @@ def one_line(error: BaseException) -> str:
     if isinstance(error.__cause__, OmegaConfBaseException):
         said += str(error.__cause__).split("\n")
     if any("not a ListConfig" in line for line in said):
-        return f"{said[0].removeprefix('Error merging override ')} is no list; write it as in trainer.loggers=[csv,tensorboard]."
+        given = said[0].removeprefix("Error merging override ")
+        return f"{given} is no list; write it as in trainer.loggers=[csv,tensorboard]."
     lines = dict.fromkeys(line.strip() for line in said)
     return "; ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
 
