@@ -723,9 +723,9 @@ _TEMPLATES: tuple[Callable[[Dice], Sentence], ...] = (
     *[time_question] * 2,
     *[reason_question] * 2,
     *[quantity_question] * 2,
-    *[subordination] * 5,
-    *[report] * 2,
-    *[coordination] * 1,
+    *[subordination] * 3,
+    report,
+    coordination,
 )
 
 
