@@ -284,7 +284,7 @@ class DecodeConfig:
 class TrainerConfig:
     """How long and on what to train, when to look, and what to keep."""
 
-    max_epochs: int = key(5, "passes over the training data")
+    max_epochs: int = key(10, "passes over the training data")
     max_steps: int = key(-1, "optimiser steps; -1 for no bound")
     max_minutes: float = key(0.0, "wall-clock bound on training; 0 for none")
     accelerator: str = key("cpu", "cpu, gpu or auto")

@@ -47,7 +47,7 @@ def _yaml_default(kind: str, field: dataclasses.Field[Any]) -> Any:
     from seq2seq.cli.common import conf_dir
 
     values = yaml.safe_load((conf_dir() / "data" / f"{kind}.yaml").read_text(encoding="utf-8"))
-    return values.get(field.name, field.default)
+    return values.get("data", values).get(field.name, field.default)  # a file of package _global_ has sections
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
