@@ -145,6 +145,8 @@ def test_evaluate_prints_json_and_the_bleu_of_the_sacrebleu_command(
         name: result[name] for name in ("bleu", "chrf", "ter", "exact_match", "perplexity", "parameters")
     }
     assert (tmp_path / "hyp").read_bytes() == (trained / "test.hyp").read_bytes()
+    without = command("evaluate", trained, "--src", data / "test.src", "--ref", data / "test.tgt")
+    assert json.loads(without.stdout)["bleu"] == figures["bleu"]
     sacrebleu = [sys.executable, "-m", "sacrebleu", data / "test.tgt", "-i", "hyp", "--width", "8", "--score-only"]
     printed = subprocess.run(sacrebleu, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert float(printed.stdout) == pytest.approx(figures["bleu"], abs=1e-7)

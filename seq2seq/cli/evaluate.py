@@ -39,7 +39,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluation = evaluate(translator, [src for src, _ in pairs], [ref for _, ref in pairs])
     if options.hyp:
         text.write_lines(options.hyp, evaluation.hypotheses)
-        figures = {name: None if value == math.inf else value for name, value in evaluation.figures.items()}
+    figures = {name: None if value == math.inf else value for name, value in evaluation.figures.items()}
     print(json.dumps(figures, indent=2, allow_nan=False))
 
 
