@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 
 class Adjective(NamedTuple):
+    """The stem differs from the predicate where an ending drops an e."""
+
     en: str
     de: str  # as a predicate: "müde", "teuer"
     stem: str  # before an ending: "müd-", "teur-"
@@ -52,6 +54,8 @@ class Verb(NamedTuple):
 
 
 class Modal(NamedTuple):
+    """A modal verb; its forms are in the conjugation tables, its main verb goes to the end of the German clause."""
+
     en: str
     de: str
 

@@ -310,6 +310,8 @@ class Dice:
 
 
 class Form(NamedTuple):
+    """What stands before a noun: a determiner, and whether the noun is plural or counted by a number."""
+
     determiner: str
     plural: bool
     numbered: bool
@@ -534,6 +536,8 @@ def _draw_time(dice: Dice, clause: Clause, asked: bool) -> Time | None:
 
 
 class Sentence(NamedTuple):
+    """English, German, and tags of the phenomena that the sentence shows."""
+
     src: str
     tgt: str
     tags: frozenset[str]
