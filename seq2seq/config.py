@@ -297,7 +297,7 @@ class TrainerConfig:
     validate_every: float = key(1.0, "epochs between validations; a fraction validates inside an epoch")
     monitor: str = key("bleu", "what the best checkpoint is best at, on valid: " + ", ".join(MONITORS))
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
-    save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved at each validation anyway")
+    save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
     samples: int = key(5, "translations shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
