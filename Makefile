@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train translate evaluate sweep test lint format wheel clean
+.PHONY: help install data train translate evaluate ablation report sweep test lint format wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ translate: install ## translate lines: make translate ARGS="runs/phrasebook/seed
 
 evaluate: install ## score a run: make evaluate ARGS="runs/phrasebook/seed-1 --src test.src --ref test.tgt"
 	@$(BIN)/seq2seq-evaluate $(ARGS)
+
+ablation: install ## which of reverse and peeky helps? trains 24 small networks and writes a report
+	$(BIN)/seq2seq-train experiment=ablation $(ARGS)
+
+report: install ## compare runs again: make report ARGS="runs/ablation -o DIR"
+	@$(BIN)/seq2seq-report $(or $(ARGS),runs/ablation)
 
 sweep: install ## compare settings: make sweep ARGS="model.reverse=false,true model.peeky=none,both seed=1,2,3"
 	$(BIN)/seq2seq-train --multirun $(ARGS)

@@ -37,6 +37,11 @@ COLUMNS = (
     "valid/bleu",
     "valid/chrf",
     "valid/exact_match",
+    "train/grad_norm",
+    "train/grad_norm_max",
+    "train/clipped",
+    "encoder/spectral_radius",
+    "decoder/spectral_radius",
 )
 
 

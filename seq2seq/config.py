@@ -158,6 +158,9 @@ class ModelConfig:
     dropout: float = key(0.0, "between layers and before the output layer")
     embedding_dropout: float = key(0.0, "on embeddings")
     init: str = key("torch", "initial weights: torch's, or the book's normal(0, 1/fan-in)")
+    match_peeky: bool = key(
+        False, "without peeky: widen hidden_size until there are as many parameters as with peeky=both, as a control"
+    )
     fixed_length: int = key(0, "0: sentences end with </s>; n: no </s> and exactly n target tokens, as in the book")
 
     def __post_init__(self) -> None:
@@ -179,6 +182,7 @@ class ModelConfig:
             _within(f"model.{side}.hidden_size", stack.hidden_size, 1)
             _within(f"model.{side}.num_layers", stack.num_layers, 1)
         self._check_bridge()
+        self._check_match_peeky()
 
     def stack(self, side: str) -> Stack:
         """The encoder's or the decoder's stack with nothing left open."""
@@ -201,6 +205,18 @@ class ModelConfig:
             return self.bridge
         decoder = self.stack("decoder")
         return "copy" if self.final_shape() == (decoder.cell, decoder.num_layers, decoder.hidden_size) else "dense"
+
+    def _check_match_peeky(self) -> None:
+        if not self.match_peeky:
+            return
+        if self.peeky != "none":
+            raise UserError(
+                f"model.match_peeky=true is a control for model.peeky=none; got {self.peeky}. Leave one of them out."
+            )
+        if self.encoder.hidden_size is not None or self.decoder.hidden_size is not None:
+            raise UserError(
+                "model.match_peeky=true widens model.hidden_size; leave out the encoder's and the decoder's own."
+            )
 
     def _check_bridge(self) -> None:
         decoder = self.stack("decoder")
@@ -297,6 +313,7 @@ class TrainerConfig:
     validate_every: float = key(1.0, "epochs between validations; a fraction validates inside an epoch")
     monitor: str = key("bleu", "what the best checkpoint is best at, on valid: " + ", ".join(MONITORS))
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
+    probe: int = key(256, "test sentences that the trained network is probed with for probe.json; 0 is off")
     save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
     samples: int = key(5, "translations shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
@@ -310,6 +327,7 @@ class TrainerConfig:
         for name in ("max_minutes", "patience", "save_minutes", "samples"):
             _within(f"trainer.{name}", getattr(self, name), 0, 1e6)
         _within("trainer.threads", self.threads, 0, 1024)
+        _within("trainer.probe", self.probe, 0)
         _one_of("trainer.accelerator", self.accelerator, ("cpu", "gpu", "auto"))
         _one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
         _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from seq2seq import metrics
+from seq2seq.models.seq2seq import num_parameters
 from seq2seq.translate import Translator
 
 
@@ -41,7 +42,7 @@ def evaluate(translator: Translator, sources: Sequence[str], references: Sequenc
         "perplexity": metrics.perplexity(nll, num_tokens),
         "num_tokens": num_tokens,
         "num_sentences": len(references),
-        "parameters": sum(parameter.numel() for parameter in translator.model.parameters()),
+        "parameters": num_parameters(translator.model),
         "seconds": round(seconds, 3),
         "sentences_per_second": round(len(references) / seconds, 1),
     }

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import lightning as L
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from seq2seq import checkpoint, metrics
@@ -17,6 +17,7 @@ from seq2seq.config import Config, OptimConfig
 from seq2seq.data.batch import Batch
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
+from seq2seq.models.recurrent import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.translate import Translator
 
@@ -51,6 +52,8 @@ class LitTranslator(L.LightningModule):
         self.valid_figures: dict[str, float] = {}
         # Since the last validation; the sum is a tensor, so that a GPU is not waited for.
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped.
+        self.gradients = torch.zeros(4, dtype=torch.float64)
         self._valid_nll, self._valid_tokens = 0.0, 0
 
     def configure_optimizers(self) -> Any:
@@ -92,6 +95,28 @@ class LitTranslator(L.LightningModule):
             self._refuse_loss(loss)
         return loss / batch.loss_scale
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """What Lightning would do, with the norm kept."""
+        parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        if gradient_clip_val and gradient_clip_algorithm == "norm":
+            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+            clipped = norm > gradient_clip_val
+        else:
+            norm = nn.utils.get_total_norm([one.grad for one in parameters])
+            clipped = torch.zeros((), device=norm.device)
+            if gradient_clip_val:
+                largest = nn.utils.get_total_norm([one.grad for one in parameters], norm_type=math.inf)
+                clipped = largest > gradient_clip_val
+                nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        # A handful of tensors, so that a GPU is not waited for.
+        steps, total, largest, num_clipped = self.gradients.to(norm.device)
+        self.gradients = torch.stack([steps + 1, total + norm, torch.maximum(largest, norm), num_clipped + clipped])
+
     def _refuse_loss(self, loss: Tensor) -> None:
         raise UserError(
             f"the loss is {float(loss.detach())} at step {self.global_step} (epoch {self.current_epoch}); "
@@ -125,11 +150,21 @@ class LitTranslator(L.LightningModule):
             "valid/bleu": metrics.bleu(self.hypotheses, self.valid_tgt).value,
             "valid/chrf": metrics.chrf(self.hypotheses, self.valid_tgt).value,
             "valid/exact_match": metrics.exact_match(self.hypotheses, self.valid_tgt),
+            **self._gradient_figures(),
+            "encoder/spectral_radius": spectral_radius(cast(nn.Module, self.model.encoder)),
+            "decoder/spectral_radius": spectral_radius(self.model.decoder),
         }
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        self.gradients = torch.zeros_like(self.gradients)
         self.log_dict(self.valid_figures, logger=False)
         if self.plateau is not None:
             self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
+
+    def _gradient_figures(self) -> dict[str, float]:
+        steps, total, largest, num_clipped = self.gradients.tolist()
+        mean = total / steps if steps else math.nan
+        share = 100 * num_clipped / steps if steps else math.nan
+        return {"train/grad_norm": mean, "train/grad_norm_max": largest, "train/clipped": share}
 
     def _gather(self, mine: Any) -> list[Any]:
         if self.trainer.world_size == 1:
@@ -150,6 +185,7 @@ class LitTranslator(L.LightningModule):
             "plateau": self.plateau.state_dict() if self.plateau else None,
             "train_loss": float(self.train_loss),
             "train_tokens": self.train_tokens,
+            "gradients": self.gradients.tolist(),
             "stopped": self.trainer.should_stop,
         }
 
@@ -157,6 +193,7 @@ class LitTranslator(L.LightningModule):
         training = contents["training"]
         self.train_loss = torch.tensor(training["train_loss"], dtype=torch.float64)
         self.train_tokens = training["train_tokens"]
+        self.gradients = torch.tensor(training.get("gradients", [0.0] * 4), dtype=torch.float64)
         self._plateau_state = training["plateau"]
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
-import json
 import logging
 import shutil
 import subprocess
 import warnings
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
-from seq2seq.config import Config, from_dict
+from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, train_tokenizers
 from seq2seq.data.datamodule import TranslationData
@@ -32,18 +32,32 @@ from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
 from seq2seq.lit import LitTranslator
-from seq2seq.models.seq2seq import build_seq2seq
+from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
+from seq2seq.probe import probe
+from seq2seq.runs import (
+    CHECKPOINTS,
+    CONFIG,
+    ERROR,
+    HYPOTHESES,
+    METRICS,
+    PROBE,
+    REFERENCES,
+    RESULT,
+    SOURCES,
+    differences,
+    locked,
+    read_config,
+    read_result,
+    write_json,
+)
 from seq2seq.translate import Translator
 
 log = logging.getLogger(__name__)
 for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr what hardware they use and why they end
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-CONFIG, METRICS, RESULT, HYPOTHESES = "config.yaml", "metrics.csv", "test.json", "test.hyp"
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+TENSORBOARD = "tensorboard"
 SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
-# What may differ between two commands that mean the same run.
-INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
 
 
 def run(config: Config, folder: Path) -> dict[str, Any]:
@@ -59,6 +73,12 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         Interrupted: if ctrl-C stopped the training, which is saved.
     """
     check_trainer(config)
+    first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes on this run
+    with locked(folder) if first else nullcontext():
+        return _run(config, folder)
+
+
+def _run(config: Config, folder: Path) -> dict[str, Any]:
     claim(config, folder)
     result = read_result(folder)
     if result is not None:
@@ -82,7 +102,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         "torch": torch.__version__,
         "git_revision": revision,
     }
-    text.write_lines(folder / RESULT, json.dumps(result, indent=2).split("\n"))
+    write_json(folder / RESULT, result)
     show_result(folder, config, result)
     return result
 
@@ -94,14 +114,14 @@ def claim(config: Config, folder: Path) -> None:
         UserError: if the folder holds a run with another config.
     """
     if config.overwrite and (folder / CONFIG).is_file():
-        for name in (CONFIG, METRICS, RESULT, HYPOTHESES):
+        for name in (CONFIG, METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, PROBE, ERROR):
             (folder / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
     # A run that is gone on with must not start anew once more.
     mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
     if (folder / CONFIG).is_file():
-        different = _differences(dataclasses.asdict(read_config(folder)), mine)
+        different = differences(dataclasses.asdict(read_config(folder)), mine)
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
@@ -110,51 +130,6 @@ def claim(config: Config, folder: Path) -> None:
         return
     text.make_folder(folder)
     text.write_lines(folder / CONFIG, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True).split("\n")[:-1])
-
-
-def read_config(folder: Path) -> Config:
-    """The config of a run folder.
-
-    Raises:
-        UserError: if there is none, or if it is not one that this version understands.
-    """
-    path = folder / CONFIG
-    if not path.is_file():
-        raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
-    try:
-        values = yaml.safe_load("\n".join(text.read_lines(path)))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no keys; restore it, or use another run.")
-    try:
-        return from_dict(Config, values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-
-
-def _differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for name, value in other.items():
-        where = prefix + name
-        if where in INCIDENTAL:
-            continue
-        if isinstance(value, dict) and isinstance(one.get(name), dict):
-            found += _differences(one[name], value, where + ".")
-        elif one.get(name) != value:
-            found.append(f"{where}: {one.get(name)} there, {value} here")
-    return found
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """What ``test.json`` holds, or None where the run is not finished."""
-    path = folder / RESULT
-    if not path.is_file():
-        return None
-    try:
-        return json.loads("\n".join(text.read_lines(path)))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} is no JSON: {error}; delete it to have the run scored again.") from None
 
 
 def check_trainer(config: Config) -> None:
@@ -177,6 +152,21 @@ def check_trainer(config: Config) -> None:
         raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu.")
+    if config.trainer.accelerator == "cpu" and config.trainer.precision == "bf16-mixed" and not cpu_has_bfloat16():
+        raise UserError(
+            "trainer.precision=bf16-mixed, but torch has no recurrent layers in bfloat16 for this CPU; use 32-true."
+        )
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether torch can train a recurrent layer in bfloat16 on this CPU; not every one has the instructions."""
+    layer, inputs = torch.nn.LSTM(2, 2), torch.zeros(1, 1, 2)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(inputs)
+    except RuntimeError:
+        return False
+    return True
 
 
 def _trainer_arguments(config: Config) -> dict[str, Any]:
@@ -211,20 +201,20 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         The step of the best checkpoint; None in all processes but the first.
     """
     data = TranslationData(config, data_folder, tokenizers)
-    torch.manual_seed(config.seed)
     try:
-        model = build_seq2seq(config.model, len(tokenizers.src), len(tokenizers.tgt))
+        network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
+        torch.manual_seed(config.seed)
+        model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
     except RuntimeError as error:  # no memory for it
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
-    num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    if config.trainer.threads or num_parameters < SMALL:
+    if config.trainer.threads or num_parameters(model) < SMALL:
         torch.set_num_threads(config.trainer.threads or 1)
     rank_zero_only(log.info)(
         "%d + %d pieces, %s parameters, %d training pairs",
         len(tokenizers.src),
         len(tokenizers.tgt),
-        f"{num_parameters:,}",
+        f"{num_parameters(model):,}",
         len(data.train_corpus.src),
     )
     checkpoints = Checkpoints(
@@ -235,7 +225,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
     trainer = _build_trainer(config, folder, callbacks)
     module = LitTranslator(
-        config,
+        dataclasses.replace(config, model=network),
         model,
         tokenizers,
         valid_src=data.valid_src,
@@ -303,22 +293,25 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
 
 
 def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
-    """Score the best checkpoint on the test set; writes ``test.hyp``."""
+    """Score and probe the best checkpoint on the test set, whose text is kept in the run folder."""
     device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
     translator = Translator.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=device)
-    sources = text.read_lines(data_folder / "test.src")
-    evaluation = evaluate(translator, sources, text.read_lines(data_folder / "test.tgt"))
-    text.write_lines(folder / HYPOTHESES, evaluation.hypotheses)
+    sources, references = text.read_lines(data_folder / "test.src"), text.read_lines(data_folder / "test.tgt")
+    evaluation = evaluate(translator, sources, references)
+    for name, lines in ((SOURCES, sources), (REFERENCES, references), (HYPOTHESES, evaluation.hypotheses)):
+        text.write_lines(folder / name, lines)
+    if config.trainer.probe:
+        probed = slice(0, config.trainer.probe)
+        write_json(folder / PROBE, probe(translator, sources[probed], references[probed]))
     return evaluation.figures
 
 
 def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
     """Print a run's score, its signature and sample translations on stdout."""
-    data_folder = Path(result["data"])
-    lines = [folder / HYPOTHESES, data_folder / "test.src", data_folder / "test.tgt"]
+    lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
     if config.trainer.samples and all(path.is_file() for path in lines):
-        hypotheses, sources, references = (text.read_lines(path)[: config.trainer.samples] for path in lines)
-        print(show_samples(sources, references, hypotheses) + "\n")
+        shown = slice(0, config.trainer.samples)
+        print(show_samples(*(text.read_lines(path)[shown] for path in lines)) + "\n")
     print(
         f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
         f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"

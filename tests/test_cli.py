@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from seq2seq.cli.common import conf_dir, exit_status
-from seq2seq.cli.train import run_folder
+from seq2seq.cli.overrides import run_folder, sweep_folder
 from seq2seq.data import text
 from seq2seq.errors import UserError
 from seq2seq.translate import Translator
@@ -46,6 +46,10 @@ TRAIN_MISTAKES = [
     (["resume=nowhere"], r"nowhere is no run folder: it has no config.yaml"),
     (["data=files"], r"data.kind=files needs data.train_src, data.valid_src, data.test_src"),
     (["data=multi30k", "data.mirror=nowhere"], r"nowhere"),
+    (["-m", "--cfg", "job"], r"-m and --cfg do not go together; leave out one of them."),
+    (["model.peeky=both", "model.match_peeky=true"], r"model.match_peeky=true is a control for model.peeky=none"),
+    (["model.peeky=none", "model.match_peeky=true", "model.decoder.hidden_size=9"], r"leave out the encoder's and"),
+    (["arm=none"], r"arm=none is not known; choose from baseline, both, padded, peeky, reverse, reverse_padded"),
     (["-m", "seed=1,2", "trainer.devices=2"], r"a sweep cannot train on several devices"),
 ]
 
@@ -65,7 +69,7 @@ def test_a_mistake_ends_in_one_line_and_status_2(
 
 
 def test_every_group_and_experiment_composes(command: Command) -> None:
-    for group in ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment"):
+    for group in ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm"):
         for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
             done = command("train", f"{group}={path.stem}", "--cfg", "job")
             assert done.returncode == 0, (path, done.stderr)
@@ -95,8 +99,10 @@ def test_a_sweep_has_a_folder_for_each_run_and_a_rerun_skips_the_finished(comman
     words = ["-m", "name=s", *SMALL_RUN, "trainer.max_steps=2", "model.reverse=false,true", "seed=1,2"]
     done = command("train", *words)
     assert done.returncode == 0, done.stderr
-    folders = sorted((tmp_path / "runs" / "s").iterdir())
+    folders = sorted(path.parent for path in (tmp_path / "runs" / "s").glob("*/config.yaml"))
     assert len(folders) == 4
+    assert set(json.loads((tmp_path / "runs" / "s" / "sweep.json").read_text())["runs"]) == {f.name for f in folders}
+    assert not (tmp_path / "multirun.yaml").exists()
     settings = [yaml.safe_load((folder / "config.yaml").read_text()) for folder in folders]
     arms = {(values["model"]["reverse"], values["seed"]) for values in settings}
     assert arms == set(itertools.product((False, True), (1, 2)))
@@ -104,8 +110,7 @@ def test_a_sweep_has_a_folder_for_each_run_and_a_rerun_skips_the_finished(comman
     (folders[0] / "test.json").unlink()
     again = command("train", *words)
     assert again.returncode == 0, again.stderr
-    assert again.stderr.count("is finished already") == 3
-    assert sorted((tmp_path / "runs" / "s").iterdir()) == folders
+    assert "3 of 4 runs are finished already" in again.stderr
     changed = [folder for folder in folders if (folder / "test.json").stat().st_mtime_ns != stamps[folder]]
     assert changed == folders[:1]
 
@@ -114,6 +119,8 @@ def test_a_run_that_fails_does_not_stop_the_others_of_a_sweep(command: Command, 
     done = command("train", "-m", "name=f", *SMALL_RUN, "trainer.max_steps=1", "model.dropout=2,0.1")
     assert done.returncode == 2
     assert "model.dropout=2 is out of range" in done.stderr
+    (error,) = (tmp_path / "runs" / "f").glob("*/error.txt")
+    assert "model.dropout=2 is out of range" in error.read_text()
     assert len(list((tmp_path / "runs" / "f").glob("*/test.json"))) == 1
 
 
@@ -131,6 +138,9 @@ def test_run_folders_tell_runs_apart_and_need_no_quoting() -> None:
     assert all(not set(path) - set("abcdefghijklmnopqrstuvwxyz0123456789._-/") for path in odd)
     assert len(folder(*(f"model.k{i}=1" for i in range(99)))) < 200
     assert run_folder("runs", "n", 1, "elsewhere/run", []) == "elsewhere/run"
+    assert folder("experiment=n", "arm=both") == "runs/n/arm-both_seed-1"
+    assert folder("experiment=m") == "runs/n/experiment-m_seed-1"
+    assert sweep_folder("a/runs", "n", 2, None, ["seed=2"]) == "n/seed-2"
 
 
 def test_evaluate_prints_json_and_the_bleu_of_the_sacrebleu_command(

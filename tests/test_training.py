@@ -242,9 +242,21 @@ def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Pat
         assert float(mine) == pytest.approx(float(other), rel=1e-4)
 
 
-def test_bfloat16_trains_too(tmp_path: Path) -> None:
-    run(config(tmp_path, trainer={"precision": "bf16-mixed"}), tmp_path / "run")
-    assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "run").values())
+def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path) -> None:
+    settings = config(tmp_path, trainer={"precision": "bf16-mixed"})
+    if training.cpu_has_bfloat16():
+        run(settings, tmp_path / "run")
+        assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "run").values())
+    else:
+        with pytest.raises(UserError, match="torch has no recurrent layers in bfloat16 for this CPU; use 32-true"):
+            run(settings, tmp_path / "run")
+
+
+def test_bfloat16_is_refused_before_any_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "cpu_has_bfloat16", lambda: False)
+    with pytest.raises(UserError, match="trainer.precision=bf16-mixed, but torch has no"):
+        run(config(tmp_path, trainer={"precision": "bf16-mixed"}), tmp_path / "run")
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,6 +35,9 @@ def build_recurrent(stack: Stack, input_size: int, *, dropout: float, bidirectio
 def init_as_book(module: nn.Module) -> None:
     """First weights as in "Deep Learning from Scratch 2": embeddings from N(0, 0.01^2), weights from N(0, 1/fan-in),
     biases 0.
+
+    The book's recurrent layers have one bias where torch's have two, whose sum would learn at twice the rate: the
+    second stays 0.
     """
     for part in module.modules():
         if isinstance(part, nn.Embedding):
@@ -45,8 +48,29 @@ def init_as_book(module: nn.Module) -> None:
             for name, parameter in part.named_parameters(recurse=False):
                 if "bias" in name:
                     nn.init.zeros_(parameter)
+                    parameter.requires_grad_("bias_hh" not in name)
                 else:
                     nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
+
+
+@torch.no_grad()
+def spectral_radius(module: nn.Module) -> float:
+    """The largest absolute eigenvalue of the recurrent matrices that carry the state, over layers and directions; NaN
+    where nothing is recurrent.
+
+    Those of the candidate state in a gated cell, the only ones in a plain one. There a gradient that goes back t steps
+    shrinks or grows with its t-th power, but for the nonlinearity (Pascanu et al. 2013,
+    https://arxiv.org/abs/1211.5063).
+    """
+    matrices = []
+    for stack in module.modules():
+        if isinstance(stack, nn.RNNBase):
+            size = stack.hidden_size
+            first = 0 if isinstance(stack, nn.RNN) else 2 * size  # torch stacks the gates: r z n, and i f g o
+            named = stack.named_parameters()
+            matrices += [weights[first : first + size] for name, weights in named if "weight_hh" in name]
+    radii = [float(torch.linalg.eigvals(matrix.float().cpu()).abs().max()) for matrix in matrices]
+    return max(radii, default=math.nan)
 
 
 def length_mask(lengths: Tensor, size: int) -> Tensor:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import dataclasses
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -94,3 +98,30 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
     if config.init == "book":
         init_as_book(model)
     return model
+
+
+def num_parameters(model: nn.Module) -> int:
+    """How many numbers training changes."""
+    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+
+
+def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
+    """The config with ``match_peeky`` carried out: the width at which a network without peeky comes closest to the
+    number of parameters that it would have with ``peeky=both``.
+    """
+    if not config.match_peeky:
+        return config
+    own = dataclasses.replace(config, match_peeky=False)
+
+    def size(hidden_size: int, peeky: str) -> int:
+        with torch.device("meta"):  # which has shapes, and no numbers
+            model = build_seq2seq(dataclasses.replace(own, hidden_size=hidden_size, peeky=peeky), src_vocab, tgt_vocab)
+        return num_parameters(model)
+
+    wanted = size(own.hidden_size, "both")
+    widths = range(own.hidden_size, 3 * own.hidden_size)  # three times the width is far more than peeky can add
+    above = bisect.bisect_left(widths, wanted, key=lambda width: size(width, "none"))
+    return min(
+        (dataclasses.replace(own, hidden_size=width) for width in widths[max(above - 1, 0) : above + 1]),
+        key=lambda one: abs(size(one.hidden_size, "none") - wanted),
+    )

@@ -1,0 +1,134 @@
+"""What Hydra is told on the command line: refused by name where it is wrong, and made into the name of a run."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from seq2seq.config import Config, unknown_key
+from seq2seq.errors import UserError
+
+GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm")
+# Overrides that decide where a run is or how it is watched, not what it is.
+NOT_IN_NAMES = (
+    "name",
+    "runs",
+    "resume",
+    "overwrite",
+    "seed",
+    "data.root",
+    "data.mirror",
+    "data.num_workers",
+    "trainer.progress",
+)
+
+
+def check_overrides(arguments: list[str]) -> None:
+    """Refuse a misspelt key by name, with what it may have meant, before Hydra composes anything.
+
+    Raises:
+        UserError: for an override that is no override, or whose key is neither ours nor Hydra's.
+    """
+    parser = OverridesParser.create()
+    for word in arguments:
+        if word.startswith("~"):
+            raise UserError(f"{word} would take a part of the config away; every part is needed.")
+        if word.startswith("-") or "=" not in word:
+            continue
+        try:
+            key = parser.parse_override(word).key_or_group
+        except HydraException as error:
+            raise UserError(
+                f"{word} is no override: {one_line(error)}. Write key=value; quote what the shell would change."
+            ) from None
+        if key.split(".")[0].split("/")[0] != "hydra":
+            _check_key(key)
+    _check_resume([word.lstrip("+") for word in arguments if "=" in word and not word.startswith("-")])
+
+
+def _check_resume(words: list[str]) -> None:
+    """A run that is gone on with has its own config: say so before a folder is made, or an override is lost."""
+    values = dict(word.split("=", 1) for word in words)
+    folder = values.get("resume")
+    if folder in (None, "null"):
+        return
+    if not (Path(folder) / "config.yaml").is_file():
+        raise UserError(f"{folder} is no run folder: it has no config.yaml; name one that seq2seq-train made.")
+    lost = sorted(
+        name for name in values if name not in ("resume", "trainer.progress") and not name.startswith("hydra")
+    )
+    if lost:
+        raise UserError(f"resume goes on with the config of {folder}; leave out {', '.join(lost)}.")
+
+
+def _check_key(key: str) -> None:
+    if key in GROUPS:
+        return
+    schema: Any = Config()
+    seen: list[str] = []
+    for name in key.split("."):
+        allowed = [field.name for field in dataclasses.fields(schema)]
+        if name not in allowed:
+            raise unknown_key(name, allowed + (["experiment", "arm"] if not seen else []), ".".join(seen))
+        seen.append(name)
+        schema = getattr(schema, name)
+        if not dataclasses.is_dataclass(schema):
+            break
+    rest = key.split(".")[len(seen) :]
+    if rest and not isinstance(schema, dict):
+        raise UserError(f"{key} is not a key: {'.'.join(seen)} is a single value, not a section.")
+
+
+def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
+    """Where a run lives: a function of what it is, with no time in it, so that the same command finds the same folder.
+
+    ``runs/NAME/`` and then the overrides that make this run what it is, the seed last. Characters that a folder's name
+    should not have become ``-``; a digest keeps apart what that, or shortening, would make equal.
+    """
+    if resume:
+        return resume
+    kept = []
+    for override in sorted(str(word).lstrip("+") for word in overrides):
+        key, _, value = override.partition("=")
+        if key not in NOT_IN_NAMES and (key, value) != ("experiment", name):
+            kept.append(f"{key}-{value.lower() if value in ('True', 'False') else value}")  # a sweep says True for true
+    plain = "_".join(kept)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
+    if safe != plain or len(safe) > 150:
+        safe = f"{safe[:120]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+    return f"{runs}/{name}/{safe + '_' if safe else ''}seed-{seed}"
+
+
+def sweep_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
+    """The same, seen from ``runs``, where Hydra keeps a sweep."""
+    return os.path.relpath(run_folder(runs, name, seed, resume, overrides), runs)
+
+
+def register_resolvers() -> None:
+    """Let the configs call the functions that name the folders."""
+    OmegaConf.register_new_resolver("run_folder", run_folder, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True)
+
+
+def one_line(error: BaseException) -> str:
+    """What a Hydra or OmegaConf error says, on one line, with the cause where that says more."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
+        group, _, choice = error.missing_cfg_file.rpartition("/")
+        return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
+    said = str(error).split("\n")
+    if isinstance(error.__cause__, OmegaConfBaseException):
+        said += str(error.__cause__).split("\n")
+    if any("not a ListConfig" in line for line in said):
+        given = said[0].removeprefix("Error merging override ")
+        return f"{given} is no list; write it as in trainer.loggers=[csv,tensorboard]."
+    lines = dict.fromkeys(line.strip() for line in said)
+    return "; ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))

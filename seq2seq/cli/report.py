@@ -1,0 +1,40 @@
+"""``seq2seq-report RUNS -o DIR``: compare the arms of a sweep, as a page, a Markdown file, a table and pictures."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from seq2seq.cli.common import exit_status, set_up
+
+NAME = "seq2seq-report"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog=NAME,
+        description="Compare all runs below some folders: which arm is better, by how much, and is it chance? "
+        "The arms are found from what differs between the runs.",
+    )
+    parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folder of a sweep, or of single runs")
+    parser.add_argument(
+        "-o", "--out", type=Path, metavar="DIR", help="where the report goes (default: report/ in the first RUNS)"
+    )
+    options = parser.parse_args(arguments)
+    set_up()
+    sys.exit(exit_status(lambda: _report(options.runs, options.out), NAME))
+
+
+def _report(roots: list[Path], out: Path | None) -> None:
+    from seq2seq.report.analysis import analyse
+    from seq2seq.report.arms import read_sweep
+    from seq2seq.report.write import write_report
+
+    print(write_report(analyse(read_sweep(roots)), roots[0] / "report" if out is None else out))
+
+
+if __name__ == "__main__":
+    main()

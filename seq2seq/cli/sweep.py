@@ -1,0 +1,180 @@
+"""A sweep from above: which runs it means to make, how far they are, and what is written when all are through.
+
+The runs may be in this process, in others beside it, or on other machines that share the folders: all that is known of
+them here is what their folders say.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from seq2seq import runs
+from seq2seq.cli.overrides import run_folder
+from seq2seq.data import text
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.report.analysis import Analysis
+
+log = logging.getLogger(__name__)
+
+REPORT = "report"  # folder beside the runs
+FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
+WIDTH = 140  # of a table that goes to a file or a pipe, which have none
+LOOK_SECONDS = 1.0  # between two looks at the folders
+planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
+
+
+class Plan(Callback):
+    """Hydra calls this before the first job of a sweep: the folders that the jobs will have are noted in `planned`, and
+    in ``sweep.json`` beside them, so that a run that never came about is missed.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
+        from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+
+        if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
+            return  # one that decides on its way what comes next
+        loader = GlobalHydra.instance().config_loader()
+        words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+        words += list(config.hydra.overrides.task)
+        try:
+            overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
+            (jobs,) = BasicSweeper.split_arguments(overrides, None)
+            composed = [loader.load_sweep_config(config, job) for job in jobs]
+            folders = [run_folder(one.runs, one.name, one.seed, None, one.hydra.overrides.task) for one in composed]
+        except (HydraException, OmegaConfBaseException):
+            return  # which the sweep itself is about to meet, and says
+        planned[:] = dict.fromkeys(map(Path, folders))
+        for folder in planned:
+            (folder / runs.ERROR).unlink(missing_ok=True)
+        runs.write_plans(planned)
+
+
+@contextmanager
+def watching() -> Iterator[None]:
+    """While the block runs, say on stderr which runs are through, and show a bar over all if it is a terminal."""
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        speed_estimate_period=600,
+    )
+    over = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(bar, over), daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _watch(bar: Progress, over: threading.Event) -> None:
+    told: set[Path] = set()
+    task: TaskID | None = None
+    with bar:
+        while True:
+            last = over.wait(LOOK_SECONDS)
+            if planned and task is None:
+                told |= {folder for folder in planned if runs.is_finished(folder)}
+                if told:
+                    bar.console.print(f"{len(told)} of {len(planned)} runs are finished already")
+                task = bar.add_task("", total=len(planned))
+            if task is not None:
+                _tell(bar.console, told)
+                shares = [runs.progress(folder) for folder in planned]
+                done, running = sum(one == 1 for one in shares), sum(0 < one < 1 for one in shares)
+                shown = f"{done} of {len(planned)} runs done, {running} running"
+                bar.update(task, completed=sum(shares), description=shown)
+            if last:
+                return
+
+
+def _tell(console: Console, told: set[Path]) -> None:
+    """A line for each run that has ended since the last look."""
+    for folder in planned:
+        if folder in told:
+            continue
+        reason = runs.read_error(folder)
+        result = None if reason else runs.read_result(folder)
+        if reason:
+            console.print(f"{folder} failed: {reason}", markup=False)
+        elif result:
+            console.print(
+                f"{folder}: BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %, "
+                f"{result['train_seconds']:.0f} s",
+                markup=False,
+            )
+        else:
+            continue
+        told.add(folder)
+
+
+def finish(folders: Sequence[Path]) -> None:
+    """Print a table of a sweep's arms, and write its report.
+
+    Raises:
+        UserError: if some of the runs have failed.
+    """
+    if sum(map(runs.is_finished, folders)) > 1:
+        from seq2seq.report.analysis import analyse
+        from seq2seq.report.arms import sweep_of
+        from seq2seq.report.write import write_report
+
+        analysis = analyse(sweep_of(folders))
+        print_table(analysis)
+        common = Path(os.path.commonpath([folder.parent for folder in folders]))
+        print(f"report: {write_report(analysis, common / REPORT)}")
+    failed = {folder: reason for folder in folders if (reason := runs.read_error(folder))}
+    if failed:
+        first, reason = next(iter(failed.items()))
+        others = f"; so did {len(failed) - 1} more, named above" if len(failed) > 1 else ""
+        raise UserError(f"{first} failed: {reason.rstrip('.')}{others}. The same command does what is missing.")
+
+
+def print_table(analysis: Analysis) -> None:
+    """The arms' figures on stdout."""
+    from seq2seq.report.words import spread
+
+    table = Table()
+    table.add_column("arm", overflow="fold")
+    for title in ("seeds", *FIGURES.values(), "parameters", "seconds"):
+        table.add_column(title, justify="right")
+    for row in analysis.rows:
+        figures = [spread(row.figures[name]) for name in FIGURES]
+        seconds = f"{row.figures['train_seconds'].mean:.0f}"
+        table.add_row(row.arm.name, str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
+    console = Console()
+    (console if console.is_terminal else Console(width=WIDTH)).print(table)
+    signatures = {run.result["bleu_signature"] for arm in analysis.sweep.arms for run in arm.runs}
+    print("± is the standard deviation over seeds; signature " + ", ".join(sorted(signatures)))
+
+
+def note_error(folder: Path, reason: str) -> None:
+    """Leave in a run's folder why it failed."""
+    text.make_folder(folder)
+    text.write_lines(folder / runs.ERROR, [" ".join(reason.split())])

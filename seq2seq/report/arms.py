@@ -1,0 +1,266 @@
+"""Which runs there are, in which settings they differ, and so which arms they make up."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seq2seq import runs
+from seq2seq.config import Config
+from seq2seq.data import text
+from seq2seq.errors import UserError
+
+# Settings of no consequence for the figures, or of consequence for the time alone.
+UNCOMPARED: tuple[str, ...] = ("seed", "name", *runs.INCIDENTAL)
+UNCOMPARED += tuple(f"trainer.{name}" for name in ("threads", "samples", "probe", "save_minutes", "loggers"))
+# Of settings that always change together, the one that names the factor.
+TELLING = ("model.reverse", "model.peeky", "model.match_peeky", "data.book_exact", "model.cell", "model.attention")
+SHORT = {  # what an arm is called where a setting has a value
+    ("model.reverse", True): "reverse",
+    ("model.peeky", "both"): "peeky",
+    ("model.peeky", "input"): "peeky input",
+    ("model.peeky", "output"): "peeky output",
+    ("model.match_peeky", True): "wide",
+    ("model.bidirectional", True): "bidirectional",
+    ("data.book_exact", True): "book's padding",
+}
+PLAIN = (False, "none", None, 0)  # values that a baseline has, and that go without saying
+
+
+class Run(NamedTuple):
+    """One finished run, as its folder tells it."""
+
+    folder: Path
+    config: Config
+    settings: dict[str, Any]  # the config, its keys with dots
+    result: dict[str, Any]
+    curve: list[dict[str, float]]
+    sources: list[str]
+    references: list[str]
+    hypotheses: list[str]
+    probe: dict[str, Any] | None
+
+    @property
+    def seed(self) -> int:
+        return self.config.seed
+
+
+class Missing(NamedTuple):
+    """A run that a sweep meant to make, or that others have counterparts of, and that is not there."""
+
+    name: str
+    reason: str
+
+
+class Factor(NamedTuple):
+    """A setting in which the runs differ; ``others`` always change with it."""
+
+    key: str
+    values: tuple[Any, ...]  # the plainest first
+    others: tuple[str, ...]
+
+
+class Arm(NamedTuple):
+    """The runs that differ in nothing but their seed."""
+
+    name: str
+    values: dict[str, Any]  # by the factors' keys
+    runs: tuple[Run, ...]  # by seed
+
+
+class Sweep(NamedTuple):
+    """All that a report is about. The first arm is the baseline: the one whose settings are the plainest."""
+
+    factors: tuple[Factor, ...]
+    arms: tuple[Arm, ...]
+    missing: tuple[Missing, ...]
+
+    def arm(self, values: Mapping[str, Any]) -> Arm | None:
+        """The arm with exactly these values of the factors."""
+        return next((arm for arm in self.arms if arm.values == dict(values)), None)
+
+
+def read_sweep(roots: Sequence[Path]) -> Sweep:
+    """The runs in these folders and below.
+
+    Raises:
+        UserError: if there is no finished run, or if a file of one cannot be read.
+    """
+    folders = find(roots)
+    if not any(map(runs.is_finished, folders)):
+        where = ", ".join(map(str, roots))
+        raise UserError(f"{where}: no finished run there; name folders below which seq2seq-train left some.")
+    return sweep_of(folders)
+
+
+def sweep_of(folders: Sequence[Path]) -> Sweep:
+    """The runs of these folders, of which at least one is finished.
+
+    Raises:
+        UserError: if a file of a finished one cannot be read.
+    """
+    found = [_read_run(folder) for folder in folders if runs.is_finished(folder)]
+    absent = sorted(folder for folder in folders if not runs.is_finished(folder))
+    missing = [Missing(folder.name, _why_missing(folder)) for folder in absent]
+    factors = _factors(found)
+    arms = _arms(found, factors)
+    return Sweep(factors, arms, (*missing, *_unequal_seeds(arms)))
+
+
+def find(roots: Sequence[Path]) -> list[Path]:
+    """The folders of all runs, those included that a sweep planned and never began.
+
+    Raises:
+        UserError: if a root is no folder.
+    """
+    found: list[Path] = []
+    for root in roots:
+        if not root.is_dir():
+            raise UserError(f"{root} is no folder; name the folder of a sweep, or of a run.")
+        found += sorted(path.parent for path in root.rglob(runs.CONFIG))
+        for plan in sorted(root.rglob(runs.PLAN)):
+            found += [plan.parent / name for name in runs.read_plan(plan.parent)]
+    return list(dict.fromkeys(found))
+
+
+def _why_missing(folder: Path) -> str:
+    reason = runs.read_error(folder)
+    if reason:
+        return f"failed: {reason}"
+    if not (folder / runs.CONFIG).is_file():
+        return "planned, not begun"
+    rows = runs.read_metrics(folder)
+    return f"begun, not finished (epoch {rows[-1]['epoch']:.0f})" if rows else "begun, not finished"
+
+
+def _read_run(folder: Path) -> Run:
+    config, result = runs.read_config(folder), runs.read_result(folder)
+    assert result is not None
+    lines = []
+    for name in (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
+        if not (folder / name).is_file():
+            raise UserError(
+                f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again: it is scored anew."
+            )
+        lines.append(text.read_lines(folder / name))
+    if len({len(one) for one in lines}) > 1:
+        raise UserError(f"{folder}: its test files have {', '.join(str(len(one)) for one in lines)} lines; train anew.")
+    return Run(
+        folder=folder,
+        config=config,
+        settings=flat(dataclasses.asdict(config)),
+        result=result,
+        curve=runs.read_metrics(folder),
+        sources=lines[0],
+        references=lines[1],
+        hypotheses=lines[2],
+        probe=runs.read_probe(folder),
+    )
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested sections as one, with dots in the keys."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
+def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
+    """The settings that differ; those that divide the runs in the same way count as one."""
+    keys = [key for key in found[0].settings if key not in UNCOMPARED and len(_values(found, key)) > 1]
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for key in keys:
+        values = _values(found, key)
+        alike.setdefault(tuple(_index(values, run.settings[key]) for run in found), []).append(key)
+    if not _tells_apart(found, keys) and len(_values(found, "name")) > 1:
+        alike[(-1,)] = ["name"]  # the same experiment under two names
+    factors = []
+    for group in alike.values():
+        key, *others = sorted(group, key=lambda one: (TELLING.index(one) if one in TELLING else 99, group.index(one)))
+        factors.append(Factor(key, tuple(_values(found, key)), tuple(others)))
+    return tuple(sorted(factors, key=lambda one: TELLING.index(one.key) if one.key in TELLING else 99))
+
+
+def _values(found: Iterable[Run], key: str) -> list[Any]:
+    """The different values of a setting: plain ones first, numbers by size, others as they come."""
+    values: list[Any] = []
+    for run in found:
+        if run.settings.get(key) not in values:
+            values.append(run.settings.get(key))
+    numbers = all(isinstance(value, (int, float)) for value in values)
+    return sorted(values, key=lambda value: (value not in PLAIN, value if numbers else 0))
+
+
+def _index(values: Sequence[Any], value: Any) -> int:
+    return values.index(value)
+
+
+def _tells_apart(found: Sequence[Run], keys: Sequence[str]) -> bool:
+    known = [(run.seed, *(str(run.settings[key]) for key in keys)) for run in found]
+    return len(set(known)) == len(known)
+
+
+def _arms(found: Sequence[Run], factors: Sequence[Factor]) -> tuple[Arm, ...]:
+    grouped: dict[tuple[int, ...], list[Run]] = {}
+    for run in found:
+        position = tuple(factor.values.index(run.settings.get(factor.key)) for factor in factors)
+        grouped.setdefault(position, []).append(run)
+    arms = []
+    for position in sorted(grouped, key=lambda one: (sum(index > 0 for index in one), one)):
+        values = {factor.key: factor.values[index] for factor, index in zip(factors, position, strict=True)}
+        group = sorted(grouped[position], key=lambda run: run.seed)
+        _refuse_twins(group)
+        arms.append(Arm("", values, tuple(group)))
+    return tuple(arm._replace(name=name) for arm, name in zip(arms, _names(arms), strict=True))
+
+
+def _refuse_twins(group: Sequence[Run]) -> None:
+    for one, other in itertools.pairwise(group):
+        if one.seed == other.seed:
+            raise UserError(
+                f"{one.folder} and {other.folder} are the same experiment with the same seed; leave one of them out."
+            )
+
+
+def _names(arms: Sequence[Arm]) -> list[str]:
+    """Short names where they tell the arms apart, else every factor with its value."""
+    if len(arms) == 1:
+        return [arms[0].runs[0].config.name]
+    names = [" + ".join(filter(None, (short(key, value) for key, value in arm.values.items()))) for arm in arms]
+    names = [name or "baseline" for name in names]
+    if len(set(names)) == len(names):
+        return names
+    return [" ".join(f"{key}={shown(value)}" for key, value in arm.values.items()) for arm in arms]
+
+
+def short(key: str, value: Any) -> str:
+    """What a value adds to the name of an arm; nothing if it goes without saying."""
+    if isinstance(value, bool) or value in ("none", None) or (key, value) in SHORT:
+        last = key.removeprefix("model.").replace("_", " ")
+        return SHORT.get((key, value), last if value is True else "")
+    if isinstance(value, str):
+        return value
+    return f"{key.rpartition('.')[2].replace('_', ' ')} {shown(value)}"
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it on the command line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _unequal_seeds(arms: Sequence[Arm]) -> list[Missing]:
+    seeds = sorted({run.seed for arm in arms for run in arm.runs})
+    return [
+        Missing(f"{arm.name}, seed {seed}", "no such run, though other arms have this seed")
+        for arm in arms
+        for seed in seeds
+        if seed not in [run.seed for run in arm.runs]
+    ]

@@ -1,0 +1,343 @@
+"""The pictures of a report, as SVG text: the same figures always give the same bytes."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from seq2seq.report.analysis import TITLES, Analysis, Grid, probes
+from seq2seq.report.arms import Arm, Run, shown
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes repeat the difference.
+COLOURS = ("#777777", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
+MARKERS = "osD^vPX*"
+DASHES: tuple[Any, ...] = (
+    "-",
+    "--",
+    "-.",
+    (0, (1, 1.2)),
+    (0, (5, 1, 1, 1, 1, 1)),
+    (0, (7, 2)),
+    (0, (3, 1)),
+    (0, (1, 3)),
+)
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "seq2seq",
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#999999",
+    "grid.alpha": 0.25,
+    "axes.titlesize": 11,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5,
+}
+WIDTH = 9.0  # inches
+
+
+def draw(analysis: Analysis) -> dict[str, str]:
+    """Every picture that there are figures for, by its name."""
+    painters: dict[str, Callable[[Analysis], Figure | None]] = {
+        "curves": _curves,
+        "time": _time,
+        "interaction": _interaction,
+        "differences": _differences,
+        "length": _length,
+        "position": _position,
+        "gradient": _gradient,
+        "decay": _decay,
+        "reliance": _reliance,
+        "training": _training,
+    }
+    pictures = {}
+    with mpl.rc_context(cast(Any, STYLE)):
+        for name, paint in painters.items():
+            figure = paint(analysis)
+            if figure is not None:
+                pictures[name] = _svg(figure)
+    return pictures
+
+
+def _svg(figure: Figure) -> str:
+    """The picture on white paper, without the moment at which it was drawn."""
+    stream = io.StringIO()
+    figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
+    lines = stream.getvalue().split("\n")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def inline(name: str, svg: str) -> str:
+    """A picture for a page that may be dark: it takes the page's colours, and its ids are its own."""
+    body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
+    body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
+    body = re.sub(r'(xlink:href)="#([^"]+)"', rf'\1="#{name}-\2"', body)
+    body = body.replace("#ffffff", "var(--paper)").replace("#000000", "currentColor")
+    body = re.sub(r'(<text [^>]*style=")', r"\1fill: currentColor; ", body)
+    return re.sub(r'<svg ([^>]*?)height="[^"]+"([^>]*?)width="[^"]+"', r"<svg \1\2", body)
+
+
+def _figure(panels: int = 1, height: float = 3.6) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    return figure, list(axes)
+
+
+def _legend(figure: Figure, axes: Axes, count: int) -> None:
+    """Below the panels, where it covers nothing."""
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(count, 4))
+
+
+def _look(index: int, *, marked: bool = False) -> dict[str, Any]:
+    look: dict[str, Any] = {
+        "color": COLOURS[index % len(COLOURS)],
+        "linestyle": DASHES[(index // len(COLOURS) + index) % len(DASHES)],
+    }
+    return look | ({"marker": MARKERS[index % len(MARKERS)]} if marked else {})
+
+
+def _label(analysis: Analysis) -> str:
+    return TITLES[analysis.metric] + (" %" if analysis.metric == "exact_match" else "")
+
+
+def _series(runs: Sequence[Run], x: str, y: str) -> list[tuple[list[float], list[float]]]:
+    """A line for each run, where both numbers are there."""
+    lines = []
+    for run in runs:
+        points = [(row[x], row[y]) for row in run.curve if x in row and math.isfinite(row.get(y, math.nan))]
+        lines.append(([point[0] for point in points], [point[1] for point in points]))
+    return [line for line in lines if line[0]]
+
+
+def _band(axes: Axes, arm: Arm, index: int, x: str, y: str) -> None:
+    """Mean over the seeds, and the span from the lowest to the highest of them."""
+    lines = _series(arm.runs, x, y)
+    if not lines:
+        return
+    places = np.unique(np.concatenate([line[0] for line in lines]))
+    places = places[places <= min(line[0][-1] for line in lines)]  # where every seed still runs
+    places = places[places >= max(line[0][0] for line in lines)]
+    if not len(places):
+        return
+    values = np.stack([np.interp(places, *line) for line in lines])
+    axes.plot(places, values.mean(axis=0), label=arm.name, **_look(index))
+    if len(values) > 1:
+        axes.fill_between(
+            places, values.min(axis=0), values.max(axis=0), color=COLOURS[index % len(COLOURS)], alpha=0.15, lw=0
+        )
+
+
+def _by_arm(analysis: Analysis, x: str, y: str, labels: tuple[str, str]) -> Figure | None:
+    figure, (axes,) = _figure(height=4.2)
+    for index, arm in enumerate(analysis.sweep.arms):
+        _band(axes, arm, index, x, y)
+    if not axes.lines:
+        return None
+    axes.set(xlabel=labels[0], ylabel=labels[1])
+    axes.set_ylim(bottom=0)
+    axes.set_xlim(left=0)
+    _legend(figure, axes, len(axes.lines))
+    return figure
+
+
+def _curves(analysis: Analysis) -> Figure | None:
+    return _by_arm(analysis, "epoch", f"valid/{analysis.metric}", ("epoch", f"{_label(analysis)} on valid"))
+
+
+def _time(analysis: Analysis) -> Figure | None:
+    labels = ("seconds of training", f"{_label(analysis)} on valid")
+    return _by_arm(analysis, "seconds", f"valid/{analysis.metric}", labels)
+
+
+def _interaction(analysis: Analysis) -> Figure | None:
+    if not analysis.grids:
+        return None
+    grids = analysis.grids[:3]
+    figure, panels = _figure(len(grids), height=3.8)
+    for axes, grid in zip(panels, grids, strict=True):
+        _draw_grid(axes, grid, analysis)
+    panels[0].set_ylabel(f"{_label(analysis)} on test")
+    return figure
+
+
+def _draw_grid(axes: Axes, grid: Grid, analysis: Analysis) -> None:
+    """One factor along the axis, a line for each value of the other, a dot for each seed."""
+    across, lines = grid.factors
+    for j, value in enumerate(lines.values[:2]):
+        scores = [[run.result[analysis.metric] for run in grid.arms[i][j].runs] for i in range(2)]
+        look = _look(j + 1)
+        axes.plot([0, 1], [np.mean(one) for one in scores], label=_said(lines.key, value), **look)
+        for place, one in enumerate(scores):
+            axes.plot([place] * len(one), one, MARKERS[j], color=look["color"], alpha=0.6)
+    axes.set_xticks([0, 1], [_said(across.key, value) for value in across.values[:2]])
+    axes.set_xlim(-0.25, 1.25)
+    axes.set_ylim(bottom=0)
+    axes.legend(loc="best")
+
+
+def _said(key: str, value: Any) -> str:
+    return f"{key.rpartition('.')[2]}: {shown(value)}"
+
+
+def _differences(analysis: Analysis) -> Figure | None:
+    found = analysis.comparisons[analysis.metric]
+    if not found:
+        return None
+    figure, (axes,) = _figure(height=1.2 + 0.42 * len(found))
+    for place, one in enumerate(reversed(found)):
+        sure = one.p is not None and one.p < 0.05
+        colour = COLOURS[1] if sure else COLOURS[0]
+        axes.plot([one.contrast.low, one.contrast.high], [place, place], color=colour, lw=3, solid_capstyle="butt")
+        axes.plot(one.contrast.estimate, place, "o", color=colour, mfc=colour if sure else "white", ms=7)
+    axes.axvline(0, color="#000000", lw=1)
+    axes.set_yticks(range(len(found)), [one.title for one in reversed(found)])
+    axes.set_ylim(-0.6, len(found) - 0.4)
+    axes.set_xlabel(f"points of {TITLES[analysis.metric]}")
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def _length(analysis: Analysis) -> Figure | None:
+    bins = analysis.by_length
+    if len(bins) < 2:
+        return None
+    figure, (axes,) = _figure(height=4.2)
+    for name in bins[0].scores:
+        axes.plot([one.scores[name] for one in bins], label=name, **_look(_rank(analysis, name), marked=True))
+    spans = [f"{one.low}" if one.low == one.high else f"{one.low}–{one.high}" for one in bins]
+    axes.set_xticks(
+        range(len(bins)), [f"{span}\n({one.num_sentences:,})" for span, one in zip(spans, bins, strict=True)]
+    )
+    axes.set(xlabel=f"{analysis.unit}s in the source (and sentences)", ylabel=f"{_label(analysis)} on test")
+    axes.set_ylim(bottom=0)
+    _legend(figure, axes, len(axes.lines))
+    return figure
+
+
+def _rank(analysis: Analysis, name: str) -> int:
+    return [arm.name for arm in analysis.sweep.arms].index(name)
+
+
+def _position(analysis: Analysis) -> Figure | None:
+    figure, (free, forced) = _figure(2, height=4.2)
+    for name, wrong in analysis.by_position.items():
+        free.plot(range(1, len(wrong) + 1), wrong, label=name, **_look(_rank(analysis, name), marked=True))
+    free.set(title="the model's own output", xlabel=f"{analysis.unit} of the reference", ylabel="wrong there, %")
+    for index, arm in enumerate(analysis.sweep.arms):
+        accuracy = _average([one["accuracy_by_position"]["by_position"]["accuracy"] for one in probes(arm)])
+        if accuracy:
+            missed = [100 * (1 - value) for value in accuracy]
+            forced.plot(range(1, len(missed) + 1), missed, label=arm.name, **_look(index, marked=True))
+    forced.set(title="after a right beginning (teacher forcing)", xlabel="token of the reference")
+    for axes in (free, forced):
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, free, len(free.lines))
+    return figure
+
+
+def _average(lists: Sequence[Sequence[float | None]]) -> list[float]:
+    """Means over lists of unequal length, as far as all of them have a number."""
+    means = []
+    for values in zip(*lists, strict=False):
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            break
+        means.append(float(np.mean(known)))
+    return means
+
+
+def _gradient(analysis: Analysis) -> Figure | None:
+    """One panel for each of the first target words."""
+    steps = max((len(one["gradient_reach"]) for arm in analysis.sweep.arms for one in probes(arm)), default=0)
+    if not steps:
+        return None
+    figure, panels = _figure(min(steps, 3), height=4.2)
+    for step, axes in enumerate(panels):
+        for index, arm in enumerate(analysis.sweep.arms):
+            shares = [
+                one["gradient_reach"][step]["by_position"]["share"]
+                for one in probes(arm)
+                if step < len(one["gradient_reach"])
+            ]
+            share = [100 * value for value in _average(shares)]
+            if share:
+                axes.plot(range(1, len(share) + 1), share, label=arm.name, **_look(index, marked=True))
+        axes.set(title=f"from target token {step + 1}", xlabel="source token")
+        axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[0].set_ylabel("share of the gradient, %")
+    _legend(figure, panels[0], len(panels[0].lines))
+    return figure
+
+
+def _decay(analysis: Analysis) -> Figure | None:
+    figure, (axes,) = _figure(height=4.2)
+    for index, arm in enumerate(analysis.sweep.arms):
+        norms = [one["gradient_reach"][0]["by_distance"]["norm"] for one in probes(arm) if one["gradient_reach"]]
+        found = list(itertools.dropwhile(lambda pair: not pair[1], enumerate(_average_known(norms))))
+        found = list(itertools.takewhile(lambda pair: pair[1], found))
+        if found:
+            places, values = zip(*found, strict=True)
+            axes.semilogy(places, values, label=arm.name, **_look(index, marked=True))
+    if not axes.lines:
+        return None
+    axes.set(xlabel="encoder steps between reading a token and the end", ylabel="gradient from target token 1")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, axes, len(axes.lines))
+    return figure
+
+
+def _average_known(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
+    """Means of what there is at each place."""
+    columns = ([value for value in values if value is not None] for values in zip(*lists, strict=False))
+    return [float(np.mean(known)) if known else None for known in columns]
+
+
+def _reliance(analysis: Analysis) -> Figure | None:
+    figure, (axes,) = _figure(height=3.8)
+    for index, arm in enumerate(analysis.sweep.arms):
+        found = [one["peeky_reliance"] for one in probes(arm) if one["peeky_reliance"]]
+        moved = _average([one["by_position"]["total_variation"] for one in found])
+        if moved:
+            axes.plot(range(1, len(moved) + 1), moved, label=arm.name, **_look(index, marked=True))
+    if not axes.lines:
+        return None
+    axes.set(xlabel="token of the target", ylabel="probability that moves")
+    axes.set_ylim(0, 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _legend(figure, axes, len(axes.lines))
+    return figure
+
+
+def _training(analysis: Analysis) -> Figure | None:
+    panels = (
+        ("train/grad_norm", "mean norm of the gradients"),
+        ("train/clipped", "steps that were clipped, %"),
+        ("encoder/spectral_radius", "encoder's spectral radius"),
+    )
+    figure, axes = _figure(len(panels), height=4.2)
+    for one, (column, title) in zip(axes, panels, strict=True):
+        for index, arm in enumerate(analysis.sweep.arms):
+            _band(one, arm, index, "epoch", column)
+        one.set(title=title, xlabel="epoch")
+        one.set_ylim(bottom=0)
+    if not axes[0].lines:
+        return None
+    _legend(figure, axes[0], len(axes[0].lines))
+    return figure

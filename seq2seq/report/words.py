@@ -1,0 +1,135 @@
+"""What the figures mean, in sentences for a reader who has had no statistics."""
+
+from __future__ import annotations
+
+from seq2seq.report.analysis import TITLES, Analysis, Comparison, Mean
+
+ALPHA = 0.05
+SIGNIFICANT, UNCERTAIN, UNKNOWN = "different", "not shown", "one seed says too little"
+
+
+def number(value: float | None, digits: int = 2) -> str:
+    """With a real minus sign; a dash for what is not there."""
+    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """With its sign, whichever it is; a zero has none."""
+    shown = number(value, digits)
+    return shown if value <= 0 or not float(f"{value:.{digits}f}") else "+" + shown
+
+
+def spread(mean: Mean | None, digits: int = 2) -> str:
+    """Mean and standard deviation."""
+    if mean is None:
+        return "–"
+    return number(mean.mean, digits) + ("" if mean.sd is None else f" ± {number(mean.sd, digits)}")
+
+
+def p_value(p: float | None) -> str:
+    """Three digits; a very small one only as such."""
+    return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def verdict(one: Comparison) -> str:
+    """One of three words for a table."""
+    if one.p is None:
+        return UNKNOWN
+    return SIGNIFICANT if one.p < ALPHA else UNCERTAIN
+
+
+def sentence(one: Comparison, analysis: Analysis, metric: str) -> str:
+    """A comparison as a sentence or two."""
+    unit = "points of exact match" if metric == "exact_match" else f"{TITLES[metric]} points"
+    found = one.contrast
+    span = f"95\u00a0% interval {signed(found.low)} to {signed(found.high)}"
+    if one.p is None:
+        return (
+            f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one)} ({span}, of the test "
+            "sentences' chance alone). With one seed, another seed might say otherwise: train more."
+        )
+    if one.p < ALPHA:
+        return (
+            f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one)} "
+            f"({span}, p {_with_sign(one.p)}): more than chance of seeds and sentences explains."
+        )
+    alone = (
+        f", though {_with_sign(one.contrast.p)} alone" if one.contrast.p is not None and one.contrast.p < ALPHA else ""
+    )
+    return (
+        f"{_subject(one)}: no difference was shown ({signed(found.estimate)} {unit}; {span}, p {_with_sign(one.p)}"
+        f"{alone}). Anything in this interval would agree with these runs. {_what_would_help(one)}"
+    )
+
+
+def _what_would_help(one: Comparison) -> str:
+    seeds = one.contrast.seed_error
+    if seeds is not None and seeds > one.contrast.sentence_error:
+        return "The seeds lie further apart than the test set's size explains: more of them would tell more."
+    return "The test set is the larger part of the doubt: more sentences would tell more."
+
+
+def _with_sign(p: float) -> str:
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def _subject(one: Comparison) -> str:
+    if one.kind == "interaction":
+        return f"{one.title} together"
+    higher, lower = _sides(one)
+    return f"{higher} against {lower}"
+
+
+def _sides(one: Comparison) -> tuple[str, str]:
+    (higher,) = (arm for arm, weight in one.weights.items() if weight > 0)
+    (lower,) = (arm for arm, weight in one.weights.items() if weight < 0)
+    return higher, lower
+
+
+def _verb(one: Comparison) -> str:
+    return "bring" if one.kind == "interaction" else "is"
+
+
+def _direction(one: Comparison) -> str:
+    above = one.contrast.estimate >= 0
+    if one.kind == "interaction":
+        return "more than the sum of what each brings alone" if above else "less than the sum of what each brings alone"
+    return "better" if above else "worse"
+
+
+def findings(analysis: Analysis) -> list[str]:
+    """The report in a few sentences: the differences to the baseline, then what options do together, then controls."""
+    order = {"difference": 0, "interaction": 1, "control": 2}
+    found = sorted(analysis.comparisons[analysis.metric], key=lambda one: order[one.kind])
+    return [sentence(one, analysis, analysis.metric) for one in found]
+
+
+def chance(analysis: Analysis) -> str:
+    """How the intervals and p values came about."""
+    found = analysis.comparisons[analysis.metric]
+    sentences = len(analysis.sweep.arms[0].runs[0].references)
+    text = (
+        f"Scores differ between seeds, and would differ on other test sentences. The intervals hold both kinds of "
+        f"chance: the spread between seeds, and {sentences:,} test sentences drawn anew 2,000 times for all runs at "
+        "once. Were all of this done again and again, 95 of 100 such intervals would hold the true value."
+    )
+    if len(found) > 1:
+        text += (
+            f" The more one compares, the more differences turn up by chance: the p values are corrected for "
+            f"{len(found)} comparisons (Holm 1979), so that in 95 of 100 such reports no difference is claimed that "
+            "is none. The intervals are not corrected."
+        )
+    return text
+
+
+def convergence(analysis: Analysis) -> str | None:
+    """Says plainly where arms end at the same score."""
+    same = [one for one in analysis.comparisons[analysis.metric] if one.kind == "difference"]
+    if not same or any(one.p is None or one.p < ALPHA for one in same):
+        return None
+    worst = max(max(abs(one.contrast.low), abs(one.contrast.high)) for one in same)
+    return (
+        f"No arm could be told from the baseline: with the chance of seeds and sentences counted in, all ended within "
+        f"{number(worst)} points of it. If there is a difference, it is in how fast they got there: see the curves."
+    )

@@ -1,0 +1,240 @@
+"""The report's files: ``report.html``, ``report.md``, ``results.csv`` and the pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+
+from seq2seq.data import text
+from seq2seq.report import plots, words
+from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
+from seq2seq.report.arms import shown
+
+HTML, MARKDOWN, TABLE = "report.html", "report.md", "results.csv"
+
+CAPTIONS = {
+    "differences": (
+        "How far each arm is from the baseline",
+        "A dot is a difference of means over seeds, the bar its 95 % interval. Filled and blue: different even after "
+        "the correction for the number of comparisons. A bar that crosses 0 leaves open which is better.",
+    ),
+    "interaction": (
+        "What two options do together",
+        "Lines join means, small marks are seeds. Parallel lines: each option brings the same with and without the "
+        "other. Lines that spread or cross: what one brings depends on the other.",
+    ),
+    "curves": (
+        "While training",
+        "The score on the validation set after each epoch; the line is the mean over seeds, the band goes from the "
+        "lowest seed to the highest.",
+    ),
+    "time": (
+        "The same against time",
+        "Epochs of a larger network take longer. This is what each arm had reached after the same seconds of training "
+        "(validation left out). Runs that shared a machine slowed each other down, all of them alike.",
+    ),
+    "length": (
+        "Short and long sources",
+        "Test sentences grouped by the length of their source; means over seeds. Few sentences make a jumpy line.",
+    ),
+    "position": (
+        "Where in the target it goes wrong",
+        "Left: the model writes on after its own mistakes, so one shifted word makes all later ones wrong. Right: "
+        "every step is given the reference so far, and is judged alone.",
+    ),
+    "gradient": (
+        "Which source tokens the first target words listen to",
+        "How much of the gradient of a target word's log-probability arrives at each source token, in source order, "
+        "also where the encoder reads it backwards; each sentence's shares add up to 100 % over all of its tokens.",
+    ),
+    "decay": (
+        "The vanishing gradient",
+        "The same gradient against the number of encoder steps that it has to come back through, on a logarithmic "
+        "axis: a straight line that falls is a gradient that shrinks by the same factor at each step.",
+    ),
+    "reliance": (
+        "How much peeky steps use the summary",
+        "At one step alone the summary is replaced by the average summary; the share of the probability that moves to "
+        "other words. 0: the step did not need to look, 1: it knew nothing without.",
+    ),
+    "training": (
+        "Gradients in training",
+        "The norm of the gradients before clipping, how often they had to be clipped, and the largest absolute "
+        "eigenvalue of the encoder's recurrent matrix: what is multiplied with itself once for each token (for gated "
+        "cells, of the candidate state).",
+    ),
+}
+
+
+class Table(NamedTuple):
+    """A heading for each column and rows of text; the first column is the row's name."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def write_report(analysis: Analysis, out: Path) -> Path:
+    """Write the report into a folder, where earlier ones are replaced.
+
+    Returns:
+        The page.
+
+    Raises:
+        UserError: if something cannot be written.
+    """
+    pictures = plots.draw(analysis)
+    text.make_folder(out)
+    for name in CAPTIONS:
+        path = out / f"{name}.svg"
+        if name in pictures:
+            text.write_lines(path, pictures[name].rstrip("\n").split("\n"))
+        else:
+            path.unlink(missing_ok=True)  # of an earlier report, on other runs
+    values = _values(analysis)
+    shown_pictures = [(name, *caption, pictures[name]) for name, caption in CAPTIONS.items() if name in pictures]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("seq2seq.report", "templates"),
+        autoescape=lambda name: name is not None and name.startswith(HTML),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["inline"] = lambda svg, name: plots.inline(name, svg)
+    environment.filters["cell"] = _cell
+    for name in (MARKDOWN, HTML):
+        page = environment.get_template(name + ".jinja").render(values, pictures=shown_pictures)
+        text.write_lines(out / name, page.rstrip("\n").split("\n"))
+    text.write_lines(out / TABLE, _results(analysis))
+    return out / HTML
+
+
+def _values(analysis: Analysis) -> dict[str, Any]:
+    runs = [run for arm in analysis.sweep.arms for run in arm.runs]
+    return {
+        "analysis": analysis,
+        "title": ", ".join(dict.fromkeys(run.config.name for run in runs)),
+        "metric": TITLES[analysis.metric],
+        "num_runs": len(runs),
+        "missing": [(one.name, one.reason) for one in analysis.sweep.missing],
+        "factors": describe_factors(analysis.sweep),
+        "findings": words.findings(analysis),
+        "convergence": words.convergence(analysis),
+        "chance": words.chance(analysis) if analysis.comparisons[analysis.metric] else "",
+        "scores": _scores(analysis),
+        "speeds": _speeds(analysis),
+        "comparisons": [(TITLES[name], _comparisons(found)) for name, found in _ordered(analysis) if found],
+        "paired": _paired(analysis),
+        "probed": _probed(analysis),
+        "signatures": sorted({run.result["bleu_signature"] for run in runs}),
+        "made_with": sorted({f"seq2seq {run.result['version']}, torch {run.result['torch']}" for run in runs}),
+        "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
+    }
+
+
+def _ordered(analysis: Analysis) -> list[tuple[str, Any]]:
+    """The main metric first."""
+    return sorted(analysis.comparisons.items(), key=lambda pair: pair[0] != analysis.metric)
+
+
+def _scores(analysis: Analysis) -> Table:
+    unit = " %" if analysis.metric == "exact_match" else ""
+    heads = ("arm", "seeds", "BLEU", "chrF", "exact match %", "perplexity", f"valid best{unit}", f"valid last{unit}")
+    rows = []
+    for row in analysis.rows:
+        figures = [row.figures[name] for name in ("bleu", "chrf", "exact_match", "perplexity", "best", "last")]
+        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(figure) for figure in figures)))
+    return Table(heads, tuple(rows))
+
+
+def _speeds(analysis: Analysis) -> Table:
+    heads = (
+        "arm",
+        "parameters",
+        "training s",
+        "training tokens/s",
+        "decoding sentences/s",
+        f"s to {NEAR_BEST:.0%} of the best".replace("%", " %"),
+    )
+    rows = []
+    for row in analysis.rows:
+        figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", "sentences_per_second")]
+        known = (words.spread(figure, 0) for figure in figures)
+        rows.append((row.arm.name, f"{row.parameters:,}", *known, words.spread(row.to_near_best, 0)))
+    return Table(heads, tuple(rows))
+
+
+def _comparisons(found: Sequence[Any]) -> Table:
+    heads = ("comparison", "points", "95 % interval", "p", "p corrected", "± of seeds", "± of sentences", "verdict")
+    rows = []
+    for one in found:
+        contrast = one.contrast
+        rows.append(
+            (
+                one.title,
+                words.signed(contrast.estimate),
+                f"{words.signed(contrast.low)} to {words.signed(contrast.high)}",
+                words.p_value(contrast.p),
+                words.p_value(one.p),
+                words.number(contrast.seed_error),
+                words.number(contrast.sentence_error),
+                words.verdict(one),
+            )
+        )
+    return Table(heads, tuple(rows))
+
+
+def _paired(analysis: Analysis) -> Table:
+    heads = ("arm", "seed", "metric", "test", "points", "p")
+    rows = [
+        (one.arm, str(one.seed), TITLES[test.metric], test.test, words.signed(test.difference), words.p_value(test.p))
+        for one in analysis.paired
+        for test in one.tests
+    ]
+    return Table(heads, tuple(rows))
+
+
+def _probed(analysis: Analysis) -> Table:
+    heads = ("arm", "gradient left per encoder step", "probability the summary moves", "right with a right start, %")
+    rows = []
+    for arm in analysis.sweep.arms:
+        found = probes(arm)
+        decays = [reach["decay_per_step"] for one in found for reach in one["gradient_reach"][:1]]
+        moved = [one["peeky_reliance"]["overall"]["total_variation"] for one in found if one["peeky_reliance"]]
+        right = [100 * one["accuracy_by_position"]["overall"]["accuracy"] for one in found]
+        if found:
+            rows.append((arm.name, *(_mean(values) for values in (decays, moved, right))))
+    return Table(heads, tuple(rows))
+
+
+def _mean(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return words.number(sum(known) / len(known)) if known and len(known) == len(values) else "–"
+
+
+def _results(analysis: Analysis) -> list[str]:
+    """A row for each run, for whoever wants to work out more."""
+    keys = [factor.key for factor in analysis.sweep.factors]
+    figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
+    times = ["train_seconds", "train_tokens_per_second", "sentences_per_second"]
+    table = io.StringIO(newline="")
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["arm", *keys, "seed", *figures, *times, "bleu_signature"])
+    for arm in analysis.sweep.arms:
+        for run in arm.runs:
+            settings = [shown(arm.values[key]) for key in keys]
+            values = [run.result.get(name) for name in (*figures, *times, "bleu_signature")]
+            writer.writerow([arm.name, *settings, run.seed, *values])
+    return table.getvalue().rstrip("\n").split("\n")
+
+
+def _cell(value: str) -> str:
+    """Text that stays in its cell of a Markdown table."""
+    for character in "\\|`*_[]":
+        value = value.replace(character, "\\" + character)
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")

@@ -1,0 +1,179 @@
+"""The folder of a run, ``runs/NAME/JOB/``: which files it has, and how they are read back."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from seq2seq.config import Config, from_dict
+from seq2seq.data import text
+from seq2seq.errors import UserError
+
+CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
+PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
+SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
+CHECKPOINTS = "checkpoints"
+LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
+# What may differ between two commands that mean the same run.
+INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a run folder.
+
+    Raises:
+        UserError: if there is none, or if it is not one that this version understands.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
+    try:
+        values = yaml.safe_load("\n".join(text.read_lines(path)))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no keys; restore it, or use another run.")
+    try:
+        return from_dict(Config, values)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
+    """The settings in which two runs differ, each as "key: value there, value here"."""
+    found = []
+    for name, value in other.items():
+        where = prefix + name
+        if where in INCIDENTAL:
+            continue
+        if isinstance(value, dict) and isinstance(one.get(name), dict):
+            found += differences(one[name], value, where + ".")
+        elif one.get(name) != value:
+            found.append(f"{where}: {one.get(name)} there, {value} here")
+    return found
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """What ``test.json`` holds, or None where the run is not finished.
+
+    Raises:
+        UserError: if it is not what a run writes.
+    """
+    return _read_json(folder / RESULT, "delete it to have the run scored again")
+
+
+def read_probe(folder: Path) -> dict[str, Any] | None:
+    """What ``probe.json`` holds, or None where the run was not probed.
+
+    Raises:
+        UserError: if it is not what a run writes.
+    """
+    return _read_json(folder / PROBE, "make it anew with seq2seq-probe")
+
+
+def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads("\n".join(text.read_lines(path)))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path} is no JSON: {error}; {remedy}.") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no keys; {remedy}.")
+    return values
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a run folder, which is made if it is not there; what one that was killed has left
+    half-written is removed.
+
+    Raises:
+        UserError: if one is in it, and stays.
+    """
+    text.make_folder(folder)
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise UserError(f"{folder} is being trained by another process; wait for it, or stop it.") from None
+    try:
+        for rest in folder.rglob(".*.tmp"):
+            rest.unlink(missing_ok=True)
+        yield
+    finally:
+        lock.release()
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the run is trained and scored."""
+    return (folder / RESULT).is_file()
+
+
+def read_error(folder: Path) -> str | None:
+    """Why the run failed, if it did."""
+    path = folder / ERROR
+    return " ".join(text.read_lines(path)) if path.is_file() else None
+
+
+def progress(folder: Path) -> float:
+    """How much of a run is done, from 0 to 1, as far as its files say."""
+    if is_finished(folder):
+        return 1.0
+    rows = read_metrics(folder)
+    if not rows:
+        return 0.0
+    trainer = read_config(folder).trainer
+    share = rows[-1]["epoch"] / trainer.max_epochs
+    if trainer.max_steps > 0:
+        share = max(share, rows[-1]["step"] / trainer.max_steps)
+    return min(share, 0.99)
+
+
+def write_plans(folders: Sequence[Path]) -> None:
+    """Note in ``sweep.json`` of each experiment which runs it is to have, after those that were planned before."""
+    for parent in dict.fromkeys(folder.parent for folder in folders):
+        planned = dict.fromkeys(read_plan(parent) + [one.name for one in folders if one.parent == parent])
+        text.make_folder(parent)
+        write_json(parent / PLAN, {"runs": list(planned)})
+
+
+def read_plan(parent: Path) -> list[str]:
+    """The names of the runs that sweeps meant to make in this folder.
+
+    Raises:
+        UserError: if the plan is not what a sweep writes.
+    """
+    remedy = "delete it, and missing runs will not be listed"
+    values = _read_json(parent / PLAN, remedy)
+    names = [] if values is None else values.get("runs")
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{parent / PLAN} is no plan of a sweep; {remedy}.")
+    return names
+
+
+def write_json(path: Path, values: dict[str, Any]) -> None:
+    """Write values so that people can read them too."""
+    text.write_lines(path, json.dumps(values, indent=2).split("\n"))
+
+
+def read_metrics(folder: Path) -> list[dict[str, float]]:
+    """The rows of ``metrics.csv``, one for each validation so far; none where there was none yet.
+
+    Raises:
+        UserError: if a value is no number.
+    """
+    path = folder / METRICS
+    if not path.is_file():
+        return []
+    try:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(text.read_lines(path))]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path} has a row that is not of numbers ({error}); restore it, or train anew.") from None

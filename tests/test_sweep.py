@@ -1,0 +1,162 @@
+"""A sweep loses nothing: a failed job stops no other, a killed one goes on, and the report comes out the same."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from seq2seq import checkpoint, runs
+from seq2seq.cli import sweep, train
+from seq2seq.errors import UserError
+from tests.conftest import ROOT, SMALL_RUN, Command
+
+ARMS = ("model.reverse=false,true", "seed=1,2")
+WORDS = ("-m", "name=s", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL_RUN, "trainer.max_epochs=3", *ARMS)
+
+
+def without_times(folder: Path) -> None:
+    """Set every figure of a sweep that is a time to 1, so that what is left must be equal."""
+    for path in folder.glob("*/metrics.csv"):
+        with open(path, newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        with open(path, "w", newline="") as stream:
+            writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows({k: "1" if "second" in k else v for k, v in row.items()} for row in rows)
+    for path in folder.glob("*/test.json"):
+        result = json.loads(path.read_text())
+        path.write_text(json.dumps({k: 1.0 if "second" in k else v for k, v in result.items()}))
+
+
+def finished(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob("*/test.json"))
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where a sweep ran to its end in one go."""
+    cwd = tmp_path_factory.mktemp("whole")
+    done = start(cwd)
+    assert done.wait(300) == 0, (cwd / "stderr").read_text()
+    return cwd
+
+
+def start(cwd: Path, *words: str) -> subprocess.Popen[bytes]:
+    """The sweep as a process of its own."""
+    command = [sys.executable, "-m", "seq2seq.cli.train", *WORDS, *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with open(cwd / "stdout", "wb") as out, open(cwd / "stderr", "wb") as err:
+        return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, env=env, start_new_session=True)
+
+
+def report_of(cwd: Path, command: Command, out: Path) -> dict[str, bytes]:
+    without_times(cwd / "runs" / "s")
+    done = command("report", "runs/s", "-o", out, cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def test_a_sweep_ends_with_a_table_and_a_report(whole: Path) -> None:
+    printed = (whole / "stdout").read_text()
+    assert re.search(r"│ reverse +│ +2 │", printed)
+    assert "± is the standard deviation over seeds; signature nrefs:1" in printed
+    assert "report: runs/s/report/report.html" in printed
+    assert (whole / "runs" / "s" / "report" / "report.html").is_file()
+    said = (whole / "stderr").read_text().splitlines()
+    ends = [line for line in said if re.fullmatch(r"runs/s/\S+_seed-[12]: BLEU .*, exact match .* %, \d+ s", line)]
+    assert len(ends) == 4, said
+    assert all(folder.joinpath("probe.json").is_file() for folder in finished(whole / "runs" / "s"))
+
+
+def test_jobs_side_by_side_are_those_one_after_another(whole: Path, command: Command, tmp_path: Path) -> None:
+    done = command("train", *WORDS[:2], *WORDS[4:])
+    assert done.returncode == 0, done.stderr
+    beside, after = finished(whole / "runs" / "s"), finished(tmp_path / "runs" / "s")
+    assert [folder.name for folder in beside] == [folder.name for folder in after]
+    for one, other in zip(beside, after, strict=True):
+        mine, theirs = (checkpoint.read(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in (one, other))
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+@pytest.mark.parametrize("moment", ["planned", "first epoch", "one finished"])
+def test_a_killed_sweep_ends_as_if_it_had_not_been(whole: Path, command: Command, tmp_path: Path, moment: str) -> None:
+    folder = tmp_path / "runs" / "s"
+    reached = {
+        "planned": lambda: (folder / "sweep.json").is_file(),
+        "first epoch": lambda: any(folder.glob("*/metrics.csv")),
+        "one finished": lambda: bool(finished(folder)),
+    }[moment]
+    process = start(tmp_path)
+    until = time.monotonic() + 240
+    while not reached():
+        assert time.monotonic() < until and process.poll() is None, (tmp_path / "stderr").read_text()
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)  # not its workers: they must notice
+    process.wait()
+    before = {one: (one / "test.json").stat().st_mtime_ns for one in finished(folder)}
+    again = start(tmp_path)
+    assert again.wait(300) == 0, (tmp_path / "stderr").read_text()
+    assert all((one / "test.json").stat().st_mtime_ns == stamp for one, stamp in before.items())
+    assert len(finished(folder)) == 4
+    assert not list(folder.rglob("*.tmp"))
+    mine = report_of(tmp_path, command, tmp_path / "out")
+    assert mine == report_of(whole, command, tmp_path / "expected")
+    assert {"report.html", "report.md", "results.csv", "curves.svg"} <= mine.keys()
+
+
+def test_a_failed_run_is_missing_in_the_report_and_a_rerun_makes_it(command: Command, tmp_path: Path) -> None:
+    """A file stands where a checkpoint folder must be, until somebody takes it away."""
+    words = ("-m", "name=s", *SMALL_RUN, "trainer.max_epochs=1", "seed=1,2,3", "trainer.probe=0")
+    first = command("train", *words)
+    assert first.returncode == 0, first.stderr
+    bad = finished(tmp_path / "runs" / "s")[1]
+    for name in ("test.json", "metrics.csv"):
+        (bad / name).unlink()
+    for path in (bad / "checkpoints").iterdir():
+        path.unlink()
+    (bad / "checkpoints").rmdir()
+    (bad / "checkpoints").write_text("in the way")
+    done = command("train", *words)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].endswith("The same command does what is missing.")
+    assert "Traceback" not in done.stderr
+    markdown = (tmp_path / "runs" / "s" / "report" / "report.md").read_text()
+    assert f"`{bad.name}`: failed: " in markdown
+    (bad / "checkpoints").unlink()
+    assert command("train", *words).returncode == 0
+    assert "failed" not in (tmp_path / "runs" / "s" / "report" / "report.md").read_text()
+    assert not (bad / "error.txt").exists()
+
+
+def test_a_crash_in_one_job_is_noted_and_not_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def crash(composed: object, folder: Path) -> None:
+        raise RuntimeError("no such\nluck")
+
+    monkeypatch.setattr(train, "_train", crash)
+    train._job_of_sweep(OmegaConf.create({}), tmp_path / "run", os.getpid())
+    assert runs.read_error(tmp_path / "run") == "RuntimeError: no such luck"
+    assert "Traceback" in capsys.readouterr().err
+    with pytest.raises(
+        UserError, match="run failed: RuntimeError: no such luck. The same command does what is missing"
+    ):
+        sweep.finish([tmp_path / "run"])
+
+
+def test_several_failures_are_counted(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        sweep.note_error(tmp_path / name, f"{name} went wrong.")
+    with pytest.raises(UserError, match="a failed: a went wrong; so did 2 more, named above. The same command"):
+        sweep.finish([tmp_path / name for name in ("a", "b", "c")])
