@@ -18,6 +18,7 @@ CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
 PEEKY = ("none", "input", "output", "both")
+ATTENTIONS = ("none", "dot", "general", "additive")
 TIES = ("none", "decoder", "all")
 INITS = ("torch", "book")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
@@ -153,6 +154,8 @@ class ModelConfig:
     embedding_size: int = key(128, "width of the embeddings")
     encoder: StackConfig = _section(StackConfig)
     decoder: StackConfig = _section(StackConfig)
+    attention: str = key("none", "look back at the source at every step: " + ", ".join(ATTENTIONS))
+    attention_heads: int = key(1, "heads of the attention; they share out the widths")
     bridge: str = key("auto", "from encoder to decoder: copy, dense, hidden_only, zero; auto copies where shapes agree")
     tie: str = key("none", "share embeddings: decoder (its input and output), all (the encoder's too)")
     dropout: float = key(0.0, "between layers and before the output layer")
@@ -169,9 +172,10 @@ class ModelConfig:
         _one_of("model.cell", self.cell, CELLS)
         _one_of("model.nonlinearity", self.nonlinearity, NONLINEARITIES)
         _one_of("model.bridge", self.bridge, BRIDGES)
+        _one_of("model.attention", self.attention, ATTENTIONS)
         _one_of("model.tie", self.tie, TIES)
         _one_of("model.init", self.init, INITS)
-        for name in ("hidden_size", "num_layers", "embedding_size"):
+        for name in ("hidden_size", "num_layers", "embedding_size", "attention_heads"):
             _within(f"model.{name}", getattr(self, name), 1)
         for name in ("dropout", "embedding_dropout"):
             _within(f"model.{name}", getattr(self, name), 0, 1, below=True)
@@ -183,6 +187,8 @@ class ModelConfig:
             _within(f"model.{side}.num_layers", stack.num_layers, 1)
         self._check_bridge()
         self._check_match_peeky()
+        if self.attention != "none":
+            self._check_attention()
 
     def stack(self, side: str) -> Stack:
         """The encoder's or the decoder's stack with nothing left open."""
@@ -205,6 +211,19 @@ class ModelConfig:
             return self.bridge
         decoder = self.stack("decoder")
         return "copy" if self.final_shape() == (decoder.cell, decoder.num_layers, decoder.hidden_size) else "dense"
+
+    def _check_attention(self) -> None:
+        query, memory = self.stack("decoder").hidden_size, self.final_shape()[2]
+        if self.attention == "dot" and query != memory:
+            raise UserError(
+                f"model.attention=dot needs a decoder as wide as the encoder's output; got {query} and {memory}. "
+                "Use model.attention=general, or set model.encoder.hidden_size or model.decoder.hidden_size."
+            )
+        if query % self.attention_heads or memory % self.attention_heads:
+            raise UserError(
+                f"model.attention_heads={self.attention_heads} must divide the decoder's width {query} "
+                f"and the encoder's {memory}."
+            )
 
     def _check_match_peeky(self) -> None:
         if not self.match_peeky:

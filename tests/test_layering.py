@@ -15,6 +15,7 @@ ORDER = [  # each may import from those before it
     "search",
     "metrics",
     "models.recurrent",
+    "models.attention",
     "models.encoder",
     "models.decoder",
     "models.seq2seq",

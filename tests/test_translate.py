@@ -22,7 +22,8 @@ from seq2seq.tokenizer import Tokenizer, train
 from seq2seq.translate import Translator, translate_file
 from tests.conftest import LINES, tiny_model
 
-COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY))
+COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY, ["none", "general"]))
+OPTIONS = ("cell", "bidirectional", "reverse", "peeky", "attention")
 
 
 def translator(seed: int = 0, decode: DecodeConfig | None = None, **options: object) -> Translator:
@@ -35,12 +36,10 @@ def translator(seed: int = 0, decode: DecodeConfig | None = None, **options: obj
     return Translator(model, Tokenizers(tokenizer, tokenizer), decode or DecodeConfig(max_extra=4))
 
 
-@pytest.mark.parametrize("cell, bidirectional, reverse, peeky", COMBINATIONS)
-def test_alone_together_and_shuffled_give_the_same_text(
-    cell: str, bidirectional: bool, reverse: bool, peeky: str
-) -> None:
+@pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
+def test_alone_together_and_shuffled_give_the_same_text(combination: tuple[str, bool, bool, str, str]) -> None:
     lines = [*LINES, "a", "", "the dog " * 9, "sings"]
-    options = {"cell": cell, "bidirectional": bidirectional, "reverse": reverse, "peeky": peeky}
+    options = dict(zip(OPTIONS, combination, strict=True))
     together = translator(**options)
     outputs = together.translate(lines)
     assert len(set(outputs)) > 3
@@ -59,10 +58,9 @@ def test_alone_together_and_shuffled_give_the_same_text(
     st.integers(1, 200),
 )
 def test_neighbours_and_batch_size_never_change_a_translation(
-    lines: list[str], combination: tuple[str, bool, bool, str], batch_tokens: int
+    lines: list[str], combination: tuple[str, bool, bool, str, str], batch_tokens: int
 ) -> None:
-    cell, bidirectional, reverse, peeky = combination
-    options = {"cell": cell, "bidirectional": bidirectional, "reverse": reverse, "peeky": peeky}
+    options = dict(zip(OPTIONS, combination, strict=True))
     decode = DecodeConfig(max_extra=4, batch_tokens=batch_tokens)
     many = translator(decode=decode, **options).translate(lines)
     assert many == [translator(**options).translate([line])[0] for line in lines]

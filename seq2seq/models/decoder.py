@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config import Stack
+from seq2seq.models.attention import Attention
 from seq2seq.models.recurrent import build_recurrent
 
 
@@ -19,6 +20,8 @@ class DecoderState(NamedTuple):
     context: Tensor | None = None  # (batch, hidden): the encoder's summary, the same at every step
     memory: Tensor | None = None  # (batch, src_length, memory): what attention looks at
     mask: Tensor | None = None  # (batch, src_length), True at real positions
+    keys: Tensor | None = None  # (batch, src_length, hidden): what queries are compared with
+    attention: Tensor | None = None  # (batch, src_length): the weights of the step that led here
 
     def map(self, function: Callable[[Tensor], Tensor]) -> DecoderState:
         """The state with ``function`` done to each of its tensors."""
@@ -76,12 +79,14 @@ class RNNDecoder(nn.Module):
 
     With ``peeky`` the encoder's summary (the top layer of the decoder's first hidden state) joins the input of the
     recurrent stack, of the output layer, or of both, at every step, so that no step depends on the hidden state alone
-    to remember the source.
+    to remember the source. With ``attention`` each output of the stack looks back at the encoder's outputs, and
+    tanh(W [what it found; itself]) takes its place (Luong et al. 2015, eq. 5).
 
     Args:
         embedding: target embeddings.
         stack: cell, width, layers.
         peeky: where the summary is shown: "none", "input", "output" or "both".
+        attention: scores the encoder's outputs for the stack's, whose width is its query_size; None for none.
         tie: whether the output layer's weights are the embeddings. Where their width is not that of its input, a linear
             layer without bias stands between.
         dropout: probability in [0, 1), between layers and before the output layer.
@@ -91,11 +96,12 @@ class RNNDecoder(nn.Module):
         tokens ``(batch, length)``; returns logits ``(batch, length, vocabulary)`` and the state after the last token.
 
     Raises:
-        ValueError: if ``peeky`` is on and the state has no context.
+        ValueError: if ``peeky`` is on and the state has no context, or ``attention`` and it has no memory.
 
     Source:
         Cho et al. (2014), https://arxiv.org/abs/1406.1078; "peeky" after Saito (2018), "Deep Learning from Scratch 2",
-        ch. 7. Tied weights: Press and Wolf (2017), https://arxiv.org/abs/1608.05859.
+        ch. 7. Attention after the recurrent stack: Luong et al. (2015), https://arxiv.org/abs/1508.04025. Tied weights:
+        Press and Wolf (2017), https://arxiv.org/abs/1608.05859.
     """
 
     def __init__(
@@ -104,6 +110,7 @@ class RNNDecoder(nn.Module):
         stack: Stack,
         *,
         peeky: str = "none",
+        attention: Attention | None = None,
         tie: bool = False,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
@@ -118,6 +125,9 @@ class RNNDecoder(nn.Module):
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.dropout = nn.Dropout(dropout)
+        self.attention = attention
+        if attention is not None:
+            self.attend = nn.Linear(attention.memory_size + stack.hidden_size, stack.hidden_size, bias=False)
         features = stack.hidden_size * (1 + self.peek_output)
         width = embedding.embedding_dim if tie else features
         self.narrow = nn.Identity() if width == features else nn.Linear(features, width, bias=False)
@@ -137,6 +147,8 @@ class RNNDecoder(nn.Module):
         embedded = self.embedding_dropout(self.embedding(tokens))  # (batch, length, embedding)
         inputs = self._peek(embedded, state) if self.peek_input else embedded
         outputs, hidden = self.rnn(inputs, self._to_torch(state.hidden))
+        if self.attention is not None:
+            outputs, state = self._look_back(outputs, state)
         seen = self._peek(outputs, state) if self.peek_output else outputs
         return self.narrow(self.dropout(seen)), state._replace(hidden=self._from_torch(hidden))
 
@@ -150,6 +162,15 @@ class RNNDecoder(nn.Module):
         """
         logits, state = self(last.unsqueeze(1), state)
         return logits.squeeze(1).log_softmax(-1), state
+
+    def _look_back(self, outputs: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """The attentional outputs, and the state with the last one's weights."""
+        if state.memory is None or state.keys is None or state.mask is None:
+            raise ValueError("a decoder with attention needs the encoder's outputs; got a state without memory.")
+        assert self.attention is not None
+        found, weights = self.attention(outputs, state.keys, state.memory, state.mask)
+        attentional = torch.tanh(self.attend(torch.cat([found, outputs], dim=-1)))
+        return attentional, state._replace(attention=weights[:, -1])
 
     def _peek(self, vectors: Tensor, state: DecoderState) -> Tensor:
         if state.context is None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
+from seq2seq.models.attention import Attention
 from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
 from seq2seq.models.encoder import Encoder, RNNEncoder
 from seq2seq.models.recurrent import init_as_book
@@ -41,7 +42,9 @@ class Seq2Seq(nn.Module):
         """The decoder's first state; its context is the top layer of its own first hidden state, so past the bridge."""
         encoded = self.encoder(src, src_lengths)
         hidden = self.bridge(encoded.final)
-        return DecoderState(hidden, hidden[0][:, -1], encoded.memory, encoded.mask)
+        attention, memory = self.decoder.attention, encoded.memory
+        keys = None if attention is None or memory is None else attention.keys(memory)
+        return DecoderState(hidden, hidden[0][:, -1], memory, encoded.mask, keys)
 
     def forward(self, src: Tensor, src_lengths: Tensor, tgt_in: Tensor) -> Tensor:
         logits, _ = self.decoder(tgt_in, self.encode(src, src_lengths))
@@ -82,18 +85,25 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         reverse=config.reverse,
         bidirectional=config.bidirectional,
         end_symbol=config.fixed_length == 0,
+        keep_memory=config.attention != "none",
         dropout=config.dropout,
         embedding_dropout=config.embedding_dropout,
     )
+    stack = config.stack("decoder")
+    attention = None
+    if config.attention != "none":
+        heads = config.attention_heads
+        attention = Attention(config.attention, stack.hidden_size, encoder.memory_size, num_heads=heads)
     decoder = RNNDecoder(
         tgt_embedding,
-        config.stack("decoder"),
+        stack,
         peeky=config.peeky,
+        attention=attention,
         tie=config.tie != "none",
         dropout=config.dropout,
         embedding_dropout=config.embedding_dropout,
     )
-    bridge = Bridge(config.resolved_bridge(), config.final_shape(), config.stack("decoder"))
+    bridge = Bridge(config.resolved_bridge(), config.final_shape(), stack)
     model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)
     if config.init == "book":
         init_as_book(model)
