@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+
 from seq2seq.cli.common import exit_status, set_up
 
 NAME = "seq2seq-report"
@@ -33,7 +35,9 @@ def _report(roots: list[Path], out: Path | None) -> None:
     from seq2seq.report.arms import read_sweep
     from seq2seq.report.write import write_report
 
-    print(write_report(analyse(read_sweep(roots)), roots[0] / "report" if out is None else out))
+    with Console(stderr=True).status("reading and comparing the runs"):  # a spinner, if that is a terminal
+        page = write_report(analyse(read_sweep(roots)), roots[0] / "report" if out is None else out)
+    print(page)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from seq2seq import runs
@@ -70,21 +70,11 @@ class Plan(Callback):
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """While the block runs, say on stderr which runs are through, and show a bar over all if it is a terminal."""
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        console=console,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-        speed_estimate_period=600,
-    )
+    """While the block runs, and once a sweep has begun in it: say on stderr which runs are through, and show a bar over
+    all of them if that is a terminal.
+    """
     over = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(bar, over), daemon=True)
+    watcher = threading.Thread(target=_watch, args=(over,), daemon=True)
     watcher.start()
     try:
         yield
@@ -93,25 +83,39 @@ def watching() -> Iterator[None]:
         watcher.join()
 
 
-def _watch(bar: Progress, over: threading.Event) -> None:
-    told: set[Path] = set()
-    task: TaskID | None = None
-    with bar:
-        while True:
+def _watch(over: threading.Event) -> None:
+    while not planned:
+        if over.wait(LOOK_SECONDS):
+            return
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    told = {folder for folder in planned if runs.is_finished(folder)}
+    if told:
+        console.print(f"{len(told)} of {len(planned)} runs are finished already")
+    with _bar(console) as bar:
+        task = bar.add_task("", total=len(planned))
+        last = False
+        while not last:
             last = over.wait(LOOK_SECONDS)
-            if planned and task is None:
-                told |= {folder for folder in planned if runs.is_finished(folder)}
-                if told:
-                    bar.console.print(f"{len(told)} of {len(planned)} runs are finished already")
-                task = bar.add_task("", total=len(planned))
-            if task is not None:
-                _tell(bar.console, told)
-                shares = [runs.progress(folder) for folder in planned]
-                done, running = sum(one == 1 for one in shares), sum(0 < one < 1 for one in shares)
-                shown = f"{done} of {len(planned)} runs done, {running} running"
-                bar.update(task, completed=sum(shares), description=shown)
-            if last:
-                return
+            with suppress(UserError):  # of a file that is no run's: the run itself will say so
+                _tell(console, told)
+                done = sum(map(runs.is_finished, planned))
+                shown = f"{done} of {len(planned)} runs"
+                bar.update(task, completed=sum(map(runs.progress, planned)), description=shown)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+        disable=not sys.stderr.isatty(),
+        speed_estimate_period=1800,
+    )
 
 
 def _tell(console: Console, told: set[Path]) -> None:
@@ -145,10 +149,12 @@ def finish(folders: Sequence[Path]) -> None:
         from seq2seq.report.arms import sweep_of
         from seq2seq.report.write import write_report
 
-        analysis = analyse(sweep_of(folders))
-        print_table(analysis)
         common = Path(os.path.commonpath([folder.parent for folder in folders]))
-        print(f"report: {write_report(analysis, common / REPORT)}")
+        with Console(stderr=True).status("comparing the runs"):  # a spinner, if that is a terminal
+            analysis = analyse(sweep_of(folders))
+            page = write_report(analysis, common / REPORT)
+        print_table(analysis)
+        print(f"report: {page}")
     failed = {folder: reason for folder in folders if (reason := runs.read_error(folder))}
     if failed:
         first, reason = next(iter(failed.items()))

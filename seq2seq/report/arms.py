@@ -210,7 +210,9 @@ def _arms(found: Sequence[Run], factors: Sequence[Factor]) -> tuple[Arm, ...]:
         position = tuple(factor.values.index(run.settings.get(factor.key)) for factor in factors)
         grouped.setdefault(position, []).append(run)
     arms = []
-    for position in sorted(grouped, key=lambda one: (sum(index > 0 for index in one), one)):
+    for position in sorted(
+        grouped, key=lambda one: (sum(index > 0 for index in one), [index == 0 for index in one], one)
+    ):
         values = {factor.key: factor.values[index] for factor, index in zip(factors, position, strict=True)}
         group = sorted(grouped[position], key=lambda run: run.seed)
         _refuse_twins(group)

@@ -171,6 +171,9 @@ def _interaction(analysis: Analysis) -> Figure | None:
     figure, panels = _figure(len(grids), height=3.8)
     for axes, grid in zip(panels, grids, strict=True):
         _draw_grid(axes, grid, analysis)
+    top = max(axes.get_ylim()[1] for axes in panels)
+    for axes in panels:
+        axes.set_ylim(0, top)
     panels[0].set_ylabel(f"{_label(analysis)} on test")
     return figure
 
@@ -186,7 +189,6 @@ def _draw_grid(axes: Axes, grid: Grid, analysis: Analysis) -> None:
             axes.plot([place] * len(one), one, MARKERS[j], color=look["color"], alpha=0.6)
     axes.set_xticks([0, 1], [_said(across.key, value) for value in across.values[:2]])
     axes.set_xlim(-0.25, 1.25)
-    axes.set_ylim(bottom=0)
     axes.legend(loc="best")
 
 

@@ -38,7 +38,7 @@ def verdict(one: Comparison) -> str:
     return SIGNIFICANT if one.p < ALPHA else UNCERTAIN
 
 
-def sentence(one: Comparison, analysis: Analysis, metric: str) -> str:
+def sentence(one: Comparison, metric: str) -> str:
     """A comparison as a sentence or two."""
     unit = "points of exact match" if metric == "exact_match" else f"{TITLES[metric]} points"
     found = one.contrast
@@ -53,20 +53,12 @@ def sentence(one: Comparison, analysis: Analysis, metric: str) -> str:
             f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one)} "
             f"({span}, p {_with_sign(one.p)}): more than chance of seeds and sentences explains."
         )
-    alone = (
-        f", though {_with_sign(one.contrast.p)} alone" if one.contrast.p is not None and one.contrast.p < ALPHA else ""
-    )
+    before = one.contrast.p
+    alone = f", {p_value(before)} before the correction" if before is not None and before < ALPHA else ""
     return (
-        f"{_subject(one)}: no difference was shown ({signed(found.estimate)} {unit}; {span}, p {_with_sign(one.p)}"
-        f"{alone}). Anything in this interval would agree with these runs. {_what_would_help(one)}"
+        f"{_subject(one)}: {signed(found.estimate)} {unit}, but a difference is not shown ({span}, "
+        f"p {_with_sign(one.p)}{alone})."
     )
-
-
-def _what_would_help(one: Comparison) -> str:
-    seeds = one.contrast.seed_error
-    if seeds is not None and seeds > one.contrast.sentence_error:
-        return "The seeds lie further apart than the test set's size explains: more of them would tell more."
-    return "The test set is the larger part of the doubt: more sentences would tell more."
 
 
 def _with_sign(p: float) -> str:
@@ -98,11 +90,25 @@ def _direction(one: Comparison) -> str:
     return "better" if above else "worse"
 
 
-def findings(analysis: Analysis) -> list[str]:
-    """The report in a few sentences: the differences to the baseline, then what options do together, then controls."""
-    order = {"difference": 0, "interaction": 1, "control": 2}
-    found = sorted(analysis.comparisons[analysis.metric], key=lambda one: order[one.kind])
-    return [sentence(one, analysis, analysis.metric) for one in found]
+def findings(analysis: Analysis) -> tuple[list[str], list[str]]:
+    """What was shown, and what was not, as sentences."""
+    found = analysis.comparisons[analysis.metric]
+    said = {one.title: sentence(one, analysis.metric) for one in found}
+    shown = [said[one.title] for one in found if verdict(one) == SIGNIFICANT]
+    return shown, [said[one.title] for one in found if verdict(one) != SIGNIFICANT]
+
+
+def doubt(analysis: Analysis) -> str | None:
+    """What not shown means, and what would help; None where all was shown, or nothing can be."""
+    rest = [one for one in analysis.comparisons[analysis.metric] if verdict(one) == UNCERTAIN]
+    if not rest:
+        return None
+    by_seeds = sum((one.contrast.seed_error or 0) > one.contrast.sentence_error for one in rest)
+    wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
+    return (
+        "Not shown does not mean that there is none: anything within an interval would agree with these runs. "
+        f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
+    )
 
 
 def chance(analysis: Analysis) -> str:
