@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,13 +15,29 @@ from filelock import FileLock, Timeout
 
 from seq2seq.config import Config, from_dict
 from seq2seq.data import text
-from seq2seq.errors import UserError
+from seq2seq.errors import Busy, UserError
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
 PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
 CHECKPOINTS = "checkpoints"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
+FIGURES = (  # that a result has, as numbers
+    "bleu",
+    "chrf",
+    "ter",
+    "exact_match",
+    "perplexity",
+    "parameters",
+    "sentences_per_second",
+    "train_seconds",
+    "train_tokens_per_second",
+)
+PROBED: dict[str, type | tuple[type, ...]] = {
+    "gradient_reach": list,
+    "peeky_reliance": (dict, type(None)),
+    "accuracy_by_position": dict,
+}
 # What may differ between two commands that mean the same run.
 INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
 
@@ -36,7 +53,10 @@ def read_config(folder: Path) -> Config:
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
         values = yaml.safe_load("\n".join(text.read_lines(path)))
-    except yaml.YAMLError as error:
+    except UserError:
+        raise
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        # All but the first come of values that are not what their tags say.
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; restore it, or use another run.")
@@ -66,7 +86,16 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: if it is not what a run writes.
     """
-    return _read_json(folder / RESULT, "delete it to have the run scored again")
+    remedy = "delete it to have the run scored again"
+    values = _read_json(folder / RESULT, remedy)
+    if values is not None:
+        if values.get("perplexity", 0.0) is None:  # JSON has no infinity
+            values["perplexity"] = math.inf
+        missing = [name for name in FIGURES if type(values.get(name)) not in (int, float)]
+        missing += [name for name in ("bleu_signature", "version", "torch") if not isinstance(values.get(name), str)]
+        if missing:
+            raise UserError(f"{folder / RESULT} has no {', '.join(missing)}; {remedy}.")
+    return values
 
 
 def read_probe(folder: Path) -> dict[str, Any] | None:
@@ -75,7 +104,13 @@ def read_probe(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: if it is not what a run writes.
     """
-    return _read_json(folder / PROBE, "make it anew with seq2seq-probe")
+    remedy = "make it anew with seq2seq-probe"
+    values = _read_json(folder / PROBE, remedy)
+    if values is not None:
+        missing = [name for name, kind in PROBED.items() if name not in values or not isinstance(values[name], kind)]
+        if missing:
+            raise UserError(f"{folder / PROBE} has no {', '.join(missing)}; {remedy}.")
+    return values
 
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
@@ -83,7 +118,9 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads("\n".join(text.read_lines(path)))
-    except json.JSONDecodeError as error:
+    except UserError:
+        raise
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is no JSON: {error}; {remedy}.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; {remedy}.")
@@ -96,14 +133,14 @@ def locked(folder: Path) -> Iterator[None]:
     half-written is removed.
 
     Raises:
-        UserError: if one is in it, and stays.
+        Busy: if one is in it, and stays.
     """
     text.make_folder(folder)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
     except Timeout:
-        raise UserError(f"{folder} is being trained by another process; wait for it, or stop it.") from None
+        raise Busy(f"{folder} is being trained by another process; wait for it, or stop it.") from None
     try:
         for rest in folder.rglob(".*.tmp"):
             rest.unlink(missing_ok=True)
@@ -140,9 +177,10 @@ def progress(folder: Path) -> float:
 def write_plans(folders: Sequence[Path]) -> None:
     """Note in ``sweep.json`` of each experiment which runs it is to have, after those that were planned before."""
     for parent in dict.fromkeys(folder.parent for folder in folders):
-        planned = dict.fromkeys(read_plan(parent) + [one.name for one in folders if one.parent == parent])
         text.make_folder(parent)
-        write_json(parent / PLAN, {"runs": list(planned)})
+        with FileLock(parent / LOCK):
+            planned = dict.fromkeys(read_plan(parent) + [one.name for one in folders if one.parent == parent])
+            write_json(parent / PLAN, {"runs": list(planned)})
 
 
 def read_plan(parent: Path) -> list[str]:
@@ -160,20 +198,28 @@ def read_plan(parent: Path) -> list[str]:
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write values so that people can read them too."""
-    text.write_lines(path, json.dumps(values, indent=2).split("\n"))
+    """Write values so that people can read them too; what is not finite becomes null, for JSON has no such number."""
+    known = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }
+    text.write_lines(path, json.dumps(known, indent=2).split("\n"))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
     """The rows of ``metrics.csv``, one for each validation so far; none where there was none yet.
 
     Raises:
-        UserError: if a value is no number.
+        UserError: if a value is no number, or if a row has no epoch or no step.
     """
     path = folder / METRICS
     if not path.is_file():
         return []
     try:
-        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(text.read_lines(path))]
-    except (TypeError, ValueError) as error:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(text.read_lines(path))]
+    except UserError:
+        raise
+    except (TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{path} has a row that is not of numbers ({error}); restore it, or train anew.") from None
+    if rows and not {"epoch", "step"} <= rows[0].keys():
+        raise UserError(f"{path} has no columns epoch and step; restore it, or train anew.")
+    return rows

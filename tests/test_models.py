@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import math
 
 import pytest
 import torch
@@ -12,8 +14,8 @@ from torch import Tensor
 
 from seq2seq.config import CELLS, PEEKY, ModelConfig, Stack, StackConfig
 from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
-from seq2seq.models.recurrent import build_recurrent, init_as_book, reverse_padded
-from seq2seq.models.seq2seq import build_seq2seq
+from seq2seq.models.recurrent import build_recurrent, init_as_book, reverse_padded, spectral_radius
+from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
 from tests.conftest import tiny_model
 
 VARIANTS = [
@@ -274,9 +276,56 @@ def test_initialising_as_the_book_touches_nothing_but_weights() -> None:
 @given(st.data())
 def test_selecting_rows_of_a_state_is_indexing_all_its_tensors(data: st.DataObject) -> None:
     state = DecoderState(
-        (torch.randn(4, 2, 3), torch.randn(4, 2, 3)), torch.randn(4, 3), torch.randn(4, 5, 3), torch.rand(4, 5) > 0.5
+        (torch.randn(4, 2, 3), torch.randn(4, 2, 3)),
+        context=torch.randn(4, 3),
+        memory=torch.randn(4, 5, 3),
+        mask=torch.rand(4, 5) > 0.5,
+        keys=torch.randn(4, 5, 2),
+        attention=torch.rand(4, 5),
     )
     picked = data.draw(st.lists(st.integers(0, 3), max_size=6))
     selected = state.select(torch.tensor(picked, dtype=torch.long))
     for mine, other in zip([*selected.hidden, *selected[1:]], [*state.hidden, *state[1:]], strict=True):
         assert torch.equal(mine, other[picked])
+
+
+@pytest.mark.parametrize("cell, block", [("rnn", 0), ("gru", 2), ("lstm", 2)])
+def test_the_spectral_radius_is_that_of_the_matrix_that_carries_the_state(cell: str, block: int) -> None:
+    """A rotation by any angle, shrunk to 0.7, has two eigenvalues of this size; the other gates do not count."""
+    stack = build_recurrent(Stack(cell, 2, 2, "tanh"), 3, dropout=0.0)
+    angle = torch.tensor(0.9)
+    rotation = torch.stack([torch.stack([angle.cos(), -angle.sin()]), torch.stack([angle.sin(), angle.cos()])])
+    with torch.no_grad():
+        for layer, size in enumerate((0.5, 0.7)):
+            weights = getattr(stack, f"weight_hh_l{layer}")
+            weights.fill_(9.0)
+            weights[2 * block : 2 * block + 2] = size * rotation
+    assert spectral_radius(stack) == pytest.approx(0.7, abs=1e-6)
+
+
+def test_a_network_that_is_not_finite_has_no_spectral_radius() -> None:
+    """LAPACK takes the process with it when it is asked."""
+    stack = build_recurrent(Stack("gru", 2, 1, "tanh"), 3, dropout=0.0)
+    with torch.no_grad():
+        stack.weight_hh_l0[5, 1] = float("nan")
+    assert math.isnan(spectral_radius(stack))
+    assert math.isnan(spectral_radius(torch.nn.Linear(2, 2)))
+
+
+@pytest.mark.parametrize("options", [{}, {"tie": "decoder"}, {"bidirectional": True, "num_layers": 2}, {"cell": "gru"}])
+def test_a_control_is_as_large_as_the_network_with_peeky(options: dict[str, object]) -> None:
+    sizes = {"hidden_size": 64, "embedding_size": 16, **options}
+    wide = widened(ModelConfig(match_peeky=True, **sizes), 20, 30)  # type: ignore[arg-type]
+    assert wide.hidden_size > 64 and not wide.match_peeky and wide.peeky == "none"
+    peeky = num_parameters(build_seq2seq(ModelConfig(peeky="both", **sizes), 20, 30))  # type: ignore[arg-type]
+    mine = num_parameters(build_seq2seq(wide, 20, 30))
+    narrower = dataclasses.replace(wide, hidden_size=wide.hidden_size - 1)
+    wider = dataclasses.replace(wide, hidden_size=wide.hidden_size + 1)
+    others = [num_parameters(build_seq2seq(one, 20, 30)) for one in (narrower, wider)]
+    assert abs(mine - peeky) <= min(abs(other - peeky) for other in others)
+    assert widened(ModelConfig(), 20, 30) == ModelConfig()
+
+
+def test_a_controls_width_can_be_shared_out_to_the_heads() -> None:
+    wide = widened(ModelConfig(match_peeky=True, hidden_size=64, attention="general", attention_heads=4), 20, 30)
+    assert wide.hidden_size % 4 == 0 and wide.hidden_size > 64

@@ -72,8 +72,9 @@ def test_a_probe_that_is_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_written_values_come_back(tmp_path: Path) -> None:
-    runs.write_json(tmp_path / "probe.json", {"a": [1, None, 2.5], "ü": "x"})
-    assert runs.read_probe(tmp_path) == {"a": [1, None, 2.5], "ü": "x"}
+    values = {"gradient_reach": [1, None, 2.5], "peeky_reliance": None, "accuracy_by_position": {}, "ü": "x"}
+    runs.write_json(tmp_path / "probe.json", values)
+    assert runs.read_probe(tmp_path) == values
     assert json.loads((tmp_path / "probe.json").read_text(encoding="utf-8"))["ü"] == "x"
 
 

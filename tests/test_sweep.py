@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from omegaconf import OmegaConf
 
 from seq2seq import checkpoint, runs
 from seq2seq.cli import sweep, train
-from seq2seq.errors import UserError
+from seq2seq.errors import Busy, UserError
 from tests.conftest import ROOT, SMALL_RUN, Command
 
 ARMS = ("model.reverse=false,true", "seed=1,2")
@@ -132,7 +133,7 @@ def test_a_failed_run_is_missing_in_the_report_and_a_rerun_makes_it(command: Com
     assert done.stderr.splitlines()[-1].endswith("The same command does what is missing.")
     assert "Traceback" not in done.stderr
     markdown = (tmp_path / "runs" / "s" / "report" / "report.md").read_text()
-    assert f"`{bad.name}`: failed: " in markdown
+    assert f"{bad.name.replace('_', '&')}: failed: " in markdown.replace("\\_", "&")
     (bad / "checkpoints").unlink()
     assert command("train", *words).returncode == 0
     assert "failed" not in (tmp_path / "runs" / "s" / "report" / "report.md").read_text()
@@ -158,5 +159,46 @@ def test_a_crash_in_one_job_is_noted_and_not_passed_on(
 def test_several_failures_are_counted(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         sweep.note_error(tmp_path / name, f"{name} went wrong.")
-    with pytest.raises(UserError, match="a failed: a went wrong; so did 2 more, named above. The same command"):
+    with pytest.raises(UserError, match="a failed: a went wrong; 2 more are not there either. The same command"):
         sweep.finish([tmp_path / name for name in ("a", "b", "c")])
+
+
+def test_a_process_that_dies_is_noted_and_the_rest_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """joblib gives up when a process is killed, by the kernel where memory is short: what was begun is named."""
+    begun, never, done = (tmp_path / name for name in ("begun", "never", "done"))
+    monkeypatch.setattr(sweep, "planned", [begun, never, done])
+    for folder in (begun, done):
+        folder.mkdir()
+        (folder / "config.yaml").write_text("seed: 1\n")
+    (done / "test.json").write_text("{}")
+
+    def die(*arguments: object, **options: object) -> object:
+        def job() -> None:
+            raise BrokenProcessPool
+
+        return lambda wrapped: job
+
+    monkeypatch.setattr(train.hydra, "main", die)
+    monkeypatch.setattr(sys, "argv", ["seq2seq-train", "-m"])
+    with pytest.raises(UserError, match="begun failed: its process, or one beside it, was killed or crashed"):
+        train._compose_and_run()
+    assert runs.read_error(done) is None and runs.read_error(never) is None
+
+
+def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def busy(composed: object, folder: Path) -> None:
+        raise Busy(f"{folder} is being trained by another process")
+
+    monkeypatch.setattr(train, "_train", busy)
+    train._job_of_sweep(OmegaConf.create({}), tmp_path / "run", os.getpid())
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match="run is not finished; another process may be at it. The same command"):
+        sweep.finish([tmp_path / "run"])
+
+
+def test_a_reason_to_fail_is_forgotten_once_the_run_is_finished(tmp_path: Path) -> None:
+    sweep.note_error(tmp_path / "run", "once upon a time")
+    (tmp_path / "run" / "test.json").write_text("{}")
+    sweep.finish([tmp_path / "run"])

@@ -45,22 +45,36 @@ def check_overrides(arguments: list[str]) -> None:
         if word.startswith("-") or "=" not in word:
             continue
         try:
-            key = parser.parse_override(word).key_or_group
+            override = parser.parse_override(word)
         except HydraException as error:
             raise UserError(
                 f"{word} is no override: {one_line(error)}. Write key=value; quote what the shell would change."
             ) from None
+        key = override.key_or_group
+        if _has_huge_number(override.value()):
+            raise UserError(f"{key} is set to a number that no machine word holds; write a smaller one.")
+        if key in GROUPS and isinstance(override.value(), (bool, int, float, type(None))):
+            raise UserError(f"{word} names no file of conf/{key}; write {key}=NAME, or {key}.KEY=VALUE for one key.")
         if key.split(".")[0].split("/")[0] != "hydra":
             _check_key(key)
-    _check_resume([word.lstrip("+") for word in arguments if "=" in word and not word.startswith("-")])
+    words = [word.lstrip("+") for word in arguments if "=" in word and not word.startswith("-")]
+    _check_resume(words, many="-m" in arguments or "--multirun" in arguments)
 
 
-def _check_resume(words: list[str]) -> None:
+def _has_huge_number(value: Any) -> bool:
+    if isinstance(value, (list, dict)):
+        return any(map(_has_huge_number, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, int) and abs(value) >= 2**63
+
+
+def _check_resume(words: list[str], *, many: bool) -> None:
     """A run that is gone on with has its own config: say so before a folder is made, or an override is lost."""
     values = dict(word.split("=", 1) for word in words)
     folder = values.get("resume")
     if folder in (None, "null"):
         return
+    if many:
+        raise UserError("resume goes on with one run; leave out -m, or give the sweep's own command again.")
     if not (Path(folder) / "config.yaml").is_file():
         raise UserError(f"{folder} is no run folder: it has no config.yaml; name one that seq2seq-train made.")
     lost = sorted(
@@ -131,4 +145,11 @@ def one_line(error: BaseException) -> str:
         given = said[0].removeprefix("Error merging override ")
         return f"{given} is no list; write it as in trainer.loggers=[csv,tensorboard]."
     lines = dict.fromkeys(line.strip() for line in said)
-    return "; ".join(line for line in lines if line and not line.startswith(("object_type=", "reference_type=")))
+    kept = [line for line in lines if line and not line.startswith(("object_type=", "reference_type=", "full_key:"))]
+    if kept and kept[0].startswith("Error merging override "):
+        kept[0] = kept[0].removeprefix("Error merging override ") + " is refused"
+        kept[1:] = [line.rstrip(".") for line in kept[1:]] + ["see seq2seq-train --cfg job for what a key may hold."]
+        return f"{kept[0]}: {'; '.join(kept[1:])}"
+    if any(line.startswith("Interpolation") for line in kept):
+        kept.append("what stands in ${...} must be a key; see seq2seq-train --cfg job.")
+    return "; ".join(kept)

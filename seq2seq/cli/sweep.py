@@ -123,16 +123,16 @@ def _tell(console: Console, told: set[Path]) -> None:
     for folder in planned:
         if folder in told:
             continue
-        reason = runs.read_error(folder)
-        result = None if reason else runs.read_result(folder)
-        if reason:
-            console.print(f"{folder} failed: {reason}", markup=False)
-        elif result:
+        result = runs.read_result(folder)
+        reason = None if result else runs.read_error(folder)
+        if result:
             console.print(
                 f"{folder}: BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %, "
                 f"{result['train_seconds']:.0f} s",
                 markup=False,
             )
+        elif reason:
+            console.print(f"{folder} failed: {reason}", markup=False)
         else:
             continue
         told.add(folder)
@@ -142,7 +142,7 @@ def finish(folders: Sequence[Path]) -> None:
     """Print a table of a sweep's arms, and write its report.
 
     Raises:
-        UserError: if some of the runs have failed.
+        UserError: if some of the runs are not there.
     """
     if sum(map(runs.is_finished, folders)) > 1:
         from seq2seq.report.analysis import analyse
@@ -155,11 +155,19 @@ def finish(folders: Sequence[Path]) -> None:
             page = write_report(analysis, common / REPORT)
         print_table(analysis)
         print(f"report: {page}")
-    failed = {folder: reason for folder in folders if (reason := runs.read_error(folder))}
-    if failed:
-        first, reason = next(iter(failed.items()))
-        others = f"; so did {len(failed) - 1} more, named above" if len(failed) > 1 else ""
-        raise UserError(f"{first} failed: {reason.rstrip('.')}{others}. The same command does what is missing.")
+    left = {folder: runs.read_error(folder) for folder in folders if not runs.is_finished(folder)}
+    if left:
+        first, reason = next(iter(left.items()))
+        how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be at it"
+        others = f"; {len(left) - 1} more are not there either" if len(left) > 1 else ""
+        raise UserError(f"{first} {how}{others}. The same command does what is missing.")
+
+
+def note_deaths() -> None:
+    """Leave in the folders of runs that are begun and not finished that a process died; nobody knows whose."""
+    for folder in planned:
+        if (folder / runs.CONFIG).is_file() and not runs.is_finished(folder) and runs.read_error(folder) is None:
+            note_error(folder, "its process, or one beside it, was killed or crashed; there may be too little memory.")
 
 
 def print_table(analysis: Analysis) -> None:
@@ -172,7 +180,7 @@ def print_table(analysis: Analysis) -> None:
         table.add_column(title, justify="right")
     for row in analysis.rows:
         figures = [spread(row.figures[name]) for name in FIGURES]
-        seconds = f"{row.figures['train_seconds'].mean:.0f}"
+        seconds = spread(row.figures["train_seconds"], 0).split(" ")[0]
         table.add_row(row.arm.name, str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)

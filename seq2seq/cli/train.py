@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
@@ -30,7 +31,7 @@ from seq2seq.cli import sweep
 from seq2seq.cli.common import EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_overrides, one_line, register_resolvers
 from seq2seq.config import Config, unknown_key
-from seq2seq.errors import UserError
+from seq2seq.errors import Busy, UserError
 
 NAME = "seq2seq-train"
 
@@ -58,6 +59,8 @@ def _compose_and_run() -> None:
             job()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
+    except BrokenProcessPool:
+        sweep.note_deaths()
     except ValueError as error:
         if "Only one of --run" not in str(error):
             raise
@@ -93,6 +96,8 @@ def _job_of_sweep(composed: DictConfig, folder: Path, parent: int) -> None:
     try:
         with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
             _train(composed, folder)
+    except Busy:
+        pass  # the other process says how it ends
     except UserError as error:
         sweep.note_error(folder, str(error))
     except Exception as error:
@@ -144,7 +149,9 @@ def to_config(composed: DictConfig) -> Config:
     return config
 
 
-def _refuse_strays(composed: DictConfig, schema: Any, prefix: str = "") -> None:
+def _refuse_strays(composed: object, schema: Any, prefix: str = "") -> None:
+    if not isinstance(composed, DictConfig):
+        raise UserError(f"{prefix.rstrip('.')} must be a section of keys; got {composed!r}.")
     allowed = [field.name for field in dataclasses.fields(schema)]
     for name in map(str, composed):
         where = f"{prefix}{name}"

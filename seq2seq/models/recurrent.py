@@ -56,7 +56,7 @@ def init_as_book(module: nn.Module) -> None:
 @torch.no_grad()
 def spectral_radius(module: nn.Module) -> float:
     """The largest absolute eigenvalue of the recurrent matrices that carry the state, over layers and directions; NaN
-    where nothing is recurrent.
+    where nothing is recurrent, or not finite.
 
     Those of the candidate state in a gated cell, the only ones in a plain one. There a gradient that goes back t steps
     shrinks or grows with its t-th power, but for the nonlinearity (Pascanu et al. 2013,
@@ -69,6 +69,8 @@ def spectral_radius(module: nn.Module) -> float:
             first = 0 if isinstance(stack, nn.RNN) else 2 * size  # torch stacks the gates: r z n, and i f g o
             named = stack.named_parameters()
             matrices += [weights[first : first + size] for name, weights in named if "weight_hh" in name]
+    if not all(matrix.isfinite().all() for matrix in matrices):
+        return math.nan  # LAPACK would not survive it
     radii = [float(torch.linalg.eigvals(matrix.float().cpu()).abs().max()) for matrix in matrices]
     return max(radii, default=math.nan)
 

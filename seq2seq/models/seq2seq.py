@@ -129,7 +129,8 @@ def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
         return num_parameters(model)
 
     wanted = size(own.hidden_size, "both")
-    widths = range(own.hidden_size, 3 * own.hidden_size)  # three times the width is far more than peeky can add
+    # Three times the width is far more than peeky can add; heads must divide it.
+    widths = range(own.hidden_size, 3 * own.hidden_size + 1, own.attention_heads)
     above = bisect.bisect_left(widths, wanted, key=lambda width: size(width, "none"))
     return min(
         (dataclasses.replace(own, hidden_size=width) for width in widths[max(above - 1, 0) : above + 1]),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from seq2seq.report.arms import Arm, Factor, Run, Sweep, shown
+from seq2seq.report.arms import Arm, Factor, Run, Sweep, short, shown
 from seq2seq.report.significance import METRICS, Contrast, PairedResult, contrast, holm, paired_tests, resample
 
 Array = npt.NDArray[np.float64]
@@ -33,7 +35,7 @@ class Row(NamedTuple):
     """An arm's figures. ``to_near_best``: seconds, or None where a seed did not get there."""
 
     arm: Arm
-    figures: dict[str, Mean]
+    figures: dict[str, Mean | None]
     parameters: int
     to_near_best: Mean | None
 
@@ -89,7 +91,8 @@ class Analysis(NamedTuple):
     rows: tuple[Row, ...]
     comparisons: dict[str, tuple[Comparison, ...]]  # by metric
     paired: tuple[Paired, ...]
-    uncompared: tuple[str, ...]  # arms whose test set is another one
+    baseline: str
+    uncompared: tuple[str, ...]  # runs whose test set is another one than most have
     grids: tuple[Grid, ...]
     by_length: tuple[Bin, ...]
     by_position: dict[str, tuple[float, ...]]  # arm: percent of wrong units at each target position
@@ -107,7 +110,7 @@ def analyse(sweep: Sweep) -> Analysis:
     comparable, uncompared = _same_test_set(sweep.arms)
     statistics_of = {name: _statistics(comparable, name) for name in METRICS}
     grids = _grids(sweep, comparable)
-    questions = _questions(sweep, comparable, grids)
+    questions = _questions(comparable, grids)
     unit = _unit(comparable[0].runs[0].references)
     return Analysis(
         sweep=sweep,
@@ -116,7 +119,8 @@ def analyse(sweep: Sweep) -> Analysis:
         rows=_rows(sweep.arms, metric),
         comparisons={name: _compare(name, statistics_of[name], questions) for name in METRICS},
         paired=_paired(comparable, metric),
-        uncompared=tuple(arm.name for arm in uncompared),
+        baseline=comparable[0].name,
+        uncompared=tuple(uncompared),
         grids=grids,
         by_length=_by_length(comparable, statistics_of[metric], metric, unit),
         by_position={arm.name: _by_position(arm.runs, unit) for arm in comparable},
@@ -125,19 +129,31 @@ def analyse(sweep: Sweep) -> Analysis:
 
 
 def _main_metric(sweep: Sweep) -> str:
+    """What the runs were kept for; where that was the loss, BLEU, if it is not 0 everywhere."""
     monitor = sweep.arms[0].runs[0].config.trainer.monitor
-    return monitor if monitor in METRICS else "bleu"
+    if monitor in METRICS:
+        return monitor
+    results = [run.result for arm in sweep.arms for run in arm.runs]
+    return next((name for name in METRICS if any(result[name] for result in results)), "bleu")
 
 
-def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[Arm]]:
-    """The arms that were scored on the baseline's sentences, spaces at the ends apart, and the others."""
+def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
+    """The arms with those of their runs that were scored on the sentences that most runs were, spaces at the ends
+    apart, and the names of the others.
+    """
 
-    def lines(run: Run) -> list[str]:
-        return [line.strip() for line in (*run.sources, *run.references)]
+    def lines(run: Run) -> tuple[str, ...]:
+        return tuple(line.strip() for line in (*run.sources, *run.references))
 
-    wanted = lines(arms[0].runs[0])
-    same = [arm for arm in arms if all(lines(run) == wanted for run in arm.runs)]
-    return same, [arm for arm in arms if arm not in same]
+    counts = Counter(lines(run) for arm in arms for run in arm.runs)
+    wanted = counts.most_common(1)[0][0]  # of equally common ones the first
+    same, others = [], []
+    for arm in arms:
+        kept = tuple(run for run in arm.runs if lines(run) == wanted)
+        others += [f"{arm.name}, seed {run.seed}" for run in arm.runs if run not in kept]
+        if kept:
+            same.append(arm._replace(runs=kept))
+    return same, others
 
 
 def _statistics(arms: Sequence[Arm], metric: str) -> dict[str, Array]:
@@ -145,73 +161,91 @@ def _statistics(arms: Sequence[Arm], metric: str) -> dict[str, Array]:
     return {arm.name: np.stack([measure(run.hypotheses, run.references) for run in arm.runs]) for arm in arms}
 
 
-def _mean(values: Iterable[float]) -> Mean:
-    known = list(values)
-    return Mean(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None)
+def _mean(values: Iterable[float | None]) -> Mean | None:
+    """None where a value is missing: there is no average around a gap."""
+    known = [value for value in values if value is not None]
+    if not known or any(value is None or math.isnan(value) for value in values):
+        return None
+    finite = all(map(math.isfinite, known))
+    return Mean(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 and finite else None)
 
 
 def _rows(arms: Sequence[Arm], metric: str) -> tuple[Row, ...]:
     column = f"valid/{metric}"
-    best = max((statistics.fmean(_best(run, column) for run in arm.runs) for arm in arms), default=0.0)
+    bests = {arm.name: _mean([_best(run, column) for run in arm.runs]) for arm in arms}
+    best = max((one.mean for one in bests.values() if one is not None), default=0.0)
     rows = []
     for arm in arms:
         results = [run.result for run in arm.runs]
-        figures = {name: _mean(result[name] for result in results) for name in (*METRICS, "perplexity")}
-        figures["tokens_per_second"] = _mean(result["train_tokens_per_second"] for result in results)
-        figures["sentences_per_second"] = _mean(result["sentences_per_second"] for result in results)
-        figures["train_seconds"] = _mean(result["train_seconds"] for result in results)
-        figures["best"] = _mean(_best(run, column) for run in arm.runs)
-        figures["last"] = _mean(run.curve[-1][column] if run.curve else 0.0 for run in arm.runs)
-        reached = [_seconds_to(run, column, NEAR_BEST * best) for run in arm.runs]
-        known = [seconds for seconds in reached if seconds is not None]
-        to_near_best = _mean(known) if len(known) == len(reached) else None
-        rows.append(Row(arm, figures, results[0]["parameters"], to_near_best))
+        figures = {name: _mean([result[name] for result in results]) for name in (*METRICS, "perplexity")}
+        figures["tokens_per_second"] = _mean([result["train_tokens_per_second"] for result in results])
+        figures["sentences_per_second"] = _mean([result["sentences_per_second"] for result in results])
+        figures["train_seconds"] = _mean([result["train_seconds"] for result in results])
+        figures["best"] = bests[arm.name]
+        figures["last"] = _mean([run.curve[-1].get(column) if run.curve else None for run in arm.runs])
+        reached = [_seconds_to(run, column, NEAR_BEST * best) if best else None for run in arm.runs]
+        rows.append(Row(arm, figures, results[0]["parameters"], _mean(reached)))
     return tuple(rows)
 
 
-def _best(run: Run, column: str) -> float:
-    return max((row[column] for row in run.curve), default=0.0)
+def _best(run: Run, column: str) -> float | None:
+    return max((row[column] for row in run.curve if math.isfinite(row.get(column, math.nan))), default=None)
 
 
 def _seconds_to(run: Run, column: str, target: float) -> float | None:
-    return next((row["seconds"] for row in run.curve if row[column] >= target), None)
+    return next((row.get("seconds") for row in run.curve if row.get(column, -math.inf) >= target), None)
 
 
 def _grids(sweep: Sweep, arms: Sequence[Arm]) -> tuple[Grid, ...]:
-    """Every two factors' first two values, where all four arms are there and everything else is as in the baseline."""
-    base = sweep.arms[0].values
+    """The baseline's values of every two factors and another value of each, where all four arms are there and
+    everything else is as in the baseline.
+    """
+    base = arms[0].values
+    by_values = {tuple(map(str, arm.values.values())): arm for arm in arms}
     found = []
     for one, other in itertools.combinations(sweep.factors, 2):
-        cells = [
-            [sweep.arm(base | {one.key: first, other.key: second}) for second in other.values[:2]]
-            for first in one.values[:2]
-        ]
-        four = [cell for row in cells for cell in row if cell is not None and cell in arms]
-        if len(four) == 4:
-            found.append(Grid((one, other), ((four[0], four[1]), (four[2], four[3]))))
+        for first, second in itertools.product(one.values, other.values):
+            if first == base[one.key] or second == base[other.key]:
+                continue
+            pairs = ((base[one.key], first), (base[other.key], second))
+            changes = [[{one.key: a, other.key: b} for b in pairs[1]] for a in pairs[0]]
+            four = [by_values.get(tuple(map(str, (base | change).values()))) for row in changes for change in row]
+            plain, right, below, both = four
+            if plain and right and below and both:
+                factors = (one._replace(values=pairs[0]), other._replace(values=pairs[1]))
+                found.append(Grid(factors, ((plain, right), (below, both))))
     return tuple(found)
 
 
-def _questions(sweep: Sweep, arms: Sequence[Arm], grids: Sequence[Grid]) -> list[tuple[str, str, dict[str, float]]]:
-    """What is asked of the arms: (kind, title, weights)."""
+def _questions(arms: Sequence[Arm], grids: Sequence[Grid]) -> list[tuple[str, str, dict[str, float]]]:
+    """What is asked of the arms, nothing twice: (kind, title, weights)."""
     base = arms[0]
     asked = [("difference", f"{arm.name} − {base.name}", {arm.name: 1.0, base.name: -1.0}) for arm in arms[1:]]
-    asked += [
-        ("control", f"{arm.name} − {wide.name}", {arm.name: 1.0, wide.name: -1.0}) for arm, wide in _controls(arms)
-    ]
+    known = [weights for _, _, weights in asked]
+    for arm, wide in _controls(arms):
+        weights = {arm.name: 1.0, wide.name: -1.0}
+        if weights not in known and {name: -weight for name, weight in weights.items()} not in known:
+            asked.append(("control", f"{arm.name} − {wide.name}", weights))
     for grid in grids:
         (plain, second), (first, both) = grid.arms
         weights = {both.name: 1.0, first.name: -1.0, second.name: -1.0, plain.name: 1.0}
-        one, other = (f"{factor.key.rpartition('.')[2]}" for factor in grid.factors)
-        asked.append(("interaction", f"{one} × {other}", weights))
+        asked.append(("interaction", " × ".join(map(_change, grid.factors)), weights))
     return asked
+
+
+def _change(factor: Factor) -> str:
+    """What is changed in a grid: "reverse", or "gru (not rnn)" where the plain value has a name too."""
+    plain, value = factor.values
+    name = short(factor.key, value) or f"{factor.key.rpartition('.')[2]}={shown(value)}"
+    before = short(factor.key, plain)
+    return f"{name} (not {before})" if before else name
 
 
 def _controls(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
     """Each arm with peeky beside the one without it that was widened to as many parameters."""
     pairs = []
     for arm, wide in itertools.product(arms, arms):
-        if not wide.values.get("model.match_peeky") or arm.values.get("model.peeky") in (None, "none"):
+        if not wide.values.get("model.match_peeky") or arm.values.get("model.peeky") != "both":
             continue
         different = {key for key in arm.values if arm.values[key] != wide.values[key]}
         if different == {"model.peeky", "model.match_peeky"}:
@@ -303,10 +337,10 @@ def _examples(arms: Sequence[Arm], stats: dict[str, Array]) -> tuple[Example, ..
         return ()
     scores = np.stack([METRICS["chrf"].score(one).mean(axis=0) for one in stats.values()])  # (arms, sentences)
     spread = scores.std(axis=0)
-    chosen = np.argsort(-spread, kind="stable")[:NUM_EXAMPLES]
+    chosen = [i for i in np.argsort(-spread, kind="stable")[:NUM_EXAMPLES].tolist() if spread[i] > 0]
     first = [arm.runs[0] for arm in arms]
     examples = []
-    for i in chosen.tolist():
+    for i in chosen:
         reference = first[0].references[i].strip()
         outputs = [
             (arm.name, run.hypotheses[i].strip(), run.hypotheses[i].strip() == reference)

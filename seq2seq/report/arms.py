@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq import runs
-from seq2seq.config import Config
+from seq2seq.config import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS, Config
 from seq2seq.data import text
 from seq2seq.errors import UserError
 
@@ -27,7 +27,18 @@ SHORT = {  # what an arm is called where a setting has a value
     ("model.bidirectional", True): "bidirectional",
     ("data.book_exact", True): "book's padding",
 }
-PLAIN = (False, "none", None, 0)  # values that a baseline has, and that go without saying
+PLAIN: tuple[Any, ...] = (False, "none", None)  # values that a baseline has, and that go without saying
+ORDERS = {  # of values that have one
+    "model.peeky": PEEKY,
+    "model.cell": CELLS,
+    "model.attention": ATTENTIONS,
+    "model.bridge": BRIDGES,
+    "model.tie": TIES,
+    "tokenizer.type": TOKENIZERS,
+    "optim.algorithm": OPTIMIZERS,
+    "optim.schedule": SCHEDULES,
+    "decode.search": SEARCHES,
+}
 
 
 class Run(NamedTuple):
@@ -102,12 +113,12 @@ def sweep_of(folders: Sequence[Path]) -> Sweep:
     Raises:
         UserError: if a file of a finished one cannot be read.
     """
-    found = [_read_run(folder) for folder in folders if runs.is_finished(folder)]
+    found = [_read_run(folder) for folder in sorted(folders) if runs.is_finished(folder)]
     absent = sorted(folder for folder in folders if not runs.is_finished(folder))
     missing = [Missing(folder.name, _why_missing(folder)) for folder in absent]
     factors = _factors(found)
     arms = _arms(found, factors)
-    return Sweep(factors, arms, (*missing, *_unequal_seeds(arms)))
+    return Sweep(factors, arms, tuple(missing or _unequal_seeds(arms)))
 
 
 def find(roots: Sequence[Path]) -> list[Path]:
@@ -120,7 +131,8 @@ def find(roots: Sequence[Path]) -> list[Path]:
     for root in roots:
         if not root.is_dir():
             raise UserError(f"{root} is no folder; name the folder of a sweep, or of a run.")
-        found += sorted(path.parent for path in root.rglob(runs.CONFIG))
+        inside = sorted(path.parent for path in root.rglob(runs.CONFIG))
+        found += [folder for folder in inside if not set(folder.parents) & set(inside)]  # a run holds no other
         for plan in sorted(root.rglob(runs.PLAN)):
             found += [plan.parent / name for name in runs.read_plan(plan.parent)]
     return list(dict.fromkeys(found))
@@ -165,19 +177,25 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Nested sections as one, with dots in the keys."""
     found: dict[str, Any] = {}
     for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = tuple(value) if isinstance(value, list) else value
     return found
 
 
 def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
     """The settings that differ; those that divide the runs in the same way count as one."""
-    keys = [key for key in found[0].settings if key not in UNCOMPARED and len(_values(found, key)) > 1]
+    every = list(dict.fromkeys(key for run in found for key in run.settings))
+    differing = [key for key in every if len(_values(found, key)) > 1]
+    keys = [key for key in differing if key not in UNCOMPARED]
+    for key in differing:  # runs that would be the same: what else tells them apart?
+        if not _tells_apart(found, keys) and key not in (*keys, "seed", *runs.INCIDENTAL):
+            keys.append(key)
     alike: dict[tuple[int, ...], list[str]] = {}
     for key in keys:
         values = _values(found, key)
-        alike.setdefault(tuple(_index(values, run.settings[key]) for run in found), []).append(key)
-    if not _tells_apart(found, keys) and len(_values(found, "name")) > 1:
-        alike[(-1,)] = ["name"]  # the same experiment under two names
+        alike.setdefault(tuple(_index(values, run.settings.get(key)) for run in found), []).append(key)
     factors = []
     for group in alike.values():
         key, *others = sorted(group, key=lambda one: (TELLING.index(one) if one in TELLING else 99, group.index(one)))
@@ -186,28 +204,40 @@ def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
 
 
 def _values(found: Iterable[Run], key: str) -> list[Any]:
-    """The different values of a setting: plain ones first, numbers by size, others as they come."""
+    """The different values of a setting, in an order that is the same whatever the runs' order: plain ones first."""
     values: list[Any] = []
     for run in found:
-        if run.settings.get(key) not in values:
-            values.append(run.settings.get(key))
-    numbers = all(isinstance(value, (int, float)) for value in values)
-    return sorted(values, key=lambda value: (value not in PLAIN, value if numbers else 0))
+        value = run.settings.get(key)
+        if not any(_same(value, other) for other in values):
+            values.append(value)
+    order = ORDERS.get(key, ())
+
+    def rank(value: Any) -> tuple[bool, int, bool, float, str]:
+        number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        place = order.index(value) if value in order else len(order)
+        return not any(_same(value, one) for one in PLAIN), place, not number, value if number else 0.0, str(value)
+
+    return sorted(values, key=rank)
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Equal, and a truth value only equal to a truth value."""
+    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _index(values: Sequence[Any], value: Any) -> int:
-    return values.index(value)
+    return next(i for i, one in enumerate(values) if _same(one, value))
 
 
 def _tells_apart(found: Sequence[Run], keys: Sequence[str]) -> bool:
-    known = [(run.seed, *(str(run.settings[key]) for key in keys)) for run in found]
+    known = [(run.seed, *(str(run.settings.get(key)) for key in keys)) for run in found]
     return len(set(known)) == len(known)
 
 
 def _arms(found: Sequence[Run], factors: Sequence[Factor]) -> tuple[Arm, ...]:
     grouped: dict[tuple[int, ...], list[Run]] = {}
     for run in found:
-        position = tuple(factor.values.index(run.settings.get(factor.key)) for factor in factors)
+        position = tuple(_index(factor.values, run.settings.get(factor.key)) for factor in factors)
         grouped.setdefault(position, []).append(run)
     arms = []
     for position in sorted(
@@ -217,7 +247,7 @@ def _arms(found: Sequence[Run], factors: Sequence[Factor]) -> tuple[Arm, ...]:
         group = sorted(grouped[position], key=lambda run: run.seed)
         _refuse_twins(group)
         arms.append(Arm("", values, tuple(group)))
-    return tuple(arm._replace(name=name) for arm, name in zip(arms, _names(arms), strict=True))
+    return tuple(arm._replace(name=name) for arm, name in zip(arms, _names(arms, factors), strict=True))
 
 
 def _refuse_twins(group: Sequence[Run]) -> None:
@@ -228,12 +258,16 @@ def _refuse_twins(group: Sequence[Run]) -> None:
             )
 
 
-def _names(arms: Sequence[Arm]) -> list[str]:
+def _names(arms: Sequence[Arm], factors: Sequence[Factor]) -> list[str]:
     """Short names where they tell the arms apart, else every factor with its value."""
     if len(arms) == 1:
         return [arms[0].runs[0].config.name]
-    names = [" + ".join(filter(None, (short(key, value) for key, value in arm.values.items()))) for arm in arms]
-    names = [name or "baseline" for name in names]
+    names = []
+    for arm in arms:
+        settings = arm.runs[0].settings
+        parts = [short(key, value) for key, value in arm.values.items()]
+        parts += [SHORT.get((key, settings.get(key)), "") for factor in factors for key in factor.others]
+        names.append(" + ".join(filter(None, parts)) or "baseline")
     if len(set(names)) == len(names):
         return names
     return [" ".join(f"{key}={shown(value)}" for key, value in arm.values.items()) for arm in arms]

@@ -34,6 +34,7 @@ DASHES: tuple[Any, ...] = (
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "seq2seq",
+    "text.parse_math": False,  # a dollar is a dollar
     "font.family": "sans-serif",
     "font.size": 10,
     "axes.spines.top": False,
@@ -47,6 +48,7 @@ STYLE: dict[str, Any] = {
     "lines.markersize": 5,
 }
 WIDTH = 9.0  # inches
+LONGEST = 48  # characters of a name in a picture
 
 
 def draw(analysis: Analysis) -> dict[str, str]:
@@ -97,10 +99,16 @@ def _figure(panels: int = 1, height: float = 3.6) -> tuple[Figure, list[Axes]]:
     return figure, list(axes)
 
 
-def _legend(figure: Figure, axes: Axes, count: int) -> None:
-    """Below the panels, where it covers nothing."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(count, 4))
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """Below the panels, where it covers nothing; an arm of several panels once."""
+    found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), 4))
+
+
+def _short(name: str) -> str:
+    """A name that leaves room for the picture; matplotlib would leave out one that begins with "_"."""
+    name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    return f"\u200b{name}" if name.startswith("_") else name
 
 
 def _look(index: int, *, marked: bool = False) -> dict[str, Any]:
@@ -135,7 +143,7 @@ def _band(axes: Axes, arm: Arm, index: int, x: str, y: str) -> None:
     if not len(places):
         return
     values = np.stack([np.interp(places, *line) for line in lines])
-    axes.plot(places, values.mean(axis=0), label=arm.name, **_look(index))
+    axes.plot(places, values.mean(axis=0), label=_short(arm.name), **_look(index))
     if len(values) > 1:
         axes.fill_between(
             places, values.min(axis=0), values.max(axis=0), color=COLOURS[index % len(COLOURS)], alpha=0.15, lw=0
@@ -151,7 +159,7 @@ def _by_arm(analysis: Analysis, x: str, y: str, labels: tuple[str, str]) -> Figu
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.set_ylim(bottom=0)
     axes.set_xlim(left=0)
-    _legend(figure, axes, len(axes.lines))
+    _legend(figure, [axes])
     return figure
 
 
@@ -207,7 +215,7 @@ def _differences(analysis: Analysis) -> Figure | None:
         axes.plot([one.contrast.low, one.contrast.high], [place, place], color=colour, lw=3, solid_capstyle="butt")
         axes.plot(one.contrast.estimate, place, "o", color=colour, mfc=colour if sure else "white", ms=7)
     axes.axvline(0, color="#000000", lw=1)
-    axes.set_yticks(range(len(found)), [one.title for one in reversed(found)])
+    axes.set_yticks(range(len(found)), [_short(one.title) for one in reversed(found)])
     axes.set_ylim(-0.6, len(found) - 0.4)
     axes.set_xlabel(f"points of {TITLES[analysis.metric]}")
     axes.grid(axis="y", visible=False)
@@ -220,14 +228,14 @@ def _length(analysis: Analysis) -> Figure | None:
         return None
     figure, (axes,) = _figure(height=4.2)
     for name in bins[0].scores:
-        axes.plot([one.scores[name] for one in bins], label=name, **_look(_rank(analysis, name), marked=True))
+        axes.plot([one.scores[name] for one in bins], label=_short(name), **_look(_rank(analysis, name), marked=True))
     spans = [f"{one.low}" if one.low == one.high else f"{one.low}–{one.high}" for one in bins]
     axes.set_xticks(
         range(len(bins)), [f"{span}\n({one.num_sentences:,})" for span, one in zip(spans, bins, strict=True)]
     )
     axes.set(xlabel=f"{analysis.unit}s in the source (and sentences)", ylabel=f"{_label(analysis)} on test")
     axes.set_ylim(bottom=0)
-    _legend(figure, axes, len(axes.lines))
+    _legend(figure, [axes])
     return figure
 
 
@@ -238,18 +246,18 @@ def _rank(analysis: Analysis, name: str) -> int:
 def _position(analysis: Analysis) -> Figure | None:
     figure, (free, forced) = _figure(2, height=4.2)
     for name, wrong in analysis.by_position.items():
-        free.plot(range(1, len(wrong) + 1), wrong, label=name, **_look(_rank(analysis, name), marked=True))
+        free.plot(range(1, len(wrong) + 1), wrong, label=_short(name), **_look(_rank(analysis, name), marked=True))
     free.set(title="the model's own output", xlabel=f"{analysis.unit} of the reference", ylabel="wrong there, %")
     for index, arm in enumerate(analysis.sweep.arms):
         accuracy = _average([one["accuracy_by_position"]["by_position"]["accuracy"] for one in probes(arm)])
         if accuracy:
             missed = [100 * (1 - value) for value in accuracy]
-            forced.plot(range(1, len(missed) + 1), missed, label=arm.name, **_look(index, marked=True))
+            forced.plot(range(1, len(missed) + 1), missed, label=_short(arm.name), **_look(index, marked=True))
     forced.set(title="after a right beginning (teacher forcing)", xlabel="token of the reference")
     for axes in (free, forced):
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, free, len(free.lines))
+    _legend(figure, [free, forced])
     return figure
 
 
@@ -279,12 +287,12 @@ def _gradient(analysis: Analysis) -> Figure | None:
             ]
             share = [100 * value for value in _average(shares)]
             if share:
-                axes.plot(range(1, len(share) + 1), share, label=arm.name, **_look(index, marked=True))
+                axes.plot(range(1, len(share) + 1), share, label=_short(arm.name), **_look(index, marked=True))
         axes.set(title=f"from target token {step + 1}", xlabel="source token")
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("share of the gradient, %")
-    _legend(figure, panels[0], len(panels[0].lines))
+    _legend(figure, panels)
     return figure
 
 
@@ -296,12 +304,12 @@ def _decay(analysis: Analysis) -> Figure | None:
         found = list(itertools.takewhile(lambda pair: pair[1], found))
         if found:
             places, values = zip(*found, strict=True)
-            axes.semilogy(places, values, label=arm.name, **_look(index, marked=True))
+            axes.semilogy(places, values, label=_short(arm.name), **_look(index, marked=True))
     if not axes.lines:
         return None
     axes.set(xlabel="encoder steps between reading a token and the end", ylabel="gradient from target token 1")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, axes, len(axes.lines))
+    _legend(figure, [axes])
     return figure
 
 
@@ -317,13 +325,13 @@ def _reliance(analysis: Analysis) -> Figure | None:
         found = [one["peeky_reliance"] for one in probes(arm) if one["peeky_reliance"]]
         moved = _average([one["by_position"]["total_variation"] for one in found])
         if moved:
-            axes.plot(range(1, len(moved) + 1), moved, label=arm.name, **_look(index, marked=True))
+            axes.plot(range(1, len(moved) + 1), moved, label=_short(arm.name), **_look(index, marked=True))
     if not axes.lines:
         return None
     axes.set(xlabel="token of the target", ylabel="probability that moves")
     axes.set_ylim(0, 1)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _legend(figure, axes, len(axes.lines))
+    _legend(figure, [axes])
     return figure
 
 
@@ -341,5 +349,5 @@ def _training(analysis: Analysis) -> Figure | None:
         one.set_ylim(bottom=0)
     if not axes[0].lines:
         return None
-    _legend(figure, axes[0], len(axes[0].lines))
+    _legend(figure, axes)
     return figure

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 from seq2seq.report.analysis import TITLES, Analysis, Comparison, Mean
 
 ALPHA = 0.05
+CLOSE = 3.0  # points; arms that differ by less are said to end together
 SIGNIFICANT, UNCERTAIN, UNKNOWN = "different", "not shown", "one seed says too little"
 
 
 def number(value: float | None, digits: int = 2) -> str:
     """With a real minus sign; a dash for what is not there."""
-    return "–" if value is None else f"{value:,.{digits}f}".replace("-", "−")
+    if value is None or math.isnan(value):
+        return "–"
+    return "∞" if value == math.inf else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -54,10 +59,14 @@ def sentence(one: Comparison, metric: str) -> str:
             f"({span}, p {_with_sign(one.p)}): more than chance of seeds and sentences explains."
         )
     before = one.contrast.p
-    alone = f", {p_value(before)} before the correction" if before is not None and before < ALPHA else ""
+    if before is not None and before < ALPHA:
+        return (
+            f"{_subject(one)}: {signed(found.estimate)} {unit} ({span}) would count if it were the only question "
+            f"(p {_with_sign(before)}), and does not among so many (p {_with_sign(one.p)})."
+        )
     return (
         f"{_subject(one)}: {signed(found.estimate)} {unit}, but a difference is not shown ({span}, "
-        f"p {_with_sign(one.p)}{alone})."
+        f"p {_with_sign(one.p)})."
     )
 
 
@@ -93,9 +102,8 @@ def _direction(one: Comparison) -> str:
 def findings(analysis: Analysis) -> tuple[list[str], list[str]]:
     """What was shown, and what was not, as sentences."""
     found = analysis.comparisons[analysis.metric]
-    said = {one.title: sentence(one, analysis.metric) for one in found}
-    shown = [said[one.title] for one in found if verdict(one) == SIGNIFICANT]
-    return shown, [said[one.title] for one in found if verdict(one) != SIGNIFICANT]
+    shown = [sentence(one, analysis.metric) for one in found if verdict(one) == SIGNIFICANT]
+    return shown, [sentence(one, analysis.metric) for one in found if verdict(one) != SIGNIFICANT]
 
 
 def doubt(analysis: Analysis) -> str | None:
@@ -106,7 +114,8 @@ def doubt(analysis: Analysis) -> str | None:
     by_seeds = sum((one.contrast.seed_error or 0) > one.contrast.sentence_error for one in rest)
     wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
     return (
-        "Not shown does not mean that there is none: anything within an interval would agree with these runs. "
+        "Not shown does not mean that there is none: anything within an interval would agree with these runs, taken "
+        "alone. "
         f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
     )
 
@@ -114,28 +123,36 @@ def doubt(analysis: Analysis) -> str | None:
 def chance(analysis: Analysis) -> str:
     """How the intervals and p values came about."""
     found = analysis.comparisons[analysis.metric]
-    sentences = len(analysis.sweep.arms[0].runs[0].references)
+    sentences = f"{len(analysis.sweep.arms[0].runs[0].references):,} test sentences drawn anew 2,000 times"
+    counted = sum(one.p is not None for one in found)
+    if not counted:
+        return (
+            f"The intervals are of the sentences' chance alone, {sentences}: with one seed in an arm nothing is known "
+            "of the other kind, which is often the larger one."
+        )
     text = (
-        f"Scores differ between seeds, and would differ on other test sentences. The intervals hold both kinds of "
-        f"chance: the spread between seeds, and {sentences:,} test sentences drawn anew 2,000 times for all runs at "
-        "once. Were all of this done again and again, 95 of 100 such intervals would hold the true value."
+        "Scores differ between seeds, and would differ on other test sentences. The intervals hold both kinds of "
+        f"chance: the spread between seeds, and {sentences} for all runs at once. Were all of this done again and "
+        "again, 95 of 100 such intervals would hold the true value."
     )
-    if len(found) > 1:
+    if counted > 1:
         text += (
-            f" The more one compares, the more differences turn up by chance: the p values are corrected for "
-            f"{len(found)} comparisons (Holm 1979), so that in 95 of 100 such reports no difference is claimed that "
-            "is none. The intervals are not corrected."
+            " The more one compares, the more differences turn up by chance: the p values are corrected for "
+            f"{counted} comparisons (Holm 1979), so that in 95 of 100 such reports no difference is claimed that is "
+            "none. The intervals are not corrected, and so one may leave out 0 beside a difference that is not shown."
         )
     return text
 
 
 def convergence(analysis: Analysis) -> str | None:
-    """Says plainly where arms end at the same score."""
+    """Says plainly where all arms end at about the same score; None where they do not, or nobody knows."""
     same = [one for one in analysis.comparisons[analysis.metric] if one.kind == "difference"]
-    if not same or any(one.p is None or one.p < ALPHA for one in same):
+    if not same or any(verdict(one) != UNCERTAIN for one in same):
         return None
     worst = max(max(abs(one.contrast.low), abs(one.contrast.high)) for one in same)
+    if worst > CLOSE:
+        return None
     return (
-        f"No arm could be told from the baseline: with the chance of seeds and sentences counted in, all ended within "
-        f"{number(worst)} points of it. If there is a difference, it is in how fast they got there: see the curves."
+        f"The arms end close together: every interval of a difference to {analysis.baseline} lies within "
+        f"{number(worst)} points of 0. How fast they got there is another question: see the curves."
     )

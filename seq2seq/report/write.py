@@ -21,7 +21,8 @@ CAPTIONS = {
     "differences": (
         "How far each arm is from the baseline",
         "A dot is a difference of means over seeds, the bar its 95 % interval. Filled and blue: different even after "
-        "the correction for the number of comparisons. A bar that crosses 0 leaves open which is better.",
+        "the correction for the number of comparisons. Grey: not shown; a grey bar that does not reach 0 would count "
+        "if it were the only question.",
     ),
     "interaction": (
         "What two options do together",
