@@ -179,11 +179,16 @@ def _interaction(analysis: Analysis) -> Figure | None:
     figure, panels = _figure(len(grids), height=3.8)
     for axes, grid in zip(panels, grids, strict=True):
         _draw_grid(axes, grid, analysis)
-    top = max(axes.get_ylim()[1] for axes in panels)
+    bottom, top = min(axes.get_ylim()[0] for axes in panels), max(axes.get_ylim()[1] for axes in panels)
     for axes in panels:
-        axes.set_ylim(0, top)
+        axes.set_ylim(_bottom(bottom, top), top)
     panels[0].set_ylabel(f"{_label(analysis)} on test")
     return figure
+
+
+def _bottom(lowest: float, highest: float) -> float:
+    """Where an axis begins: at 0, unless all there is to see is far above it."""
+    return 0.0 if lowest < highest / 2 else lowest
 
 
 def _draw_grid(axes: Axes, grid: Grid, analysis: Analysis) -> None:
@@ -234,7 +239,7 @@ def _length(analysis: Analysis) -> Figure | None:
         range(len(bins)), [f"{span}\n({one.num_sentences:,})" for span, one in zip(spans, bins, strict=True)]
     )
     axes.set(xlabel=f"{analysis.unit}s in the source (and sentences)", ylabel=f"{_label(analysis)} on test")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(bottom=_bottom(*axes.get_ylim()))
     _legend(figure, [axes])
     return figure
 
