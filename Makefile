@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train translate evaluate ablation report sweep test lint format wheel clean
+.PHONY: help install data train translate evaluate ablation report sweep test test-trust lint format wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -43,6 +43,10 @@ sweep: install ## compare settings: make sweep ARGS="model.reverse=false,true mo
 
 test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
+
+TRUST := batch beam checkpoint download files fuzz mistakes safety sampling sweep text training translate
+test-trust: install ## run the tests of docs/trust.md alone; they are part of make test
+	$(BIN)/python -m pytest -q --numprocesses auto $(TRUST:%=tests/test_%.py) $(ARGS)
 
 lint: install ## check style and types
 	$(BIN)/ruff check .

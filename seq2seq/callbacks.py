@@ -162,7 +162,8 @@ class Checkpoints(L.Callback):
     """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
 
     ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
-    validation, every ``save_minutes``, and as soon as possible after ctrl-C. Both are written whole or not at all.
+    validation, every ``save_minutes``, and as soon as possible after ctrl-C. Both are written whole or not at all; what
+    was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk damage the new one.
     """
 
     def __init__(self, folder: Path, *, monitor: str, save_minutes: float) -> None:
@@ -213,7 +214,10 @@ class Checkpoints(L.Callback):
     def _save_last(self, trainer: L.Trainer) -> None:
         contents = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
         if trainer.is_global_zero:
-            checkpoint.save(self.folder / checkpoint.LAST, contents)
+            last = self.folder / checkpoint.LAST
+            if last.is_file():
+                checkpoint.name_also(last, checkpoint.PREVIOUS)
+            checkpoint.save(last, contents)
         self._saved_at = time.monotonic()
         if self._asked_to_stop:
             raise Interrupted

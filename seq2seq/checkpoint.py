@@ -5,8 +5,13 @@ from __future__ import annotations
 import dataclasses
 import os
 import pickle
+import shutil
+import textwrap
+import uuid
 import warnings
+import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +30,16 @@ FORMAT = 1  # raised when older code would misread a newer file
 SECTION = "seq2seq"
 PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
 BEST, LAST = "best.ckpt", "last.ckpt"
+PREVIOUS = "previous.ckpt"  # what LAST was before it was last written
+TO_GO_ON = {  # what a checkpoint to go on from has besides what it takes to translate
+    "training": dict,
+    "callbacks": dict,
+    "loops": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "epoch": int,
+    "global_step": int,
+}
 
 
 class Checkpoint(NamedTuple):
@@ -61,12 +76,39 @@ def save(path: Path, contents: Mapping[str, Any]) -> None:
     """
     text.make_folder(path.parent)
     with text.replacing(path) as stream:
-        torch.save(dict(contents), stream)
+        try:
+            torch.save(dict(contents), stream)
+        except RuntimeError as error:  # torch's, over the one that says why it could not write
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)  # the new name survives a power cut too
     finally:
         os.close(folder)
+
+
+def name_also(path: Path, name: str) -> None:
+    """Give a file a second name in its folder, which holds one of both files at any moment; what is written to the
+    first name later does not change the second.
+
+    Raises:
+        UserError: if the file system refuses.
+    """
+    target = path.with_name(name)
+    temporary = path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        try:
+            os.link(path, temporary)
+        except OSError:  # a file system without a second name for a file
+            shutil.copyfile(path, temporary)
+        os.replace(temporary, target)
+    except OSError as error:
+        raise UserError(f"{target} cannot be written: {error.strerror or error}; check the free space.") from None
+    finally:
+        with suppress(OSError):  # it is left where both names mean one file already
+            temporary.unlink()
 
 
 def find(path: str | Path) -> Path:
@@ -94,26 +136,52 @@ def read(path: Path) -> dict[str, Any]:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # what torch thinks of a foreign file is said below
+            _refuse_wrong_checksums(path)
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         problem = str(error).split("\n")[0]
         if "Unsupported" in problem or "Weights only" in problem:
             problem = "it holds more than tensors and plain values, which could run code"
         raise UserError(f"{path} is refused: {problem}; use a checkpoint that seq2seq-train wrote.") from None
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        problem = str(error).split("\n")[0]
+    except Exception as error:  # a damaged file brings torch to raise nearly anything
+        told = isinstance(error, (RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile))
+        problem = str(error).split("\n")[0] if told else "torch cannot make sense of it"
         raise UserError(f"{path} is not a whole checkpoint ({problem}); use another, or train again.") from None
     mine = contents.get(SECTION) if isinstance(contents, dict) else None
     if isinstance(mine, dict) and isinstance(mine.get("format"), int) and mine["format"] > FORMAT:
-        raise UserError(
-            f"{path} has format {mine['format']} (seq2seq {mine.get('version')}), newer than seq2seq {__version__} "
-            f"reads ({FORMAT}); upgrade seq2seq."
-        )
-    if not isinstance(mine, dict) or not _has_the_shape(mine) or not isinstance(contents.get("state_dict"), dict):
+        theirs = f"format {min(mine['format'], 10**9)} (seq2seq {_plain(mine.get('version'))})"
+        raise UserError(f"{path} has {theirs}, newer than seq2seq {__version__} reads ({FORMAT}); upgrade seq2seq.")
+    if not isinstance(mine, dict) or not _has_the_shape(mine) or not _are_weights(contents.get("state_dict")):
         raise UserError(
             f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r} as seq2seq-train writes it."
         )
     return contents
+
+
+def read_to_go_on(path: Path) -> dict[str, Any]:
+    """The raw contents of a checkpoint that a training can be gone on with.
+
+    Raises:
+        UserError: as `read`; also for one that holds what it takes to translate, and no more.
+    """
+    contents = read(path)
+    missing = [name for name, kind in TO_GO_ON.items() if not isinstance(contents.get(name), kind)]
+    if missing:
+        raise UserError(f"{path} is no checkpoint to go on from: it has no {', '.join(missing)}; train again.")
+    return contents
+
+
+def _refuse_wrong_checksums(path: Path) -> None:
+    """Look at what torch does not look at, so that no changed bit becomes a wrong weight."""
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as stream:
+            if stream.read(2) == b"PK":  # it begins as one
+                raise ValueError("it is cut short")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise ValueError(f"the checksum of its part {damaged} is wrong")
 
 
 def _has_the_shape(mine: dict[str, Any]) -> bool:
@@ -122,6 +190,17 @@ def _has_the_shape(mine: dict[str, Any]) -> bool:
         return False
     tokenizer = mine["tokenizer"]
     return all(isinstance(tokenizer.get(side), bytes) for side in ("src", "tgt")) and "lowercase" in tokenizer
+
+
+def _plain(version: object) -> str:
+    """As a file says it, on one line."""
+    return " ".join(str(version)[:40].split()) if isinstance(version, str) else "?"
+
+
+def _are_weights(values: object) -> bool:
+    return isinstance(values, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in values.items()
+    )
 
 
 def load(path: str | Path) -> Checkpoint:
@@ -137,10 +216,14 @@ def load(path: str | Path) -> Checkpoint:
         config = from_dict(ModelConfig, mine["model"], "model")
         decode = from_dict(DecodeConfig, mine["decode"], "decode")
     except UserError as error:
-        raise UserError(f"{path} was written by seq2seq {mine['version']}, this is {__version__}: {error}") from None
+        version = _plain(mine["version"])
+        raise UserError(f"{path} was written by seq2seq {version}, this is {__version__}: {error}") from None
     saved = mine["tokenizer"]
-    src = Tokenizer(saved["src"], lowercase=saved["lowercase"])
-    tgt = src if saved["tgt"] == saved["src"] else Tokenizer(saved["tgt"], lowercase=saved["lowercase"])
+    try:
+        src = Tokenizer(saved["src"], lowercase=saved["lowercase"])
+        tgt = src if saved["tgt"] == saved["src"] else Tokenizer(saved["tgt"], lowercase=saved["lowercase"])
+    except UserError as error:
+        raise UserError(f"{path} is refused: {error}") from None
     model = build_seq2seq(config, len(src), len(tgt))
     load_weights(model, contents["state_dict"], path)
     return Checkpoint(model.eval(), Tokenizers(src, tgt), decode)
@@ -155,8 +238,8 @@ def load_weights(model: Seq2Seq, weights: Mapping[str, Tensor], path: Path) -> N
     try:
         model.load_state_dict({name.removeprefix(PREFIX): tensor for name, tensor in weights.items()})
     except RuntimeError as error:
-        problem = " ".join(str(error).split())[:200]
-        raise UserError(f"{path} does not fit the model that it describes: {problem}") from None
+        problem = textwrap.shorten(str(error), 200, placeholder=" ...")
+        raise UserError(f"{path} does not fit the model that it describes: {problem}; use another.") from None
 
 
 def named_weights(model: Seq2Seq) -> dict[str, Tensor]:

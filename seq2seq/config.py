@@ -19,6 +19,7 @@ NONLINEARITIES = ("tanh", "relu")
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
 PEEKY = ("none", "input", "output", "both")
 ATTENTIONS = ("none", "dot", "general", "additive")
+SEARCHES = ("greedy", "beam", "sample")
 TIES = ("none", "decoder", "all")
 INITS = ("torch", "book")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
@@ -47,11 +48,24 @@ def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
 
 
 def _within(name: str, value: float, low: float, high: float = float("inf"), *, below: bool = False) -> None:
-    """Refuse a value outside [low, high], or outside [low, high) with ``below``; NaN is outside of everything."""
-    if low <= value < high or (value == high and not below and high != float("inf")):
+    """Refuse a value outside [low, high], or outside [low, high) with ``below``; NaN is outside of everything, as are
+    integers that no machine word holds.
+    """
+    large = isinstance(value, int) and abs(value) >= 2**63
+    if not large and (low <= value < high or (value == high and not below and high != float("inf"))):
         return
     span = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}{')' if below else ']'}"
-    raise UserError(f"{name}={value:g} is out of range; it must be {span}.")
+    shown = f"(an integer of {int(value).bit_length()} bits)" if large else f"{value:g}"
+    raise UserError(f"{name}={shown} is out of range; it must be {span}.")
+
+
+def _shown(value: object) -> str:
+    """A value in a message, however long it is."""
+    try:
+        said = " ".join(repr(value).split())
+    except ValueError:  # of an integer with too many digits
+        return type(value).__name__
+    return said if len(said) <= 200 else f"{said[:200]}..."
 
 
 @dataclass
@@ -297,6 +311,14 @@ class OptimConfig:
 class DecodeConfig:
     """How a translation is searched for. A checkpoint carries these as its defaults."""
 
+    search: str = key("greedy", "how outputs are found: " + ", ".join(SEARCHES) + "; validation is always greedy")
+    beam_size: int = key(5, "beam: hypotheses that are kept at each step")
+    length_penalty: float = key(1.0, "beam: score / ((5 + length) / 6)^this (Wu et al. 2016); 0 prefers short outputs")
+    coverage_penalty: float = key(0.0, "beam, with attention: cost of source positions that got little of it; 0 is off")
+    temperature: float = key(1.0, "sample: below 1 likelier tokens, above 1 more surprising ones; 0 is greedy")
+    top_k: int = key(0, "sample: from so many of the likeliest tokens; 0 is all")
+    top_p: float = key(1.0, "sample: from the fewest tokens that have this probability together")
+    seed: int = key(1, "sample: another seed, other outputs; equal lines get equal ones")
     max_ratio: float = key(2.0, "most output tokens for each source token ...")
     max_extra: int = key(20, "... and this many more")
     max_source: int = key(
@@ -305,6 +327,14 @@ class DecodeConfig:
     batch_tokens: int = key(8192, "most tokens in a batch while decoding")
 
     def __post_init__(self) -> None:
+        _one_of("decode.search", self.search, SEARCHES)
+        _within("decode.beam_size", self.beam_size, 1, 1000)
+        for name, high in (("length_penalty", 10), ("coverage_penalty", 10), ("temperature", 100), ("top_p", 1)):
+            _within(f"decode.{name}", getattr(self, name), 0, high)
+        _within("decode.top_k", self.top_k, 0)
+        _within("decode.seed", self.seed, 0, 2**32 - 1)
+        if not self.top_p:
+            raise UserError("decode.top_p=0 leaves no token to choose; it must be above 0.")
         _within("decode.max_ratio", self.max_ratio, 0, 1000)
         _within("decode.max_extra", self.max_extra, 1)
         _within("decode.max_source", self.max_source, 1)
@@ -417,12 +447,14 @@ def _convert(spec: dataclasses.Field[Any], value: Any, where: str) -> Any:
     default = spec.default_factory() if spec.default_factory is not dataclasses.MISSING else spec.default
     if dataclasses.is_dataclass(default):
         if not isinstance(value, Mapping):
-            raise UserError(f"{where} must be a section of keys; got {value!r}.")
+            raise UserError(f"{where} must be a section of keys; got {_shown(value)}.")
         return from_dict(type(default), value, where)
     accepted = _accepted_types(str(spec.type))
+    if isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f"{where} must be of type {spec.type}; got an integer of {value.bit_length()} bits.")
     if isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool)):
         return value
-    raise UserError(f"{where} must be of type {spec.type}; got {value!r}.")
+    raise UserError(f"{where} must be of type {spec.type}; got {_shown(value)}.")
 
 
 def _accepted_types(annotation: str) -> tuple[type, ...]:

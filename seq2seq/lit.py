@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 
 import lightning as L
@@ -14,7 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from seq2seq import checkpoint, metrics
 from seq2seq.config import Config, OptimConfig
-from seq2seq.data.batch import Batch
+from seq2seq.data.batch import Batch, Shape, enough_memory, is_out_of_memory, out_of_memory
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.models.recurrent import spectral_radius
@@ -43,7 +45,7 @@ class LitTranslator(L.LightningModule):
         super().__init__()
         self.config = config
         self.model = model
-        self.translator = Translator(model, tokenizers, config.decode)
+        self.translator = Translator(model, tokenizers, dataclasses.replace(config.decode, search="greedy"))
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.num_steps = num_steps
         self.plateau: ReduceLROnPlateau | None = None
@@ -55,6 +57,7 @@ class LitTranslator(L.LightningModule):
         # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped.
         self.gradients = torch.zeros(4, dtype=torch.float64)
         self._valid_nll, self._valid_tokens = 0.0, 0
+        self._at_work: Shape | None = None  # the batch that is trained on
 
     def configure_optimizers(self) -> Any:
         # In mixed precision Lightning does not clip the gradients of a fused optimiser, which may unscale them itself.
@@ -77,7 +80,28 @@ class LitTranslator(L.LightningModule):
     def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
         return batch.to(device)
 
+    @contextmanager
+    def enough_memory(self) -> Iterator[None]:
+        """Around a training: say which batch the memory did not suffice for, in its loss, its gradients or its update.
+
+        Raises:
+            UserError: if an allocation failed while there was a batch at work.
+        """
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:
+            if self._at_work is None or not is_out_of_memory(error):
+                raise
+            data = self.config.data
+            sentences = f" or data.batch_sentences (now {data.batch_sentences})" if data.batch_sentences else ""
+            raise out_of_memory(
+                self._at_work,
+                f"make data.batch_tokens (now {data.batch_tokens}){sentences} smaller",
+                alone="make the network smaller, or leave out such pairs with data.max_length",
+            ) from None
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        self._at_work = batch.shape
         stream = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0]))
 
@@ -108,14 +132,19 @@ class LitTranslator(L.LightningModule):
             clipped = norm > gradient_clip_val
         else:
             norm = nn.utils.get_total_norm([one.grad for one in parameters])
-            clipped = torch.zeros((), device=norm.device)
+            clipped = torch.zeros((), dtype=torch.bool, device=norm.device)
             if gradient_clip_val:
                 largest = nn.utils.get_total_norm([one.grad for one in parameters], norm_type=math.inf)
                 clipped = largest > gradient_clip_val
                 nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        # A handful of tensors, so that a GPU is not waited for.
+        # A handful of tensors, so that a GPU is not waited for. In 16-mixed a step that overflows is left out, as the
+        # scaler leaves it out.
         steps, total, largest, num_clipped = self.gradients.to(norm.device)
-        self.gradients = torch.stack([steps + 1, total + norm, torch.maximum(largest, norm), num_clipped + clipped])
+        finite = norm.isfinite()
+        norm = torch.where(finite, norm, 0.0)
+        self.gradients = torch.stack(
+            [steps + finite, total + norm, torch.maximum(largest, norm), num_clipped + (clipped & finite)]
+        )
 
     def _refuse_loss(self, loss: Tensor) -> None:
         raise UserError(
@@ -125,12 +154,15 @@ class LitTranslator(L.LightningModule):
         )
 
     def on_validation_epoch_start(self) -> None:
+        self._at_work = None
         self._valid_nll, self._valid_tokens = 0.0, 0
         if self.train_tokens and not math.isfinite(self.train_loss):
             self._refuse_loss(self.train_loss)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._valid_nll += self.model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
+        remedy = f"make decode.batch_tokens (now {self.config.decode.batch_tokens}) smaller"
+        with enough_memory(batch.shape, remedy, alone="shorten the longest lines of the validation set"):
+            self._valid_nll += self.model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
         self._valid_tokens += batch.num_tokens
 
     def on_validation_epoch_end(self) -> None:

@@ -79,6 +79,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
 
 def _run(config: Config, folder: Path) -> dict[str, Any]:
+    (folder / ERROR).unlink(missing_ok=True)  # of an earlier try
     claim(config, folder)
     result = read_result(folder)
     if result is not None:
@@ -140,7 +141,7 @@ def check_trainer(config: Config) -> None:
     """
     allowed = inspect.signature(L.Trainer).parameters
     taken = {"callbacks", "logger", *_trainer_arguments(config)}
-    for name in config.trainer.lightning:
+    for name, value in config.trainer.lightning.items():
         if name not in allowed:
             free = sorted(set(allowed) - taken)
             raise UserError(
@@ -148,6 +149,8 @@ def check_trainer(config: Config) -> None:
             )
         if name in taken:
             raise UserError(f"trainer.lightning.{name} is set by seq2seq itself; use the keys of trainer and optim.")
+        if isinstance(value, dict):
+            raise UserError(f"trainer.lightning.{name} must be a plain value; got {value}. No object is built of it.")
     if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
         raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -233,8 +236,8 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         num_steps=_num_steps(config, len(data.train_dataloader())),
     )
     last = folder / CHECKPOINTS / checkpoint.LAST
-    if last.is_file():
-        contents = checkpoint.read(last)  # refuses by name what is not whole
+    contents = _read_last(last)
+    if contents is not None:
         if contents["training"]["stopped"]:  # early, which Lightning does not remember: all that is left is the test
             for callback in (stopwatch, metrics, checkpoints):
                 callback.load_state_dict(contents["callbacks"][callback.state_key])
@@ -244,10 +247,36 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
         # them.
         warnings.filterwarnings("ignore", module="lightning")
-        trainer.fit(module, data, ckpt_path=str(last) if last.is_file() else None, weights_only=True)
-        if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # the bound fell between two validations
-            trainer.validate(module, data, verbose=False)
+        with module.enough_memory():
+            trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
+            if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
+                trainer.validate(module, data, verbose=False)
     return checkpoints.best_step if trainer.is_global_zero else None
+
+
+def _read_last(last: Path) -> dict[str, Any] | None:
+    """What ``last.ckpt`` holds, or None where there is none yet; a damaged one is replaced by the one before it.
+
+    Raises:
+        UserError: if neither is whole.
+    """
+    previous = last.with_name(checkpoint.PREVIOUS)
+    if not last.is_file() and not previous.is_file():
+        return None
+    try:
+        return checkpoint.read_to_go_on(last)
+    except UserError as error:
+        damaged = error
+    if not previous.is_file():
+        raise damaged
+    try:
+        contents = checkpoint.read_to_go_on(previous)
+    except UserError:
+        again = "overwrite=true starts the run anew."
+        raise UserError(f"{damaged} {previous.name} beside it is refused too; {again}") from None
+    log.warning("%s Going on from %s, which was saved before it.", damaged, previous.name)
+    checkpoint.name_also(previous, last.name)
+    return contents
 
 
 def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
@@ -256,7 +285,10 @@ def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) ->
         return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
     except (TypeError, ValueError, MisconfigurationException) as error:
         given = ", ".join(f"{name}={value}" for name, value in config.trainer.lightning.items()) or "trainer"
-        raise UserError(f"lightning.Trainer refuses {given}: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"lightning.Trainer refuses {given}: {reason}; take it out, or see the arguments of lightning.Trainer."
+        ) from None
 
 
 def _num_steps(config: Config, num_batches: int) -> int:

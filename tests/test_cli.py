@@ -49,6 +49,7 @@ TRAIN_MISTAKES = [
     (["-m", "--cfg", "job"], r"-m and --cfg do not go together; leave out one of them."),
     (["model.peeky=both", "model.match_peeky=true"], r"model.match_peeky=true is a control for model.peeky=none"),
     (["model.peeky=none", "model.match_peeky=true", "model.decoder.hidden_size=9"], r"leave out the encoder's and"),
+    (["-m", "resume=data", "seed=1,2"], r"resume goes on with one run; leave out -m"),
     (["arm=none"], r"arm=none is not known; choose from baseline, both, padded, peeky, reverse, reverse_padded"),
     (["-m", "seed=1,2", "trainer.devices=2"], r"a sweep cannot train on several devices"),
 ]
@@ -236,6 +237,31 @@ def test_a_stream_that_the_caller_closed_leaves_no_traceback(trained: Path, clos
     done = subprocess.run(["bash", "-c", program], capture_output=True, text=True, cwd=ROOT, timeout=120)
     assert done.returncode == 0
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--temperature", "0.5"], "--temperature is for another search than greedy; add --sample."),
+        (["--beam", "3", "--top-k", "2"], "--top-k is for another search than beam; add --sample."),
+        (["--sample", "--length-penalty", "1"], "--length-penalty is for another search than sample; add --beam N."),
+        (["--beam", "0"], "decode.beam_size=0 is out of range; it must be in [1, 1000]."),
+        (["--sample", "--top-p", "0"], "decode.top_p=0 leaves no token to choose; it must be above 0."),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_arguments_of_another_search_are_refused(
+    command: Command, trained: Path, words: list[str], message: str
+) -> None:
+    done = command("translate", trained, *words, stdin=b"1+2\n")
+    assert (done.returncode, done.stderr) == (2, f"seq2seq-translate: {message}\n")
+
+
+def test_searches_and_ensembles_translate_line_for_line(command: Command, trained: Path) -> None:
+    for words in (["--beam", "3"], ["--sample", "--seed", "7"], ["--greedy"]):
+        done = command("translate", trained, trained, *words, stdin=b"1+2\n\n10+20\n")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("\n") == 3
 
 
 def test_a_closed_pipe_ends_quietly(trained: Path) -> None:

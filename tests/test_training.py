@@ -367,6 +367,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused_by_name(tmp_path: Path) -> No
     settings = config(tmp_path)
     run(settings, tmp_path / "run")
     (tmp_path / "run" / "test.json").unlink()
+    (tmp_path / "run" / "checkpoints" / "previous.ckpt").unlink()
     (tmp_path / "run" / "checkpoints" / "last.ckpt").write_bytes(b"half")
     with pytest.raises(UserError, match=r"last\.ckpt is (not a whole checkpoint|refused)"):
         run(settings, tmp_path / "run")

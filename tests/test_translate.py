@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import gzip
-import io
+import dataclasses
 import itertools
 import logging
 import random
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq import checkpoint
 from seq2seq.config import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import Tokenizer, train
-from seq2seq.translate import Translator, translate_file
+from seq2seq.translate import Translator
 from tests.conftest import LINES, tiny_model
 
 COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY, ["none", "general"]))
@@ -51,19 +49,40 @@ def test_alone_together_and_shuffled_give_the_same_text(combination: tuple[str, 
     assert small.translate(lines) == outputs
 
 
-@settings(max_examples=60, deadline=None)
+SEARCHES = [
+    {"search": "greedy"},
+    {"search": "beam", "beam_size": 3},
+    {"search": "beam", "beam_size": 5, "length_penalty": 0.0},
+    {"search": "sample"},
+    {"search": "sample", "temperature": 0.7, "top_k": 5, "top_p": 0.9},
+]
+
+
+@settings(max_examples=120, deadline=None)
 @given(
     st.lists(st.text(st.sampled_from("adehst ing"), max_size=30), min_size=1, max_size=9),
     st.sampled_from(COMBINATIONS),
+    st.sampled_from(SEARCHES),
     st.integers(1, 200),
+    st.randoms(use_true_random=False),
 )
-def test_neighbours_and_batch_size_never_change_a_translation(
-    lines: list[str], combination: tuple[str, bool, bool, str, str], batch_tokens: int
+def test_neighbours_order_and_batch_size_never_change_a_translation(
+    lines: list[str],
+    combination: tuple[str, bool, bool, str, str],
+    search: dict[str, object],
+    batch_tokens: int,
+    rng: random.Random,
 ) -> None:
-    options = dict(zip(OPTIONS, combination, strict=True))
-    decode = DecodeConfig(max_extra=4, batch_tokens=batch_tokens)
-    many = translator(decode=decode, **options).translate(lines)
-    assert many == [translator(**options).translate([line])[0] for line in lines]
+    one = translator(**dict(zip(OPTIONS, combination, strict=True)))
+    one.decode = DecodeConfig(max_extra=4, **search)  # type: ignore[arg-type]
+    alone = [one.n_best([line], 1)[0] for line in lines]
+    order = list(range(len(lines)))
+    rng.shuffle(order)
+    one.decode = dataclasses.replace(one.decode, batch_tokens=batch_tokens)
+    together = one.n_best([lines[i] for i in order], 1)
+    for i, found in zip(order, together, strict=True):
+        assert [each.text for each in found] == [each.text for each in alone[i]]
+        assert [each.score for each in found] == pytest.approx([each.score for each in alone[i]], abs=1e-4)
 
 
 def test_blank_lines_are_not_put_to_the_model() -> None:
@@ -97,80 +116,81 @@ def test_teacher_forced_nll_does_not_depend_on_the_batches() -> None:
     assert whole == pytest.approx(one_by_one, rel=1e-5)
 
 
-AWKWARD = [
-    b"a dog",
-    b"",
-    b"  ",
-    b"\t",
-    b"a dog\r",
-    b"\r",
-    b"a\rb",
-    b"nul\x00 here",
-    "u2028 \u2028 u2029 \u2029 u85 \x85".encode(),
-    b"vt \x0b ff \x0c fs \x1c",
-    b"bad \xff\xfe utf8",
-    "שלום 🎉 日本".encode(),
-    b"<s> </s> <unk>",
-    b"a" * 3000,
-]
+@pytest.mark.parametrize("attention", ["none", "general"])
+def test_scores_are_those_of_teacher_forcing(attention: str) -> None:
+    """n-best lists hold different texts, the best first, and each log-probability is the model's own."""
+    one = translator(attention=attention, peeky="both", decode=DecodeConfig(max_extra=30, search="beam", beam_size=6))
+    for line, found in zip(LINES, one.n_best(LINES, 4), strict=True):
+        assert len(found) == 4
+        assert len({each.text for each in found}) == 4
+        assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
+        for each in found:
+            if each.tgt_pieces[-1] == "</s>":
+                nll, num_tokens = one.nll([line], [each.text])
+                assert each.log_prob == pytest.approx(-nll, abs=1e-4)
+                assert each.score == pytest.approx(-nll / ((5 + num_tokens) / 6), abs=1e-4)
 
 
-@pytest.mark.parametrize("final_newline", [True, False])
-def test_as_many_lines_out_as_in_for_any_bytes(tmp_path: Path, final_newline: bool) -> None:
-    source, target = tmp_path / "in", tmp_path / "out"
-    source.write_bytes(b"\xef\xbb\xbf" + b"\n".join(AWKWARD) + (b"\n" if final_newline else b""))
-    report = translate_file(translator(), source, target, window=3)
-    outputs = target.read_bytes().split(b"\n")
-    assert outputs.pop() == b""
-    assert len(outputs) == report.num_lines == len(AWKWARD)
-    assert [i for i, output in enumerate(outputs) if not output] == [1, 2, 3, 5]
-    assert outputs[0] == outputs[4]  # the byte-order mark and the carriage return are not part of a line
-    assert (report.num_replaced, report.num_cut) == (1, 1)
-    assert b"\r" not in target.read_bytes()
+def test_a_beam_of_one_without_penalty_is_greedy_search() -> None:
+    one = translator(attention="dot")
+    greedy = one.n_best(LINES, 1)
+    one.decode = dataclasses.replace(one.decode, search="beam", beam_size=1, length_penalty=0.0)
+    for mine, other in zip(one.n_best(LINES, 1), greedy, strict=True):
+        assert mine[0].text == other[0].text
+        assert mine[0].log_prob == pytest.approx(other[0].log_prob, abs=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.binary(max_size=20).filter(lambda line: b"\n" not in line), max_size=12), st.integers(1, 5))
-def test_any_bytes_at_all(tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], window: int) -> None:
-    folder = tmp_path_factory.mktemp("any")
-    (folder / "in").write_bytes(b"".join(line + b"\n" for line in lines))
-    translate_file(TRANSLATOR, folder / "in", folder / "out", window=window)
-    assert (folder / "out").read_bytes().count(b"\n") == len(lines)
+def test_an_ensemble_of_one_model_with_itself_changes_nothing() -> None:
+    alone = translator(attention="general", decode=DecodeConfig(max_extra=4, search="beam"))
+    twice = Translator(alone.model, alone.tokenizers, alone.decode, others=[alone.model])
+    for mine, other in zip(alone.n_best(LINES, 3), twice.n_best(LINES, 3), strict=True):
+        assert [one.text for one in mine] == [one.text for one in other]
+        assert [one.score for one in mine] == pytest.approx([one.score for one in other], abs=1e-5)
 
 
-TRANSLATOR = translator()
+def test_two_models_together_are_neither_alone() -> None:
+    first, second = translator(0), translator(7)
+    both = Translator(first.model, first.tokenizers, first.decode, others=[second.model])
+    outputs = [one.translate(LINES) for one in (first, second, both)]
+    assert outputs[2] not in outputs[:2]
 
 
-def test_the_window_does_not_change_the_output(tmp_path: Path) -> None:
-    (tmp_path / "in").write_text("\n".join(LINES * 3), encoding="utf-8")
-    for window in (1, 4, 1000):
-        translate_file(TRANSLATOR, tmp_path / "in", tmp_path / str(window), window=window)
-    assert (tmp_path / "1").read_bytes() == (tmp_path / "4").read_bytes() == (tmp_path / "1000").read_bytes()
+def test_samples_differ_with_the_seed_and_the_draw_alone() -> None:
+    one = translator(decode=DecodeConfig(max_extra=4, search="sample"))
+    again = [[each.text for each in found] for found in one.n_best(LINES, 3)]
+    assert again == [[each.text for each in found] for found in one.n_best(LINES, 3)]
+    assert any(len(set(texts)) > 1 for texts in again)
+    one.decode = dataclasses.replace(one.decode, seed=2)
+    assert again != [[each.text for each in found] for found in one.n_best(LINES, 3)]
 
 
-def test_gz_in_and_out(tmp_path: Path) -> None:
-    (tmp_path / "in.gz").write_bytes(gzip.compress("\n".join(LINES).encode()))
-    translate_file(TRANSLATOR, tmp_path / "in.gz", tmp_path / "out.gz")
-    assert gzip.decompress((tmp_path / "out.gz").read_bytes()).decode().splitlines() == TRANSLATOR.translate(LINES)
+@pytest.mark.parametrize("search", ["greedy", "beam", "sample"])
+def test_attention_has_a_row_for_each_piece_and_a_column_for_each_source_piece(search: str) -> None:
+    one = translator(attention="general", decode=DecodeConfig(max_extra=3, max_ratio=0.5, search=search))
+    for found in one.n_best([*LINES, "a"], 1, attention=True):
+        (each,) = found
+        assert each.attention is not None
+        assert each.attention.shape == (len(each.tgt_pieces), len(each.src_pieces))
+        torch.testing.assert_close(each.attention.sum(1), torch.ones(len(each.tgt_pieces)))
+        assert each.src_pieces[-1] == "</s>"
+    assert one.n_best(LINES[:1], 1)[0][0].attention is None
+    assert one.n_best([""], 1, attention=True) == [[]]
 
 
-def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
-    out = io.BytesIO()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("\n".join(LINES).encode())))
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
-    translate_file(TRANSLATOR, None, None)
-    assert out.getvalue().decode().splitlines() == TRANSLATOR.translate(LINES)
-
-
-def test_strict_refuses_bytes_that_are_no_utf8_and_leaves_nothing_half_written(tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(b"a dog\nbad \xff\n")
-    with pytest.raises(UserError, match=r"in is not UTF-8: line 2 has the byte 0xff at offset 4"):
-        translate_file(TRANSLATOR, tmp_path / "in", tmp_path / "out", window=1, strict=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
-
-
-def test_an_input_that_is_not_there_leaves_the_old_output_alone(tmp_path: Path) -> None:
-    (tmp_path / "out").write_text("old")
-    with pytest.raises(UserError, match="nowhere does not exist"):
-        translate_file(TRANSLATOR, tmp_path / "nowhere", tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "old"
+def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Tokenizer(train(LINES, type="char", vocab_size=0))
+    other = Tokenizer(train([*LINES, "xyz"], type="char", vocab_size=0))
+    loaded = {
+        "a": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, own), DecodeConfig()),
+        "b": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, other), DecodeConfig()),
+        "c": checkpoint.Checkpoint(tiny_model(fixed_length=4), Tokenizers(own, own), DecodeConfig()),
+        "d": checkpoint.Checkpoint(tiny_model(1), Tokenizers(own, own), DecodeConfig(beam_size=9)),
+    }
+    monkeypatch.setattr(checkpoint, "load", lambda path: loaded[str(path)])
+    with pytest.raises(UserError, match="b has other tokenizers than a; an ensemble needs runs on the same data"):
+        Translator.from_checkpoints(["a", "b"])
+    with pytest.raises(UserError, match="c and a do not agree on model.fixed_length; leave one of them out"):
+        Translator.from_checkpoints(["a", "c"])
+    both = Translator.from_checkpoints(["d", "a"])
+    assert len(both.models) == 2
+    assert both.decode.beam_size == 9

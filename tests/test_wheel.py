@@ -53,3 +53,7 @@ def test_the_wheel_trains_and_translates_from_an_empty_folder(wheel: Path, tmp_p
     done = subprocess.run(translate, cwd=work, env=clean, capture_output=True, text=True, input="1+2\n\n3+4\n")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") == 3
+    report = [python, "-m", "seq2seq.cli.report", str(run)]
+    done = subprocess.run(report, cwd=work, env=clean, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (run / "report" / "report.html").is_file()

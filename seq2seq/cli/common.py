@@ -21,6 +21,8 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 DEVICES = ("cpu", "cuda", "mps")
 MOST_THREADS = 1024
+SEARCH_ARGUMENTS = {"length_penalty": "beam", "coverage_penalty": "beam"}
+SEARCH_ARGUMENTS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
 
 
 def set_up() -> None:
@@ -105,7 +107,10 @@ def conf_dir() -> Path:
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of every command that decodes."""
     parser.add_argument(
-        "checkpoint", metavar="CKPT", help="a .ckpt file, or the folder of a run, whose best one is taken"
+        "checkpoint",
+        nargs="+",
+        metavar="CKPT",
+        help="a .ckpt file, or the folder of a run, whose best one is taken; several make an ensemble",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
@@ -116,6 +121,23 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         ("--max-extra", "max_extra", int, "output tokens allowed beyond that"),
     ):
         parser.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{meaning} (default: the checkpoint's)")
+    _add_search_arguments(parser)
+
+
+def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
+    search = parser.add_mutually_exclusive_group()
+    search.add_argument("--greedy", dest="search", action="store_const", const="greedy", help="the likeliest token")
+    search.add_argument("--beam", dest="beam_size", type=int, metavar="N", help="follow the N best beginnings")
+    search.add_argument("--sample", dest="search", action="store_const", const="sample", help="draw tokens at random")
+    for flag, name, convert, meaning in (
+        ("--length-penalty", "length_penalty", float, "of a beam: 0 prefers short outputs, 1 about none"),
+        ("--coverage-penalty", "coverage_penalty", float, "of a beam: cost of source words that got no attention"),
+        ("--temperature", "temperature", float, "of sampling: below 1 likelier tokens, 0 is greedy"),
+        ("--top-k", "top_k", int, "of sampling: from so many of the likeliest tokens"),
+        ("--top-p", "top_p", float, "of sampling: from the fewest tokens with this probability together"),
+        ("--seed", "seed", int, "of sampling"),
+    ):
+        parser.add_argument(flag, dest=name, type=convert, metavar="X", help=f"{meaning} (default: the checkpoint's)")
 
 
 def apply_model_arguments(options: argparse.Namespace) -> Translator:
@@ -135,11 +157,28 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     if options.threads:
         torch.set_num_threads(options.threads)
     try:
-        translator = Translator.from_checkpoint(options.checkpoint, device=options.device)
+        paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
+        translator = Translator.from_checkpoints(paths, device=options.device)
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         reason = str(error).split("\n")[0]
         raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
-    names = ("batch_tokens", "max_source", "max_ratio", "max_extra")
-    changed = {name: value for name in names if (value := getattr(options, name)) is not None}
-    translator.decode = dataclasses.replace(translator.decode, **changed)
+    translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
     return translator
+
+
+def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]:
+    """What the arguments change of the checkpoint's decoding settings.
+
+    Raises:
+        UserError: for an argument of a search that is not the one that is done.
+    """
+    names = ("batch_tokens", "max_source", "max_ratio", "max_extra", "search", "beam_size", *SEARCH_ARGUMENTS)
+    changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    if "beam_size" in changed:
+        changed["search"] = "beam"
+    search = changed.get("search", search)
+    for name, wanted in SEARCH_ARGUMENTS.items():
+        if name in changed and search != wanted:
+            flag = {"beam": "--beam N", "sample": "--sample"}[wanted]
+            raise UserError(f"--{name.replace('_', '-')} is for another search than {search}; add {flag}.")
+    return changed

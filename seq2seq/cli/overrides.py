@@ -75,8 +75,14 @@ def _check_resume(words: list[str], *, many: bool) -> None:
         return
     if many:
         raise UserError("resume goes on with one run; leave out -m, or give the sweep's own command again.")
-    if not (Path(folder) / "config.yaml").is_file():
-        raise UserError(f"{folder} is no run folder: it has no config.yaml; name one that seq2seq-train made.")
+    try:
+        known = (Path(folder) / "config.yaml").is_file()
+    except OSError:  # of a name that is too long for one
+        known = False
+    if not known:
+        raise UserError(
+            f"{folder or 'resume='} is no run folder: it has no config.yaml; name one that seq2seq-train made."
+        )
     lost = sorted(
         name for name in values if name not in ("resume", "trainer.progress") and not name.startswith("hydra")
     )
@@ -119,7 +125,7 @@ def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: A
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
     if safe != plain or len(safe) > 150:
         safe = f"{safe[:120]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
-    return f"{runs}/{name}/{safe + '_' if safe else ''}seed-{seed}"
+    return f"{runs or '.'}/{name}/{safe + '_' if safe else ''}seed-{seed}"
 
 
 def sweep_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:

@@ -62,6 +62,8 @@ def _compose_and_run() -> None:
     except BrokenProcessPool:
         sweep.note_deaths()
     except ValueError as error:
+        if "flag can only be used" in str(error):
+            raise UserError(f"{one_line(error)}; see --help.") from None
         if "Only one of --run" not in str(error):
             raise
         raise UserError("-m and --cfg do not go together; leave out one of them.") from None

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from seq2seq.cli.common import add_model_arguments, apply_model_arguments, exit_
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
+    from seq2seq.files import FileReport
     from seq2seq.translate import Translator
 
 NAME = "seq2seq-translate"
@@ -44,6 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="refuse bytes that are no UTF-8, instead of replacing and counting"
     )
+    parser.add_argument(
+        "--shard", metavar="K/N", help="translate the K-th of N blocks of lines alone; cat of all blocks is the whole"
+    )
+    parser.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with an output that was killed while it was written, to the same text; skip a finished one",
+    )
     options = parser.parse_args(arguments)
     set_up()
     sys.exit(exit_status(lambda: _translate(options), NAME))
@@ -52,35 +62,83 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _translate(options: argparse.Namespace) -> None:
     if options.window < 1:
         raise UserError(f"--window {options.window} is out of range; it must be at least 1.")
-    jobs = _jobs(options)
+    shard = _shard(options.shard)
+    jobs = _jobs(options, shard)
+    if shard and STDIO in options.input:
+        raise UserError("--shard needs a named input, whose lines are counted first; stdin can be read only once.")
+    if options.resume and any(STDIO in job for job in jobs):
+        raise UserError(
+            "--resume needs a named input and a named output (-i and -o, or --suffix), not stdin or stdout."
+        )
+    made_with = {} if jobs == [(options.input[0], STDIO)] else _made_with(options)
     translator = apply_model_arguments(options)
     for source, target in jobs:
-        _translate_one(translator, source, target, options)
+        _translate_one(translator, source, target, options, shard=shard, made_with=made_with)
 
 
-def _jobs(options: argparse.Namespace) -> list[tuple[str, str]]:
+def _shard(words: str | None) -> tuple[int, int] | None:
+    if words is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", words)
+    shard = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= shard[0] <= shard[1]:
+        raise UserError(f"--shard {words} is no block of lines; write K/N, from 1/N to N/N.")
+    return shard
+
+
+def _jobs(options: argparse.Namespace, shard: tuple[int, int] | None) -> list[tuple[str, str]]:
     """(input, output) of each file.
 
     Raises:
         UserError: if it is not clear what goes where, or an output would overwrite an input.
     """
     inputs: list[str] = options.input
-    if options.suffix:
+    if options.suffix is not None:
+        jobs = [(path, _beside(path, options.suffix.lstrip("."), shard)) for path in inputs]
         if options.output:
             raise UserError("--output and --suffix say two things about where the translation goes; give one of them.")
         if STDIO in inputs:
             raise UserError("--suffix needs named inputs; stdin has no name to put it after.")
-        return [(path, f"{path}.{options.suffix.lstrip('.')}") for path in inputs]
-    if len(inputs) > 1:
+    elif len(inputs) > 1:
         raise UserError(f"{len(inputs)} inputs need --suffix, which writes each translation beside its input.")
-    target = options.output or STDIO
-    if is_same_file(target, inputs[0]):
-        raise UserError(f"{target} is both input and output; name another output.")
-    return [(inputs[0], target)]
+    else:
+        jobs = [(inputs[0], options.output or STDIO)]
+    for _, target in jobs:
+        if any(is_same_file(target, path) for path in inputs):
+            raise UserError(f"{target} is both input and output; name another output.")
+    return jobs
 
 
-def _translate_one(translator: Translator, source: str, target: str, options: argparse.Namespace) -> None:
-    from seq2seq.translate import translate_file
+def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
+    """``a.txt.de``; of a block ``a.txt.de.02-of-12``, in whose order a shell lists them, and ``.gz`` stays last."""
+    if not suffix:
+        raise UserError("--suffix is empty; give the ending that a translation's name gets, such as de.")
+    if not shard:
+        return f"{path}.{suffix}"
+    name, packed = suffix.removesuffix(".gz"), ".gz" if suffix.endswith(".gz") else ""
+    k, n = shard
+    return f"{path}.{name}.{k:0{len(str(n))}}-of-{n}{packed}"
+
+
+def _made_with(options: argparse.Namespace) -> dict[str, str]:
+    """What tells these checkpoints from others."""
+    from seq2seq import checkpoint
+    from seq2seq.data import text
+
+    paths = [checkpoint.find(path) for path in options.checkpoint]
+    return {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
+
+
+def _translate_one(
+    translator: Translator,
+    source: str,
+    target: str,
+    options: argparse.Namespace,
+    *,
+    shard: tuple[int, int] | None,
+    made_with: dict[str, str],
+) -> None:
+    from seq2seq.files import translate_file
 
     report = translate_file(
         translator,
@@ -88,15 +146,27 @@ def _translate_one(translator: Translator, source: str, target: str, options: ar
         None if target == STDIO else target,
         window=options.window,
         strict=options.strict,
+        shard=shard,
+        resume=options.resume,
+        made_with=made_with,
     )
+    if report.finished_already:
+        log.info("%s is finished already, %d lines; without --resume it is made anew", target, report.num_lines)
+        return
     name = "stdin" if source == STDIO else source
+    _say(name if shard is None else f"{name} {shard[0]}/{shard[1]}", report, translator.decode.max_source)
+
+
+def _say(name: str, report: FileReport, max_source: int) -> None:
     notes = []
+    if report.num_kept:
+        notes.append(f"the first {report.num_kept} before")
     if report.num_cut:
-        notes.append(f"{report.num_cut} cut to {translator.decode.max_source} tokens")
+        notes.append(f"{report.num_cut} cut to {max_source} tokens")
     if report.num_replaced:
         notes.append(f"{report.num_replaced} with bytes that are no UTF-8, replaced")
     extra = f" ({', '.join(notes)})" if notes else ""
-    rate = report.num_lines / report.seconds if report.seconds else 0.0
+    rate = (report.num_lines - report.num_kept) / report.seconds if report.seconds else 0.0
     log.info("%s: %d lines%s in %.1f s, %.0f a second", name, report.num_lines, extra, report.seconds, rate)
 
 

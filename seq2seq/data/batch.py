@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from seq2seq.data.corpus import Corpus, Tokenizers
+from seq2seq.errors import UserError
 from seq2seq.tokenizer import BOS, EOS, PAD
 
 
@@ -24,6 +26,11 @@ class Batch(NamedTuple):
     rows: list[int]  # of the corpus
     num_tokens: int  # real tokens in tgt_out
     loss_scale: float  # divides the summed loss, so that a token weighs the same in every batch of an optimiser step
+
+    @property
+    def shape(self) -> Shape:
+        """How large it is, padding included."""
+        return Shape(len(self.rows), self.src.shape[1], self.tgt_out.shape[1])
 
     def to(self, device: torch.device) -> Batch:
         """The batch with the tensors that the network computes with on a device; ``src_lengths`` stays."""
@@ -61,6 +68,48 @@ def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     for i, row in enumerate(rows):
         padded[i, : len(row)] = row
     return torch.from_numpy(padded)
+
+
+class Shape(NamedTuple):
+    """How large a batch is: what it takes of the memory grows with the sentences times the longest of them."""
+
+    sentences: int
+    src_length: int
+    tgt_length: int  # while decoding the longest that it may become
+
+    def __str__(self) -> str:
+        return f"{self.sentences} sentence(s) x {self.src_length} source and {self.tgt_length} target tokens"
+
+
+@contextmanager
+def enough_memory(shape: Shape, remedy: str, *, alone: str) -> Iterator[None]:
+    """Around the work on a batch: say which one the memory, of a GPU or of the machine, did not suffice for.
+
+    Raises:
+        UserError: as `out_of_memory`, if an allocation fails in the block.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(shape, remedy, alone=alone) from None
+
+
+def out_of_memory(shape: Shape, remedy: str, *, alone: str) -> UserError:
+    """The error for a batch that was too large.
+
+    Args:
+        remedy: which setting makes such batches smaller, and what it is now.
+        alone: the same for a sentence that is a batch by itself.
+    """
+    return UserError(f"out of memory with a batch of {shape}; {alone if shape.sentences == 1 else remedy}.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation failed; only for a GPU has torch a class of its own for it."""
+    signs = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in signs)
 
 
 class LengthBatchSampler:

@@ -151,7 +151,7 @@ def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]
         task = synthetic.addition if config.kind == "addition" else synthetic.dates
         return task(config.seed, sizes, book_exact=config.book_exact)
     except ValueError as error:  # more sentences asked for than there are
-        raise UserError(str(error)) from None
+        raise UserError(f"{str(error).rstrip('.')}; make data.train_size, valid_size or test_size smaller.") from None
 
 
 def _read_split(config: DataConfig, split: str, *, allow_blank: bool) -> list[Pair]:

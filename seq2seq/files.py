@@ -1,0 +1,252 @@
+"""From a file of lines to the file of their translations, whatever bytes they hold, and however often it is killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from seq2seq import partial
+from seq2seq.data import text
+from seq2seq.errors import UserError
+from seq2seq.translate import WINDOW, Translator
+
+WINDOW_BYTES = 1 << 23  # a window of long lines ends here
+NO_DIFFERENCE = {"batch_tokens"}  # of the decode settings, those that change no translation
+
+
+class FileReport(NamedTuple):
+    """What happened to a file."""
+
+    num_lines: int
+    num_cut: int  # lines longer than decode.max_source
+    num_replaced: int  # lines with bytes that are no UTF-8
+    seconds: float
+    num_kept: int = 0  # lines that an earlier call had translated
+    finished_already: bool = False  # all of them; then nothing else is known of the earlier call
+
+
+def translate_file(
+    translator: Translator,
+    source: str | Path | None,
+    target: str | Path | None,
+    *,
+    window: int = WINDOW,
+    strict: bool = False,
+    shard: tuple[int, int] | None = None,
+    resume: bool = False,
+    made_with: Mapping[str, Any] | None = None,
+) -> FileReport:
+    r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
+    input.
+
+    Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
+    mark at the file's start. A named output appears whole or not at all; both sides may be ``.gz``. Progress is shown
+    on stderr, if that is a terminal.
+
+    Args:
+        source, target: None for stdin and stdout.
+        window: lines in memory at a time.
+        strict: refuse bytes that are no UTF-8, instead of replacing them.
+        shard: (k, n) for the k-th of n blocks of the lines alone, from 1; the blocks one after the other are the whole.
+        resume: go on where an earlier call for this output was stopped, to the same bytes as if it had not been; do
+            nothing if it was not.
+        made_with: what else the translations depend on, the digest of a checkpoint say; to be equal in a resumed call.
+
+    Raises:
+        UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if another process is writing the
+            output, or if the call that is resumed had another input or other settings.
+        ValueError: if ``resume`` or ``shard`` is asked for where there is no name, or ``shard`` is none.
+    """
+    if (resume and None in (source, target)) or (shard and source is None):
+        raise ValueError("resume needs a named source and target, and shard a named source.")
+    started = time.perf_counter()
+    lines = _Lines(source, window=window, strict=strict, shard=shard)
+    settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict}
+    if shard:
+        settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
+    with partial.writing(target, settings, resume=resume) as output:
+        if output is None:
+            return _finished_already(lines, str(target), started)
+        kept = _skip_finished(lines, output)
+        _translate(translator, lines, output)
+    return FileReport(lines.num_lines, lines.num_cut, lines.num_replaced, time.perf_counter() - started, kept)
+
+
+def _translate(translator: Translator, lines: _Lines, output: partial.Stream | partial.Partial) -> None:
+    with _progress_bar() as bar:
+        task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
+        for window in lines:
+            cut_before = translator.num_cut
+            outputs = "".join(line + "\n" for line in translator.translate(window)).encode("utf-8")
+            assert outputs.count(b"\n") == len(window)
+            lines.num_cut += translator.num_cut - cut_before
+            output.write(outputs, lines.mark())
+            bar.advance(task, len(window))
+
+
+def _skip_finished(lines: _Lines, output: partial.Stream | partial.Partial) -> int:
+    """Pass over the lines that an earlier call has translated, and return their number.
+
+    Raises:
+        UserError: if they are not what they were.
+    """
+    if not isinstance(output, partial.Partial) or output.mark is None:
+        return 0
+    before = output.mark
+    lines.skip(before["lines"])
+    lines.num_cut, lines.num_replaced = before["cut"], before["replaced"]
+    if lines.mark() != before:
+        raise output.refusal(f"the first {before['lines']} lines of {lines.name} are not what they were")
+    return lines.num_lines
+
+
+def _finished_already(lines: _Lines, target: str, started: float) -> FileReport:
+    """Make sure, as far as that can be seen, that a finished output belongs to this input."""
+    found = sum(1 for _ in text.iter_raw_lines(target))
+    lines.skip(sys.maxsize)
+    if found != lines.num_lines:
+        raise UserError(
+            f"{target} is finished, but has {found} lines for {lines.num_lines} of {lines.name}; "
+            "leave out --resume to make it anew, or name another output."
+        )
+    return FileReport(found, 0, 0, time.perf_counter() - started, num_kept=found, finished_already=True)
+
+
+def _decode_settings(translator: Translator) -> dict[str, Any]:
+    settings = dataclasses.asdict(translator.decode)
+    return {f"decode.{name}": value for name, value in settings.items() if name not in NO_DIFFERENCE}
+
+
+class _Lines:
+    """The lines of a file or a stream, or of one block of a file, as text and a window at a time.
+
+    Raises:
+        UserError: if the file cannot be read.
+    """
+
+    def __init__(
+        self, source: str | Path | None, *, window: int, strict: bool, shard: tuple[int, int] | None = None
+    ) -> None:
+        self.name = "stdin" if source is None else str(source)
+        self.num_lines = self.num_cut = self.num_replaced = 0  # of what is read so far
+        self.num_lines_wanted: int | None = None  # None where it is not known
+        self.num_lines_of_all: int | None = None
+        self._window, self._strict = window, strict
+        self._digest = hashlib.sha256()
+        self._first = 0
+        self._raw = _stdin_lines() if source is None else text.iter_raw_lines(source)
+        if source is not None and shard:
+            self._take_block(source, *shard)
+
+    def _take_block(self, source: str | Path, index: int, count: int) -> None:
+        if not 1 <= index <= count:
+            raise ValueError(f"a shard is (k, n) with 1 <= k <= n; got {(index, count)}.")
+        if Path(source).exists() and not Path(source).is_file() and not Path(source).is_dir():
+            raise UserError(f"{source} can be read only once, and a shard needs its lines counted first; name a file.")
+        total = sum(1 for _ in text.iter_raw_lines(source))
+        first, end = (total * i // count for i in (index - 1, index))
+        self.num_lines_of_all, self.num_lines_wanted, self._first = total, end - first, first
+        self._raw = itertools.islice(self._raw, first, end)
+
+    def __iter__(self) -> Iterator[list[str]]:
+        for window in _windows(self._raw, self._window):
+            lines = self._decode(window)
+            self._count(window)
+            yield lines
+        if self.num_lines_wanted not in (None, self.num_lines):
+            raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
+
+    def skip(self, num_lines: int) -> None:
+        """Read lines, at most ``num_lines``, for their digest and number alone."""
+        for window in _windows(itertools.islice(self._raw, num_lines), self._window):
+            self._count(window)
+
+    def mark(self) -> dict[str, Any]:
+        """What is read so far, in plain values."""
+        return {
+            "lines": self.num_lines,
+            "sha256": self._digest.hexdigest(),
+            "cut": self.num_cut,
+            "replaced": self.num_replaced,
+        }
+
+    def _count(self, window: list[bytes]) -> None:
+        self.num_lines += len(window)
+        self._digest.update(b"\n".join(window))
+        self._digest.update(b"\n")
+
+    def _decode(self, window: list[bytes]) -> list[str]:
+        try:
+            return b"\n".join(window).decode("utf-8").split("\n")
+        except UnicodeDecodeError:
+            number = self._first + self.num_lines + 1
+            return [self._decode_line(raw, i) for i, raw in enumerate(window, start=number)]
+
+    def _decode_line(self, raw: bytes, number: int) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if self._strict:
+                raise text.not_utf8(self.name, number, raw, error) from None
+            self.num_replaced += 1
+            return raw.decode("utf-8", "replace")
+
+
+def _windows(lines: Iterable[bytes], window: int) -> Iterator[list[bytes]]:
+    """Lines in groups of ``window``; of fewer where they are long."""
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        group.append(line)
+        size += len(line)
+        if len(group) == window or size >= WINDOW_BYTES:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _stdin_lines() -> Iterator[bytes]:
+    stream: BinaryIO = sys.stdin.buffer
+    try:
+        yield from text.iter_raw_lines(stream)
+    except OSError as error:
+        raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None
+
+
+class _Speed(ProgressColumn):
+    """Lines a second, once there is a figure."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.0f} lines/s")
+
+
+def _progress_bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )

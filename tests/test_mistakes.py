@@ -1,0 +1,343 @@
+"""``docs/mistakes.md`` says what can go wrong and what is said; here each mistake is made."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import importlib
+import importlib.util
+import logging
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from filelock import FileLock
+
+from seq2seq import checkpoint, runs, training
+from seq2seq.cli import sweep
+from seq2seq.models.seq2seq import Seq2Seq
+from tests.conftest import ROOT
+from tests.payload import Payload
+
+PAGE = (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8")
+SHORT = dict(re.findall(r'^([A-Z]+)="([^"]+)"', PAGE, re.MULTILINE))
+GONE_ON = "Said, and gone on with"  # the section of what is no mistake
+PROGRESS = re.compile(
+    r"preparing |going on from |epoch \d|  (source|reference|hypothesis) |$|\d+ \+ \d+ pieces|\S+ failed: |"
+    r"tokenizer.vocab_size=\d+ is clipped "
+)
+
+
+class Row(NamedTuple):
+    """One line of the page."""
+
+    section: str
+    what: str
+    command: str
+    line: str
+
+
+def page() -> list[Row]:
+    found = []
+    for part in PAGE.split("\n## ")[1:]:
+        rows = re.findall(r"^\| ([^|`]+) \| `([^`]+)` \| `([^`]+)` \|$", part, re.MULTILINE)
+        assert len(rows) == part.count("\n| ") - 2, f"a row of {part[:30]!r} is not as the others"
+        found += [Row(part.split("\n")[0], *row) for row in rows]
+    return found
+
+
+class World:
+    """The folder in which a mistake is made: a finished run in ``run`` and six files of four lines each."""
+
+    def __init__(self, folder: Path, trained: Path, patch: pytest.MonkeyPatch) -> None:
+        self.folder, self.patch = folder, patch
+        self.run = Path(shutil.copytree(trained, folder / "run"))
+        self.best = self.run / "checkpoints" / "best.ckpt"
+        self.locks: list[FileLock] = []
+        for split in ("train", "valid", "test"):
+            for side in ("de", "en"):
+                lines = (f"{split} {side} {number}\n" for number in range(4))
+                (folder / f"{split}.{side}").write_text("".join(lines))
+
+
+Make = Callable[[World], object]
+
+
+def a_file(name: str, content: bytes) -> Make:
+    return lambda world: (world.folder / name).write_bytes(content)
+
+
+def without(*names: str) -> Make:
+    def make(world: World) -> None:
+        for name in names:
+            path = world.folder / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    return make
+
+
+def both(*steps: Make) -> Make:
+    return lambda world: [step(world) for step in steps]
+
+
+def a_checkpoint(**changed: object) -> Make:
+    """``a.ckpt`` is the run's, with other values in its section."""
+
+    def make(world: World) -> None:
+        contents = checkpoint.read(world.best)
+        part = contents[checkpoint.SECTION]
+        for name, value in changed.items():
+            part[name] = {**part[name], **value} if isinstance(value, dict) else value
+        torch.save(contents, world.folder / "a.ckpt")
+
+    return make
+
+
+def half_a_checkpoint(world: World) -> None:
+    whole = world.best.read_bytes()
+    (world.folder / "a.ckpt").write_bytes(whole[: len(whole) // 2])
+
+
+def a_changed_bit(world: World) -> None:
+    whole = bytearray(world.best.read_bytes())
+    largest = max(checkpoint.read(world.best)["state_dict"].values(), key=torch.numel)
+    whole[whole.index(largest.numpy().tobytes()) + 2] ^= 64
+    (world.folder / "a.ckpt").write_bytes(whole)
+
+
+def a_payload(world: World) -> None:
+    torch.save({"state_dict": Payload(world.folder / "was-here")}, world.folder / "a.ckpt")
+
+
+def a_name_that_is_taken(world: World) -> None:
+    (world.folder / "runs" / "other").mkdir(parents=True)
+    world.run.rename(world.folder / "runs" / "other" / "seed-1")
+
+
+def another_process(world: World) -> None:
+    world.patch.setattr(runs, "LOCK_SECONDS", 0.05)
+    lock = FileLock(world.run / ".lock")
+    lock.acquire()
+    world.locks.append(lock)
+
+
+def unfinished(*damaged: str) -> Make:
+    """The run has to be gone on with, and some of its checkpoints are damaged."""
+
+    def make(world: World) -> None:
+        (world.run / "test.json").unlink()
+        for name in damaged:
+            (world.run / "checkpoints" / name).write_bytes(b"half")
+
+    return make
+
+
+def best_as_last(world: World) -> None:
+    unfinished()(world)
+    shutil.copy(world.best, world.best.with_name("last.ckpt"))
+    world.best.with_name("previous.ckpt").unlink()
+
+
+def no_memory(error: Exception, method: str = "loss") -> Make:
+    """There is none for a batch, whichever comes."""
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise error
+
+    four = b"1+1\n1+2\n1+3\n1+4\n"
+    step: Make = lambda world: world.patch.setattr(Seq2Seq, method, fail)  # noqa: E731
+    return both(a_file("test.src", four), a_file("test.tgt", four), step)
+
+
+NO_MEMORY_ON_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of")
+NO_MEMORY_ON_A_CPU = RuntimeError(
+    "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
+    "4000000000000 bytes. Error code 12 (Cannot allocate memory)"
+)
+
+
+class FullDisk:
+    """A file on a disk on which little is left."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream, self.left = stream, 5000
+
+    def write(self, data: Any) -> int:
+        self.left -= len(bytes(data))
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return int(self.stream.write(data))
+
+    def flush(self) -> None:
+        self.stream.flush()
+
+
+def a_full_disk(world: World) -> None:
+    save = torch.save
+    world.patch.setattr(torch, "save", lambda contents, stream: save(contents, FullDisk(stream)))
+
+
+def no_bfloat16(world: World) -> None:
+    world.patch.setattr(training, "cpu_has_bfloat16", lambda: False)
+
+
+MAKE: dict[str, Make] = {  # where the folder is not as it always is
+    "no such file": without("train.de"),
+    "an empty file": a_file("train.de", b""),
+    "a line too many": a_file("train.de", b"1\n2\n3\n4\n5\n"),
+    "another encoding": a_file("valid.en", "ä\n".encode("latin-1") * 4),
+    "a blank line in the training text": a_file("train.en", b"1\n\n3\n \n"),
+    "nothing but blank lines": a_file("train.en", b"\n" * 4),
+    "a .gz that is none": a_file("a.gz", b"plain\n"),
+    "a .gz that is cut short": a_file("a.gz", gzip.compress(b"a line\n" * 99, mtime=0)[:-9]),
+    "three columns in a TSV": a_file("a.tsv", b"one\ttwo\none\ttwo\tthree\n"),
+    "a book's file without its mark": a_file("a.txt", b"1+1  _2   \n1+2  3   \n"),
+    "a book's file with too few lines": a_file("a.txt", b"1+1  _2   \n1+2  _3   \n"),
+    "a mirror with a wrong file": a_file("train.en", b"not it\n"),
+    "a folder with other files in it": a_file("train.src", b"mine\n"),
+    "text that is blank everywhere": a_file("a", b" \n" * 4),
+    "a blank source where sentences have no end symbol": a_file("valid.de", b"a\n\nb\nc\n"),
+    "another run in the folder": a_name_that_is_taken,
+    "settings that are no YAML": a_file("run/config.yaml", b"seed: ["),
+    "settings that hold an object": a_file(
+        "run/config.yaml", b"seed: !!python/object/apply:os.system ['mkdir was-here']\n"
+    ),
+    "settings of another program": a_file("run/config.yaml", b"layers: 3\n"),
+    "a result that is no JSON": a_file("run/test.json", b"{"),
+    "a result without its figures": a_file("run/test.json", b"{}"),
+    "another process in the folder": another_process,
+    "a last checkpoint that is damaged, and the one before it too": unfinished("last.ckpt", "previous.ckpt"),
+    "a best checkpoint that is damaged": unfinished("best.ckpt"),
+    "a checkpoint that has only what it takes to translate": best_as_last,
+    "a file for a folder": a_file("runs", b""),
+    "a full disk": a_full_disk,
+    "too little memory on a GPU": no_memory(NO_MEMORY_ON_A_GPU),
+    "too little memory on a CPU": no_memory(NO_MEMORY_ON_A_CPU),
+    "too little memory for one pair": no_memory(NO_MEMORY_ON_A_CPU),
+    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, "encode"),
+    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, "encode"),
+    "too little memory while scoring": no_memory(NO_MEMORY_ON_A_CPU),
+    "a CPU without bfloat16": no_bfloat16,
+    "another program's checkpoint": lambda world: torch.save({"state_dict": {}}, world.folder / "a.ckpt"),
+    "one that is cut short": half_a_checkpoint,
+    "one with a changed bit": a_changed_bit,
+    "one of a newer version": a_checkpoint(format=9, version="9.0"),
+    "one that would run a program": a_payload,
+    "one with a setting that is not known": a_checkpoint(model={"coverage": True}),
+    "one whose weights have another shape": a_checkpoint(model={"num_layers": 2}),
+    "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
+    "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
+    "an input that is no .gz": a_file("a.gz", b"1+1\n"),
+    "fewer references than sources": a_file("test.en", b"1\n2\n3\n"),
+    "an empty test set": both(a_file("test.de", b""), a_file("test.en", b"")),
+    "a run without its test lines": without("run/test.src"),
+    "only blank lines": a_file("a", b"\n" * 4),
+    "a report on no finished run": without("run"),
+    "a report on a run without its hypotheses": without("run/test.hyp"),
+    "a report on a run with lines too few": a_file("run/test.hyp", b"1\n"),
+    "a curve that is not of numbers": a_file("run/metrics.csv", b"epoch\none\n"),
+    "a report on a result without its figures": a_file("run/test.json", b"{}"),
+    "a report on a probe without its figures": a_file("run/probe.json", b"{}"),
+    "a report on a curve without its columns": a_file("run/metrics.csv", b"a,b\n1,2\n"),
+    "a report on a folder with a plan that is none": a_file("sweep.json", b"[]"),
+    "a report on the same run twice": lambda world: shutil.copytree(world.run, world.folder / "other"),
+    "a last checkpoint that is damaged": unfinished("last.ckpt"),
+    "pairs with a blank side": a_file("train.en", b"1\n\n3\n4\n"),
+    "a line longer than the bound": a_file("a", b"11+22\n"),
+    "bytes that are no UTF-8": a_file("a", b"1+1\n\xff\n"),
+}
+SKIP = {  # where the machine has what the row misses
+    "a logger that is not installed": importlib.util.find_spec("wandb") is not None,
+    "no GPU": torch.cuda.is_available(),
+    "a GPU that is not there": torch.cuda.is_available(),
+}
+
+
+@pytest.fixture
+def world(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """The working directory of a mistake; the process is as it was when the test is over."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    monkeypatch.setenv("GOMP_SPINCOUNT", "2000")
+    loggers = logging.getLogger(), logging.getLogger("seq2seq")
+    before = [(list(one.handlers), one.level) for one in loggers]
+    made = World(tmp_path, trained, monkeypatch)
+    yield made
+    for lock in made.locks:
+        lock.release()
+    sweep.planned.clear()
+    for one, (handlers, level) in zip(loggers, before, strict=True):
+        one.handlers, one.level = handlers, level
+
+
+def give(command: str, patch: pytest.MonkeyPatch) -> int:
+    """Give a command in this process and return its exit status."""
+    for name, meaning in SHORT.items():
+        command = command.replace(f"${name}", meaning)
+    name, *words = shlex.split(command)
+    main = importlib.import_module(f"seq2seq.cli.{name.removeprefix('seq2seq-')}").main
+    patch.setattr(sys, "argv", [name, *words])
+    with pytest.raises(SystemExit) as ended:
+        main() if name == "seq2seq-train" else main(words)
+    return int(ended.value.code or 0)
+
+
+def pattern(line: str) -> str:
+    """What the page says, as a regular expression."""
+    return ".+".join(map(re.escape, line.split("…")))
+
+
+def files_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def check_nothing_half_written(folder: Path, new: set[str], *, by_training: bool) -> None:
+    assert not (folder / "was-here").exists()
+    assert not [name for name in new if name.endswith((".tmp", "test.json"))]
+    for path in folder.glob("data/*/*.src"):
+        assert (path.parent / "dataset.json").exists()
+    if not by_training:
+        assert {Path(name).name for name in new} <= {".lock"}
+
+
+@pytest.mark.parametrize("row", [one for one in page() if one.section != GONE_ON], ids=lambda row: row.what)
+def test_a_mistake_ends_in_the_line_that_the_page_has(
+    world: World, row: Row, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if SKIP.get(row.what):
+        pytest.skip("this machine has it")
+    MAKE.get(row.what, lambda world: None)(world)
+    before = files_in(world.folder)
+    status = give(row.command, world.patch)
+    printed = capsys.readouterr()
+    assert status == 2
+    name = row.command.split()[0]
+    said = [line for line in printed.err.split("\n") if not PROGRESS.match(line)]
+    assert len(said) == 1, said
+    assert re.fullmatch(pattern(f"{name}: {row.line}"), said[0]), said[0]
+    assert printed.out == ""
+    new = files_in(world.folder) - before
+    check_nothing_half_written(world.folder, new, by_training=name == "seq2seq-train")
+
+
+@pytest.mark.parametrize("row", [one for one in page() if one.section == GONE_ON], ids=lambda row: row.what)
+def test_what_is_gone_on_with_is_said_as_the_page_has_it(
+    world: World, row: Row, capsys: pytest.CaptureFixture[str]
+) -> None:
+    MAKE.get(row.what, lambda world: None)(world)
+    assert give(row.command, world.patch) == 0
+    said = capsys.readouterr().err.split("\n")
+    assert any(re.fullmatch(pattern(row.line), line) for line in said), said
+
+
+def test_each_mistake_is_on_the_page_once() -> None:
+    names = [row.what for row in page()]
+    assert len(names) == len(set(names))
+    assert len(names) > 100
+    assert set(MAKE) | set(SKIP) <= set(names)
