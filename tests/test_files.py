@@ -263,7 +263,8 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     terminal, other_end = pty.openpty()
     program = "import sys; from tests.test_files import *; upper(Path(sys.argv[1]), Path(sys.argv[2]), window=10)"
     command = [sys.executable, "-c", program, tmp_path / "in", tmp_path / "out"]
-    done = subprocess.run(command, stderr=other_end, cwd=ROOT, timeout=120, env={**os.environ, "TERM": "xterm"})
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "250"}  # room for the path and the count
+    done = subprocess.run(command, stderr=other_end, cwd=ROOT, timeout=120, env=env)
     os.close(other_end)
     assert done.returncode == 0
     assert b"30/" in os.read(terminal, 1 << 16)
@@ -849,7 +850,12 @@ print(json.dumps(used))
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     """Peak memory in MiB; a measurement of what holds all lines shows that growth would be seen."""
     done = subprocess.run(
-        [sys.executable, "-c", MEMORY, tmp_path], cwd=ROOT, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", MEMORY, tmp_path],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},  # a child of a process with threads would wait for them forever
     )
     assert done.returncode == 0, done.stderr
     used = json.loads(done.stdout)
