@@ -286,6 +286,10 @@ class OptimConfig:
     momentum: float = key(0.0, "of sgd")
     beta1: float = key(0.9, "of adam and adamw")
     beta2: float = key(0.999, "of adam and adamw")
+    eps: float = key(1e-8, "of adam and adamw: added to the root of the second moment")
+    eps_hat: bool = key(
+        False, "adam, adamw: add eps to the root before its bias is corrected (Kingma and Ba 2015, end of section 2)"
+    )
     schedule: str = key("constant", "learning rate over time: " + ", ".join(SCHEDULES))
     warmup_steps: int = key(0, "steps of linear warm-up from 0, for every schedule but plateau")
     plateau_factor: float = key(0.5, "plateau: factor on the learning rate when validation stops improving")
@@ -303,6 +307,10 @@ class OptimConfig:
             _within(f"optim.{name}", getattr(self, name), 0)
         for name in ("momentum", "beta1", "beta2", "plateau_factor", "label_smoothing"):
             _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
+        if not 0 < self.eps < 1:
+            raise UserError(f"optim.eps={self.eps:g} is out of range; it must be above 0 and below 1.")
+        if self.eps_hat and self.algorithm == "sgd":
+            raise UserError("optim.eps_hat is for adam and adamw; leave it out, or set optim.algorithm=adam.")
         if self.clip_norm and self.clip_value:
             raise UserError("optim.clip_norm and optim.clip_value are both set; set one of them to 0.")
 

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import lightning as L
@@ -238,7 +239,20 @@ def build_optimizer(config: OptimConfig, model: Seq2Seq, *, fused: bool = True) 
         )
     optimizer = torch.optim.AdamW if config.algorithm == "adamw" else torch.optim.Adam
     betas = (config.beta1, config.beta2)
-    return optimizer(parameters, config.lr, betas=betas, weight_decay=config.weight_decay, fused=fused)
+    adam = optimizer(parameters, config.lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused)
+    if config.eps_hat:
+        adam.register_step_pre_hook(partial(_correct_eps, config))
+    return adam
+
+
+def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -> None:
+    """Before a step: torch adds eps to the corrected root of the second moment; corrected alike, it is as if it had
+    been added before.
+    """
+    for group in adam.param_groups:
+        state = adam.state[group["params"][0]]
+        steps = int(state["step"]) + 1 if state else 1
+        group["eps"] = config.eps / math.sqrt(1 - config.beta2**steps)
 
 
 def lr_factor(config: OptimConfig, step: int, num_steps: int) -> float:

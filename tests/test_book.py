@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.config import CELLS, PEEKY, ModelConfig
+from seq2seq.config import CELLS, PEEKY, ModelConfig, OptimConfig
+from seq2seq.lit import build_optimizer
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
 from seq2seq.search import greedy
 from seq2seq.tokenizer import BOS
@@ -227,22 +227,25 @@ def test_greedy_output_of_fixed_length_equals_the_books(cell: str, peeky: str, r
     assert len(set(map(tuple, outputs))) > 10  # the source matters
 
 
+TORCHS = OptimConfig(lr=LR)
+BOOKS = OptimConfig(lr=LR, eps=1e-7, eps_hat=True)
+
+
 def train_both(
-    peeky: str, reverse: bool, adam: book.Adam, *, max_norm: float, eps: Callable[[int], float], num_steps: int = 5
+    peeky: str, reverse: bool, adam: book.Adam, settings: OptimConfig, *, max_norm: float, num_steps: int = 5
 ) -> tuple[book.Weights, book.Weights, list[float]]:
-    """The weights after the same steps on the same batches from the book's first weights, by torch's Adam and clipping
-    and by the book's; and the gradient norms that were clipped. ``eps`` is torch's at each step, counted from 1.
+    """The weights after the same steps on the same batches from the book's first weights, by our optimiser and
+    clipping and by the book's; and the gradient norms that were clipped.
     """
     model = freeze_second_bias(build("lstm", peeky, reverse)).double()
     network = book.Network(weights := as_book(model), peeky=peeky, reverse=reverse)
-    optimizer = torch.optim.Adam(model.parameters(), LR, fused=True)
+    optimizer = build_optimizer(settings, model)
     norms = []
     for step in range(1, num_steps + 1):
         src, lengths, tgt_in, tgt_out = batch = random_batch(step)
         optimizer.zero_grad()
         F.cross_entropy(model(src, lengths, tgt_in).flatten(0, 1), tgt_out.flatten()).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)
-        optimizer.param_groups[0]["eps"] = eps(step)
         optimizer.step()
         network.loss(*for_book(batch))
         grads = network.backward()
@@ -251,35 +254,26 @@ def train_both(
     return as_book(model), weights, norms
 
 
-def torchs_eps(step: int) -> float:
-    return 1e-8
-
-
-def books_eps(step: int) -> float:
-    """What torch's eps would have to be, since it is added to a root that is corrected already."""
-    return 1e-7 / math.sqrt(1 - 0.999**step)
-
-
 @pytest.mark.parametrize("max_norm", [5.0, 0.05])
 @pytest.mark.parametrize("peeky, reverse", ARMS)
 def test_five_clipped_steps_of_adam_equal_its_equations(peeky: str, reverse: bool, max_norm: float) -> None:
     adam = book.Adam(LR, eps=1e-8, correct_eps=True)
-    ours, theirs, norms = train_both(peeky, reverse, adam, max_norm=max_norm, eps=torchs_eps)
+    ours, theirs, norms = train_both(peeky, reverse, adam, TORCHS, max_norm=max_norm)
     assert largest_difference(ours, theirs) < 1e-13
     assert all((norm > max_norm) == (max_norm == 0.05) for norm in norms)  # the book's 5.0 does nothing so early
 
 
 @pytest.mark.parametrize("max_norm", [5.0, 0.05])
 @pytest.mark.parametrize("peeky, reverse", ARMS)
-def test_five_steps_equal_the_books_once_eps_means_the_same(peeky: str, reverse: bool, max_norm: float) -> None:
-    ours, theirs, _ = train_both(peeky, reverse, book.Adam(LR), max_norm=max_norm, eps=books_eps)
+def test_five_steps_with_eps_hat_equal_the_books(peeky: str, reverse: bool, max_norm: float) -> None:
+    ours, theirs, _ = train_both(peeky, reverse, book.Adam(LR), BOOKS, max_norm=max_norm)
     assert largest_difference(ours, theirs) < 1e-13
 
 
 @pytest.mark.parametrize("peeky, reverse", ARMS)
 def test_with_torchs_eps_weights_of_tiny_gradients_move_further_than_in_the_book(peeky: str, reverse: bool) -> None:
     """The book's first embeddings are so small that recurrent weights get gradients of 1e-6; its eps outweighs them."""
-    ours, theirs, _ = train_both(peeky, reverse, book.Adam(LR), max_norm=5.0, eps=torchs_eps)
+    ours, theirs, _ = train_both(peeky, reverse, book.Adam(LR), TORCHS, max_norm=5.0)
     assert LR < largest_difference(ours, theirs) < 5 * LR  # of the 5 * LR that a weight can move
     assert np.abs(ours["output.b"] - theirs["output.b"]).max() < 1e-6  # of gradients of 1e-2
 

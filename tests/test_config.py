@@ -62,6 +62,8 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (OptimConfig, {"algorithm": "lion"}, r"optim.algorithm=lion is not known; choose from adam, adamw, sgd"),
     (OptimConfig, {"lr": 0.0}, r"optim.lr=0 is out of range; it must be above 0"),
     (OptimConfig, {"lr": math.nan}, r"optim.lr=nan is out of range"),
+    (OptimConfig, {"eps": 0.0}, r"optim.eps=0 is out of range; it must be above 0 and below 1"),
+    (OptimConfig, {"eps_hat": True, "algorithm": "sgd"}, r"optim.eps_hat is for adam and adamw"),
     (OptimConfig, {"label_smoothing": 1.0}, r"optim.label_smoothing=1 is out of range"),
     (OptimConfig, {"clip_value": 1.0}, r"optim.clip_norm and optim.clip_value are both set; set one of them to 0"),
     (DecodeConfig, {"max_extra": 0}, r"decode.max_extra=0 is out of range; it must be at least 1"),

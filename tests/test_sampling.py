@@ -132,16 +132,16 @@ def test_top_k_keeps_the_lower_of_equal_tokens() -> None:
     assert {h.tokens[0] for h in found} == {0, 1, 2}
 
 
-@pytest.mark.parametrize("number, token", [(0.0, 1), (0.25, 3), (0.999999, 3)])
+@pytest.mark.parametrize("number, possible", [(0.0, {1}), (0.25, {1, 3}), (0.999999, {3})])
 def test_a_number_on_a_border_never_draws_an_impossible_token(
-    monkeypatch: pytest.MonkeyPatch, number: float, token: int
+    monkeypatch: pytest.MonkeyPatch, number: float, possible: set[int]
 ) -> None:
     def step(last: torch.Tensor, state: Nothing) -> tuple[torch.Tensor, Nothing]:
         return torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).log(), state
 
     monkeypatch.setattr("seq2seq.sampling.random.Random", lambda seed: SimpleNamespace(random=lambda: number))
     (found,) = sample(step, nothing(1), bos=0, eos=None, max_lengths=[1], seeds=[0])
-    assert found.tokens == [token]
+    assert set(found.tokens) <= possible and len(found.tokens) == 1  # exp(log(0.25)) may lie beside 0.25
 
 
 def test_scores_are_those_of_the_model_whatever_it_was_drawn_from() -> None:

@@ -102,7 +102,10 @@ RESUMED = {
         "tokenizer": {"type": "bpe", "vocab_size": 40, "byte_fallback": False, "sampling": 0.2},
         "model": {"dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2},
     },
-    "warm-up": {"optim": {"schedule": "cosine", "warmup_steps": 3, "algorithm": "adamw"}, "data": {"num_workers": 1}},
+    "warm-up": {
+        "optim": {"schedule": "cosine", "warmup_steps": 3, "algorithm": "adamw", "eps": 1e-3, "eps_hat": True},
+        "data": {"num_workers": 1},
+    },
 }
 
 

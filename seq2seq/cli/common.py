@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from seq2seq.errors import UserError
 
@@ -39,6 +39,13 @@ def log_to_stderr() -> None:
     handler.setFormatter(logging.Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("seq2seq").setLevel(logging.INFO)
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """Says what is wrong with a command's arguments in one line, as everything else is said."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help.\n")
 
 
 class _CurrentStderr(logging.StreamHandler):

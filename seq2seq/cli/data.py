@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.cli.common import exit_status, set_up
+from seq2seq.cli.common import ArgumentParser, exit_status, set_up
 from seq2seq.config import DATASETS, DataConfig, from_dict
 
 NAME = "seq2seq-data"
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _parser() -> argparse.ArgumentParser:
     from seq2seq.data.prepare import fields_of
 
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=NAME, description="Make or fetch a dataset: train, valid and test, each .src and .tgt."
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", help=", ".join(DATASETS))

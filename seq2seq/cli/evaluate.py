@@ -8,7 +8,14 @@ import math
 import sys
 from collections.abc import Sequence
 
-from seq2seq.cli.common import add_model_arguments, apply_model_arguments, exit_status, is_same_file, set_up
+from seq2seq.cli.common import (
+    ArgumentParser,
+    add_model_arguments,
+    apply_model_arguments,
+    exit_status,
+    is_same_file,
+    set_up,
+)
 from seq2seq.errors import UserError
 
 NAME = "seq2seq-evaluate"
@@ -16,9 +23,7 @@ NAME = "seq2seq-evaluate"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
-        prog=NAME, description="Translate a source, score it against references, print JSON."
-    )
+    parser = ArgumentParser(prog=NAME, description="Translate a source, score it against references, print JSON.")
     add_model_arguments(parser)
     parser.add_argument("--src", required=True, metavar="FILE", help="source text, one sentence a line, plain or .gz")
     parser.add_argument("--ref", required=True, metavar="FILE", help="references, line for line; scored untouched")

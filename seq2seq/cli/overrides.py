@@ -7,8 +7,9 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
@@ -30,6 +31,21 @@ NOT_IN_NAMES = (
     "data.num_workers",
     "trainer.progress",
 )
+
+
+def check_flags(arguments: list[str]) -> None:
+    """Refuse what is neither an override nor a flag of Hydra's, which would print all its flags first.
+
+    Raises:
+        UserError: for a flag that is not known, or has a value that it does not take.
+    """
+    parser = get_args_parser()
+
+    def refuse(message: str) -> NoReturn:
+        raise UserError(f"{message}; see seq2seq-train --help.")
+
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(arguments)
 
 
 def check_overrides(arguments: list[str]) -> None:
@@ -130,7 +146,7 @@ def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: A
 
 def sweep_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
     """The same, seen from ``runs``, where Hydra keeps a sweep."""
-    return os.path.relpath(run_folder(runs, name, seed, resume, overrides), runs)
+    return os.path.relpath(run_folder(runs, name, seed, resume, overrides), runs or ".")
 
 
 def register_resolvers() -> None:

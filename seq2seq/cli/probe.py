@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seq2seq.cli.common import apply_model_arguments, exit_status, set_up
+from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
 from seq2seq.data import text
 from seq2seq.errors import UserError
 from seq2seq.runs import PROBE, REFERENCES, SOURCES, write_json
@@ -31,7 +31,7 @@ log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=NAME,
         description="Measure how a trained model uses its sources: which tokens its first words depend on, what peeky "
         "adds at each step, and where in a sentence it is right.",

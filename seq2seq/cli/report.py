@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
-from seq2seq.cli.common import exit_status, set_up
+from seq2seq.cli.common import ArgumentParser, exit_status, set_up
 
 NAME = "seq2seq-report"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=NAME,
         description="Compare all runs below some folders: which arm is better, by how much, and is it chance? "
         "The arms are found from what differs between the runs.",

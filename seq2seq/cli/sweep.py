@@ -6,7 +6,6 @@ them here is what their folders say.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -32,8 +31,6 @@ from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.report.analysis import Analysis
-
-log = logging.getLogger(__name__)
 
 REPORT = "report"  # folder beside the runs
 FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}

@@ -1,6 +1,4 @@
-"""``seq2seq-train [key=value ...] [-m]``: Hydra composes an experiment, then `training.run` has it. The only module
-that knows Hydra.
-"""
+"""``seq2seq-train [key=value ...] [-m]``: Hydra composes an experiment, then `training.run` has it."""
 
 from __future__ import annotations
 
@@ -29,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
 from seq2seq.cli.common import EXIT_INTERRUPTED, conf_dir, exit_status, set_up
-from seq2seq.cli.overrides import check_overrides, one_line, register_resolvers
+from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
 from seq2seq.config import Config, unknown_key
 from seq2seq.errors import Busy, UserError
 
@@ -47,6 +45,7 @@ def main() -> None:
 
 
 def _compose_and_run() -> None:
+    check_flags(sys.argv[1:])
     check_overrides(sys.argv[1:])
     ConfigStore.instance().store(name="schema", node=Config)
     # Hydra prints errors itself and exits with 1, unless it is told to raise them.

@@ -11,7 +11,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.common import add_model_arguments, apply_model_arguments, exit_status, is_same_file, set_up
+from seq2seq.cli.common import (
+    ArgumentParser,
+    add_model_arguments,
+    apply_model_arguments,
+    exit_status,
+    is_same_file,
+    set_up,
+)
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,7 +33,7 @@ log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=NAME, description="Translate lines: one output line for each input line, a blank one for a blank one."
     )
     add_model_arguments(parser)

@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,11 +98,6 @@ class Analysis(NamedTuple):
     by_position: dict[str, tuple[float, ...]]  # arm: percent of wrong units at each target position
     examples: tuple[Example, ...]
 
-    @property
-    def num_seeds(self) -> int:
-        """The fewest that an arm has."""
-        return min(len(arm.runs) for arm in self.sweep.arms)
-
 
 def analyse(sweep: Sweep) -> Analysis:
     """Work everything out. Nothing depends on anything but the runs; all draws have fixed seeds."""
@@ -161,7 +156,7 @@ def _statistics(arms: Sequence[Arm], metric: str) -> dict[str, Array]:
     return {arm.name: np.stack([measure(run.hypotheses, run.references) for run in arm.runs]) for arm in arms}
 
 
-def _mean(values: Iterable[float | None]) -> Mean | None:
+def _mean(values: Sequence[float | None]) -> Mean | None:
     """None where a value is missing: there is no average around a gap."""
     known = [value for value in values if value is not None]
     if not known or any(value is None or math.isnan(value) for value in values):

@@ -89,10 +89,6 @@ class Sweep(NamedTuple):
     arms: tuple[Arm, ...]
     missing: tuple[Missing, ...]
 
-    def arm(self, values: Mapping[str, Any]) -> Arm | None:
-        """The arm with exactly these values of the factors."""
-        return next((arm for arm in self.arms if arm.values == dict(values)), None)
-
 
 def read_sweep(roots: Sequence[Path]) -> Sweep:
     """The runs in these folders and below.

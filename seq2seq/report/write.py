@@ -37,7 +37,8 @@ CAPTIONS = {
     "time": (
         "The same against time",
         "Epochs of a larger network take longer. This is what each arm had reached after the same seconds of training "
-        "(validation left out). Runs that shared a machine slowed each other down, all of them alike.",
+        "(validation left out). Runs beside each other on one machine slow each other down: small differences mean "
+        "nothing.",
     ),
     "length": (
         "Short and long sources",
@@ -117,6 +118,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
 
 def _values(analysis: Analysis) -> dict[str, Any]:
     runs = [run for arm in analysis.sweep.arms for run in arm.runs]
+    shown, not_shown = words.findings(analysis)
     return {
         "analysis": analysis,
         "title": ", ".join(dict.fromkeys(run.config.name for run in runs)),
@@ -124,8 +126,8 @@ def _values(analysis: Analysis) -> dict[str, Any]:
         "num_runs": len(runs),
         "missing": [(one.name, one.reason) for one in analysis.sweep.missing],
         "factors": describe_factors(analysis.sweep),
-        "shown": words.findings(analysis)[0],
-        "not_shown": words.findings(analysis)[1],
+        "shown": shown,
+        "not_shown": not_shown,
         "doubt": words.doubt(analysis),
         "convergence": words.convergence(analysis),
         "chance": words.chance(analysis) if analysis.comparisons[analysis.metric] else "",
