@@ -26,7 +26,7 @@ DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
 TOKENIZERS = ("unigram", "bpe", "char", "word")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "inverse_sqrt", "cosine", "plateau")
+SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau")
 MONITORS = ("bleu", "chrf", "exact_match", "loss")
 LOGGERS = ("csv", "tensorboard", "wandb")
 
@@ -292,6 +292,7 @@ class OptimConfig:
     )
     schedule: str = key("constant", "learning rate over time: " + ", ".join(SCHEDULES))
     warmup_steps: int = key(0, "steps of linear warm-up from 0, for every schedule but plateau")
+    decay_start: float = key(0.5, "linear: share of the training after which the learning rate falls, down to 0")
     plateau_factor: float = key(0.5, "plateau: factor on the learning rate when validation stops improving")
     plateau_patience: int = key(1, "plateau: validations without improvement that are waited for")
     clip_norm: float = key(5.0, "scale gradients down to this global norm; 0 is off")
@@ -305,7 +306,7 @@ class OptimConfig:
             raise UserError(f"optim.lr={self.lr:g} is out of range; it must be above 0.")
         for name in ("weight_decay", "warmup_steps", "plateau_patience", "clip_norm", "clip_value"):
             _within(f"optim.{name}", getattr(self, name), 0)
-        for name in ("momentum", "beta1", "beta2", "plateau_factor", "label_smoothing"):
+        for name in ("momentum", "beta1", "beta2", "decay_start", "plateau_factor", "label_smoothing"):
             _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
         if not 0 < self.eps < 1:
             raise UserError(f"optim.eps={self.eps:g} is out of range; it must be above 0 and below 1.")

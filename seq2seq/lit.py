@@ -259,7 +259,8 @@ def lr_factor(config: OptimConfig, step: int, num_steps: int) -> float:
     """The learning rate of a step (from 0) as a share of the highest.
 
     Linear warm-up to 1 over ``warmup_steps``; then 1, or falling with the inverse square root of the step (Vaswani et
-    al. 2017), or along half a cosine to 0 at ``num_steps`` (Loshchilov and Hutter 2017).
+    al. 2017), along half a cosine to 0 at ``num_steps`` (Loshchilov and Hutter 2017), or 1 and, from ``decay_start`` of
+    all steps on, falling along a line to 0.
     """
     warmup = config.warmup_steps
     if step < warmup:
@@ -268,4 +269,6 @@ def lr_factor(config: OptimConfig, step: int, num_steps: int) -> float:
         return math.sqrt(max(warmup, 1) / (step + 1))
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
+    if config.schedule == "linear":
+        return min(1.0, max(0.0, (num_steps - step) / ((1 - config.decay_start) * max(1, num_steps))))
     return 1.0

@@ -437,6 +437,8 @@ def test_wandb_that_is_not_installed_is_said_so(tmp_path: Path) -> None:
         ({"schedule": "inverse_sqrt", "warmup_steps": 4}, [0, 3, 15, 63], [0.25, 1, 0.5, 0.25]),
         ({"schedule": "cosine"}, [0, 50, 100], [1, 0.5, 0]),
         ({"schedule": "cosine", "warmup_steps": 20}, [19, 60, 100, 300], [1, 0.5, 0, 0]),
+        ({"schedule": "linear", "warmup_steps": 10}, [4, 9, 50, 75, 100, 300], [0.5, 1, 1, 0.5, 0, 0]),
+        ({"schedule": "linear", "decay_start": 0.0}, [0, 25, 99], [1, 0.75, 0.01]),
     ],
 )
 def test_schedules_by_hand(options: dict[str, Any], steps: list[int], expected: list[float]) -> None:
