@@ -22,6 +22,15 @@ ATTENTIONS = ("none", "dot", "general", "additive")
 SEARCHES = ("greedy", "beam", "sample")
 TIES = ("none", "decoder", "all")
 INITS = ("torch", "book")
+DROPOUTS = (
+    "dropout",
+    "embedding_dropout",
+    "memory_dropout",
+    "weight_dropout",
+    "src_word_dropout",
+    "tgt_word_dropout",
+)
+WORD_DROPOUTS = ("zero", "unk")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
 TOKENIZERS = ("unigram", "bpe", "char", "word")
@@ -174,6 +183,14 @@ class ModelConfig:
     tie: str = key("none", "share embeddings: decoder (its input and output), all (the encoder's too)")
     dropout: float = key(0.0, "between layers and before the output layer")
     embedding_dropout: float = key(0.0, "on embeddings")
+    memory_dropout: float = key(0.0, "on the encoder's outputs that attention looks at")
+    locked_dropout: bool = key(False, "drop the same units at all positions of a sentence (variational dropout)")
+    weight_dropout: float = key(0.0, "on the weights of recurrent matrices, the same for a whole batch")
+    src_word_dropout: float = key(0.0, "probability that a source token is hidden in training")
+    tgt_word_dropout: float = key(0.0, "probability that a target token is hidden from the next steps in training")
+    word_dropout_kind: str = key("zero", "what hidden tokens are: zero (their embedding), unk (an unknown word)")
+    residual: bool = key(False, "add a layer's input to its output, the first layer's left out")
+    layer_norm: bool = key(False, "normalise the outputs of each recurrent layer")
     init: str = key("torch", "initial weights: torch's, or the book's normal(0, 1/fan-in)")
     match_peeky: bool = key(
         False, "without peeky: widen hidden_size until there are as many parameters as with peeky=both, as a control"
@@ -189,9 +206,10 @@ class ModelConfig:
         _one_of("model.attention", self.attention, ATTENTIONS)
         _one_of("model.tie", self.tie, TIES)
         _one_of("model.init", self.init, INITS)
+        _one_of("model.word_dropout_kind", self.word_dropout_kind, WORD_DROPOUTS)
         for name in ("hidden_size", "num_layers", "embedding_size", "attention_heads"):
             _within(f"model.{name}", getattr(self, name), 1)
-        for name in ("dropout", "embedding_dropout"):
+        for name in DROPOUTS:
             _within(f"model.{name}", getattr(self, name), 0, 1, below=True)
         _within("model.fixed_length", self.fixed_length, 0)
         for side in ("encoder", "decoder"):
@@ -212,6 +230,10 @@ class ModelConfig:
             hidden_size=self.hidden_size if own.hidden_size is None else own.hidden_size,
             num_layers=self.num_layers if own.num_layers is None else own.num_layers,
             nonlinearity=self.nonlinearity,
+            residual=self.residual,
+            layer_norm=self.layer_norm,
+            locked_dropout=self.locked_dropout,
+            weight_dropout=self.weight_dropout,
         )
 
     def final_shape(self) -> tuple[str, int, int]:
@@ -274,6 +296,10 @@ class Stack:
     hidden_size: int
     num_layers: int
     nonlinearity: str
+    residual: bool = False
+    layer_norm: bool = False
+    locked_dropout: bool = False
+    weight_dropout: float = 0.0
 
 
 @dataclass

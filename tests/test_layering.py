@@ -17,6 +17,7 @@ ORDER = [  # each may import from those before it
     "sampling",
     "ensemble",
     "metrics",
+    "models.dropout",
     "models.recurrent",
     "models.attention",
     "models.encoder",

@@ -106,6 +106,14 @@ RESUMED = {
         "optim": {"schedule": "cosine", "warmup_steps": 3, "algorithm": "adamw", "eps": 1e-3, "eps_hat": True},
         "data": {"num_workers": 1},
     },
+    "every kind of dropout, layer by layer": {
+        "model": {
+            **{f"{kind}dropout": 0.2 for kind in ("", "embedding_", "memory_", "weight_", "src_word_", "tgt_word_")},
+            **{"locked_dropout": True, "residual": True, "layer_norm": True, "attention": "general"},
+            **{"num_layers": 2, "bidirectional": True, "hidden_size": 8, "embedding_size": 6},
+        },
+        "optim": {"schedule": "linear"},
+    },
 }
 
 

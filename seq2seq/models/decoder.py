@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import Stack
 from seq2seq.models.attention import Attention
+from seq2seq.models.dropout import WordDropout, build_dropout, drop_weights
 from seq2seq.models.recurrent import build_recurrent
 
 
@@ -91,6 +92,7 @@ class RNNDecoder(nn.Module):
             layer without bias stands between.
         dropout: probability in [0, 1), between layers and before the output layer.
         embedding_dropout: probability in [0, 1), on embeddings.
+        word_dropout: looks up embeddings; None hides none.
 
     Shapes:
         tokens ``(batch, length)``; returns logits ``(batch, length, vocabulary)`` and the state after the last token.
@@ -114,6 +116,7 @@ class RNNDecoder(nn.Module):
         tie: bool = False,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        word_dropout: WordDropout | None = None,
     ) -> None:
         super().__init__()
         self.peek_input = peeky in ("input", "both")
@@ -123,8 +126,10 @@ class RNNDecoder(nn.Module):
         self.embedding = embedding
         input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)
-        self.embedding_dropout = nn.Dropout(embedding_dropout)
-        self.dropout = nn.Dropout(dropout)
+        self.word_dropout = word_dropout or WordDropout()
+        self.embedding_dropout = build_dropout(embedding_dropout, locked=stack.locked_dropout)
+        self.weight_dropout = stack.weight_dropout
+        self.dropout = build_dropout(dropout, locked=stack.locked_dropout)
         self.attention = attention
         if attention is not None:
             self.attend = nn.Linear(attention.memory_size + stack.hidden_size, stack.hidden_size, bias=False)
@@ -144,9 +149,9 @@ class RNNDecoder(nn.Module):
         """What the output layer reads, ``(batch, length, width)``, and the state after the last token: one call of the
         fused stack.
         """
-        embedded = self.embedding_dropout(self.embedding(tokens))  # (batch, length, embedding)
+        embedded = self.embedding_dropout(self.word_dropout(self.embedding, tokens))  # (batch, length, embedding)
         inputs = self._peek(embedded, state) if self.peek_input else embedded
-        outputs, hidden = self.rnn(inputs, self._to_torch(state.hidden))
+        outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, self._to_torch(state.hidden))
         if self.attention is not None:
             outputs, state = self._look_back(outputs, state)
         seen = self._peek(outputs, state) if self.peek_output else outputs

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config import Stack
+from seq2seq.models.dropout import WordDropout, build_dropout, drop_weights
 from seq2seq.models.recurrent import build_recurrent, length_mask, reverse_padded
 from seq2seq.tokenizer import PAD
 
@@ -43,6 +44,8 @@ class RNNEncoder(nn.Module):
         keep_memory: whether the outputs at all positions are wanted (for attention).
         dropout: probability in [0, 1) between layers.
         embedding_dropout: probability in [0, 1) on embeddings.
+        memory_dropout: probability in [0, 1) on the outputs that are kept.
+        word_dropout: looks up embeddings; None hides none.
 
     Shapes:
         src ``(batch, length)``, src_lengths ``(batch,)`` each at least 1, on the CPU to spare a device its
@@ -63,11 +66,16 @@ class RNNEncoder(nn.Module):
         keep_memory: bool = False,
         dropout: float = 0.0,
         embedding_dropout: float = 0.0,
+        memory_dropout: float = 0.0,
+        word_dropout: WordDropout | None = None,
     ) -> None:
         super().__init__()
         self.embedding = embedding
         self.rnn = build_recurrent(stack, embedding.embedding_dim, dropout=dropout, bidirectional=bidirectional)
-        self.dropout = nn.Dropout(embedding_dropout)
+        self.word_dropout = word_dropout or WordDropout()
+        self.dropout = build_dropout(embedding_dropout, locked=stack.locked_dropout)
+        self.memory_dropout = build_dropout(memory_dropout, locked=stack.locked_dropout)
+        self.weight_dropout = stack.weight_dropout
         self.reverse = reverse
         self.end_symbol = end_symbol
         self.keep_memory = keep_memory
@@ -77,9 +85,9 @@ class RNNEncoder(nn.Module):
     def forward(self, src: Tensor, src_lengths: Tensor) -> Encoded:
         turned = src_lengths - 1 if self.end_symbol else src_lengths
         tokens = reverse_padded(src, turned) if self.reverse else src
-        embedded = self.dropout(self.embedding(tokens))  # (batch, length, embedding)
+        embedded = self.dropout(self.word_dropout(self.embedding, tokens))  # (batch, length, embedding)
         packed = pack_padded_sequence(embedded, src_lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, final = self.rnn(packed)
+        outputs, final = drop_weights(self.rnn, self.weight_dropout, packed)
         states = final if isinstance(final, tuple) else (final,)
         joined = tuple(self._join_directions(state) for state in states)
         if not self.keep_memory:
@@ -92,7 +100,7 @@ class RNNEncoder(nn.Module):
         memory, _ = pad_packed_sequence(outputs, batch_first=True, padding_value=PAD, total_length=size)
         if self.reverse:
             memory = reverse_padded(memory, turned)
-        return memory, length_mask(src_lengths.to(memory.device), size)
+        return self.memory_dropout(memory), length_mask(src_lengths.to(memory.device), size)
 
     def _join_directions(self, state: Tensor) -> Tensor:
         """(layers * directions, batch, hidden) to (batch, layers, directions * hidden)."""

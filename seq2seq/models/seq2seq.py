@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seq2seq.config import ModelConfig
 from seq2seq.models.attention import Attention
 from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
+from seq2seq.models.dropout import WordDropout
 from seq2seq.models.encoder import Encoder, RNNEncoder
 from seq2seq.models.recurrent import init_as_book
 from seq2seq.tokenizer import PAD
@@ -88,6 +89,8 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         keep_memory=config.attention != "none",
         dropout=config.dropout,
         embedding_dropout=config.embedding_dropout,
+        memory_dropout=config.memory_dropout,
+        word_dropout=WordDropout(config.src_word_dropout, config.word_dropout_kind),
     )
     stack = config.stack("decoder")
     attention = None
@@ -102,6 +105,7 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         tie=config.tie != "none",
         dropout=config.dropout,
         embedding_dropout=config.embedding_dropout,
+        word_dropout=WordDropout(config.tgt_word_dropout, config.word_dropout_kind),
     )
     bridge = Bridge(config.resolved_bridge(), config.final_shape(), stack)
     model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)

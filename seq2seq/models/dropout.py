@@ -1,0 +1,90 @@
+"""Kinds of dropout: of single units, of the same units at all positions, of whole words, of recurrent weights."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from seq2seq.tokenizer import EOS, UNK
+
+Sequences = TypeVar("Sequences", Tensor, PackedSequence)
+
+
+def build_dropout(probability: float, *, locked: bool) -> nn.Module:
+    """Dropout that draws for each position, or one that draws once for all positions of a sentence."""
+    return LockedDropout(probability) if locked else nn.Dropout(probability)
+
+
+class LockedDropout(nn.Module):
+    """Drops the same units at all positions of a sentence, others in each sentence; also called variational.
+
+    Shapes:
+        inputs ``(batch, length, width)``, or packed; returns the like.
+
+    Source:
+        Gal and Ghahramani (2016), https://arxiv.org/abs/1512.05287.
+    """
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, inputs: Sequences) -> Sequences:
+        if not self.training or not self.p:
+            return inputs
+        if isinstance(inputs, PackedSequence):
+            sizes = inputs.batch_sizes  # of each position: the sentences that reach it, which are the first ones
+            rows = torch.arange(int(sizes[0])).expand(len(sizes), -1)
+            rows = rows[rows < sizes.unsqueeze(1)].to(inputs.data.device)  # the sentence of each packed vector
+            kept = F.dropout(inputs.data.new_ones(int(sizes[0]), inputs.data.shape[1]), self.p)
+            return inputs._replace(data=inputs.data * kept[rows])
+        return inputs * F.dropout(inputs.new_ones(inputs.shape[0], 1, inputs.shape[2]), self.p)
+
+
+class WordDropout(nn.Module):
+    """Looks up embeddings and, in training, hides whole tokens: their embedding is zero, and those of the others grow
+    by 1 / (1 - p); or they are read as unknown. Pad, ``<s>`` and ``</s>`` are left alone.
+
+    Args:
+        p: probability in [0, 1) of each token, drawn by itself.
+        kind: "zero" or "unk".
+
+    Shapes:
+        tokens ``(batch, length)``; returns ``(batch, length, embedding)``.
+
+    Source:
+        Sennrich and Zhang (2019), https://arxiv.org/abs/1905.11901; Gal and Ghahramani (2016).
+    """
+
+    def __init__(self, p: float = 0.0, kind: str = "zero") -> None:
+        super().__init__()
+        self.p = p
+        self.kind = kind
+
+    def forward(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        if not self.training or not self.p:
+            return embedding(tokens)
+        words = tokens > EOS
+        hidden = words & (torch.rand(tokens.shape, device=tokens.device) < self.p)
+        if self.kind == "unk":
+            return embedding(tokens.masked_fill(hidden, UNK))
+        embedded: Tensor = embedding(tokens)
+        factor = torch.where(words, 1 / (1 - self.p), 1.0).masked_fill(hidden, 0.0)
+        return embedded * factor.unsqueeze(-1).to(embedded.dtype)
+
+
+def drop_weights(rnn: nn.Module, p: float, inputs: Any, hidden: Any = None) -> Any:
+    """What a recurrent stack makes of its inputs; in training, single weights of its recurrent matrices are dropped for
+    the whole call, so that it stays one fused call.
+
+    Source:
+        "DropConnect": Wan et al. (2013); on recurrent matrices, Merity et al. (2018), https://arxiv.org/abs/1708.02182.
+    """
+    if not rnn.training or not p:
+        return rnn(inputs, hidden)
+    dropped = {name: F.dropout(weights, p) for name, weights in rnn.named_parameters() if "weight_hh" in name}
+    return torch.func.functional_call(rnn, dropped, (inputs, hidden))
