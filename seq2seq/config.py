@@ -323,6 +323,9 @@ class OptimConfig:
     plateau_patience: int = key(1, "plateau: validations without improvement that are waited for")
     clip_norm: float = key(5.0, "scale gradients down to this global norm; 0 is off")
     clip_value: float = key(0.0, "clamp each gradient to this absolute value; 0 is off")
+    ema: float = key(
+        0.0, "decay of a running average of the weights, which validation, best.ckpt and the test take; 0 is off"
+    )
     label_smoothing: float = key(0.0, "share of the target's probability spread over the vocabulary")
 
     def __post_init__(self) -> None:
@@ -332,7 +335,7 @@ class OptimConfig:
             raise UserError(f"optim.lr={self.lr:g} is out of range; it must be above 0.")
         for name in ("weight_decay", "warmup_steps", "plateau_patience", "clip_norm", "clip_value"):
             _within(f"optim.{name}", getattr(self, name), 0)
-        for name in ("momentum", "beta1", "beta2", "decay_start", "plateau_factor", "label_smoothing"):
+        for name in ("momentum", "beta1", "beta2", "decay_start", "plateau_factor", "ema", "label_smoothing"):
             _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
         if not 0 < self.eps < 1:
             raise UserError(f"optim.eps={self.eps:g} is out of range; it must be above 0 and below 1.")

@@ -19,6 +19,7 @@ from seq2seq import checkpoint, metrics
 from seq2seq.config import Config, OptimConfig
 from seq2seq.data.batch import Batch, Shape, enough_memory, is_out_of_memory, out_of_memory
 from seq2seq.data.corpus import Tokenizers
+from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.models.recurrent import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
@@ -49,6 +50,7 @@ class LitTranslator(L.LightningModule):
         self.translator = Translator(model, tokenizers, dataclasses.replace(config.decode, search="greedy"))
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.num_steps = num_steps
+        self.average = RunningAverage(model, config.optim.ema) if config.optim.ema else None
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None  # of the run that is gone on with
         self.hypotheses: list[str] = []  # of the last validation
@@ -119,6 +121,20 @@ class LitTranslator(L.LightningModule):
         if self.device.type == "cpu" and not math.isfinite(loss.detach()):  # a GPU would have to wait for it
             self._refuse_loss(loss)
         return loss / batch.loss_scale
+
+    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
+        super().optimizer_step(*arguments, **options)
+        if self.average is not None:
+            self.average.update()
+
+    def on_validation_start(self) -> None:
+        if self.average is not None:
+            self.average.swap()
+
+    def on_validation_end(self) -> None:
+        """The weights come back: after the callbacks' turn, so that the best checkpoint has their average."""
+        if self.average is not None:
+            self.average.swap()
 
     def configure_gradient_clipping(
         self,
@@ -221,6 +237,8 @@ class LitTranslator(L.LightningModule):
             "gradients": self.gradients.tolist(),
             "stopped": self.trainer.should_stop,
         }
+        if self.average is not None and not self.average.swapped:
+            contents["training"]["average"] = self.average.state_dict()
 
     def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
         training = contents["training"]
@@ -228,6 +246,8 @@ class LitTranslator(L.LightningModule):
         self.train_tokens = training["train_tokens"]
         self.gradients = torch.tensor(training.get("gradients", [0.0] * 4), dtype=torch.float64)
         self._plateau_state = training["plateau"]
+        if self.average is not None:
+            self.average.load_state_dict(training["average"])
 
 
 def build_optimizer(config: OptimConfig, model: Seq2Seq, *, fused: bool = True) -> torch.optim.Optimizer:

@@ -45,6 +45,7 @@ ORDER = [  # each may import from those before it
     "report.plots",
     "report.words",
     "report.write",
+    "ema",
     "lit",
     "callbacks",
     "training",

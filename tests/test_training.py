@@ -23,8 +23,9 @@ from seq2seq import checkpoint, training
 from seq2seq.callbacks import Checkpoints
 from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
+from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
-from seq2seq.lit import build_optimizer, lr_factor
+from seq2seq.lit import LitTranslator, build_optimizer, lr_factor
 from seq2seq.training import check_trainer, read_config, run
 from tests.conftest import ROOT, tiny_model
 
@@ -95,7 +96,8 @@ RESUMED = {
     "plain": {},
     "accumulate": {"trainer": {"accumulate": 3, "max_epochs": 2, "progress": False, "samples": 0}},
     "validate inside": {
-        "trainer": {"validate_every": 0.5, "max_epochs": 2, "progress": False, "samples": 0, "patience": 9}
+        "optim": {"ema": 0.5},
+        "trainer": {"validate_every": 0.5, "max_epochs": 2, "progress": False, "samples": 0, "patience": 9},
     },
     "plateau and sampling": {
         "optim": {"schedule": "plateau", "algorithm": "sgd", "lr": 0.5, "plateau_patience": 0, "momentum": 0.9},
@@ -112,7 +114,7 @@ RESUMED = {
             **{"locked_dropout": True, "residual": True, "layer_norm": True, "attention": "general"},
             **{"num_layers": 2, "bidirectional": True, "hidden_size": 8, "embedding_size": 6},
         },
-        "optim": {"schedule": "linear"},
+        "optim": {"schedule": "linear", "ema": 0.9},
     },
 }
 
@@ -150,6 +152,51 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
         assert equal(weights(tmp_path / "whole", "best.ckpt"), weights(folder, "best.ckpt")), limit
         assert rows(tmp_path / "whole") == rows(folder), limit
     assert limit > 3
+
+
+def test_the_best_checkpoint_has_the_running_average_and_the_last_one_the_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Worked out from the weights after each step, with two batches to a step, in a pass that the validation ends."""
+    steps: list[dict[str, torch.Tensor]] = []
+    first: dict[str, torch.Tensor] = {}
+    original = LitTranslator.optimizer_step
+
+    def keep(self: LitTranslator, *arguments: Any, **options: Any) -> None:
+        if not first:
+            first.update({name: one.clone() for name, one in self.state_dict().items()})
+        original(self, *arguments, **options)
+        steps.append({name: one.clone() for name, one in self.state_dict().items()})
+
+    monkeypatch.setattr(LitTranslator, "optimizer_step", keep)
+    trainer = {"max_epochs": 1, "accumulate": 2, "progress": False, "samples": 0}
+    run(config(tmp_path, optim={"ema": 0.4, "lr": 0.05}, trainer=trainer), tmp_path / "run")
+    assert len(steps) == 4
+    average = first
+    for step, decay in zip(steps, (2 / 11, 3 / 12, 4 / 13, 5 / 14), strict=True):
+        average = {name: decay * average[name] + (1 - decay) * step[name] for name in step}
+    assert equal(weights(tmp_path / "run"), steps[-1])
+    best = weights(tmp_path / "run", "best.ckpt")
+    for name, tensor in average.items():
+        torch.testing.assert_close(best[name], tensor, msg=name)
+    assert not equal(best, steps[-1])
+    assert "average" not in checkpoint.read(tmp_path / "run" / "checkpoints" / "best.ckpt")["training"]
+
+
+def test_the_running_average_forgets_no_faster_than_its_decay() -> None:
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    average = RunningAverage(model, 0.5)
+    wanted = 0.0
+    for step in range(1, 30):
+        torch.nn.init.constant_(model.weight, float(step))
+        average.update()
+        decay = min(0.5, (1 + step) / (10 + step))
+        wanted = decay * wanted + (1 - decay) * step
+    average.swap()
+    assert model.weight.item() == pytest.approx(wanted)
+    average.swap()
+    assert model.weight.item() == 29.0
 
 
 def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path) -> None:
@@ -235,7 +282,7 @@ def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Pat
     """The same batches, shared between two processes, make the same steps as in one."""
     words = ["data=addition", "tokenizer=char", "data.train_size=100", "data.valid_size=11", "data.test_size=10"]
     words += ["data.batch_sentences=16", "model.hidden_size=8", "model.dropout=0", "trainer.max_epochs=1"]
-    words += ["optim=sgd", "optim.lr=0.1", "trainer.samples=0"]
+    words += ["optim=sgd", "optim.lr=0.1", "optim.ema=0.8", "trainer.samples=0"]
     for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
         done = subprocess.run(
             [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
@@ -247,8 +294,9 @@ def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Pat
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("test BLEU") == 1
     (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
-    for name, tensor in weights(one).items():
-        torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-4, atol=1e-6)
+    for checkpoint_name in ("last.ckpt", "best.ckpt"):
+        for name, tensor in weights(one, checkpoint_name).items():
+            torch.testing.assert_close(tensor, weights(two, checkpoint_name)[name], rtol=1e-4, atol=1e-6)
     for mine, other in zip(rows(one)[0].values(), rows(two)[0].values(), strict=True):
         assert float(mine) == pytest.approx(float(other), rel=1e-4)
 
