@@ -91,7 +91,10 @@ class DataConfig:
     book_file: str | None = key(None, "addition, dates: the book's own text file, read instead of generating")
     src_lang: str = key("de", "multi30k, iwslt15: source language")
     tgt_lang: str = key("en", "multi30k, iwslt15: target language")
-    variant: str = key("raw", "multi30k: raw text, or tokenized (lower-cased, normalised, Moses tokens; en and de)")
+    variant: str = key(
+        "raw",
+        "multi30k: raw text, or tokenized (lower-cased, normalised, Moses tokens; en and de), also scored as it stands",
+    )
     mirror: str | None = key(None, "multi30k, iwslt15: folder that holds the files, instead of a download")
     train_src: str | None = key(None, "files: training source, plain or .gz (or a two-column TSV without train_tgt)")
     train_tgt: str | None = key(None, "files: training target")

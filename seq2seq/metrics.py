@@ -20,9 +20,15 @@ class Score(NamedTuple):
     signature: str
 
 
-def bleu(hypotheses: Sequence[str], references: Sequence[str]) -> Score:
-    """Corpus BLEU, detokenised and cased, with sacreBLEU's defaults (Papineni et al. 2002; Post 2018)."""
-    return _score(BLEU(), hypotheses, references)
+def bleu(hypotheses: Sequence[str], references: Sequence[str], *, tokenized: bool = False) -> Score:
+    """Corpus BLEU, detokenised and cased, with sacreBLEU's defaults (Papineni et al. 2002; Post 2018).
+
+    Args:
+        tokenized: the lines are tokenised already, and are compared as they stand, as papers do that give tokenised
+            scores; never to be put beside a detokenised one.
+    """
+    # By force, since sacreBLEU warns of what looks tokenised.
+    return _score(BLEU(tokenize="none" if tokenized else None, force=True), hypotheses, references)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> Score:

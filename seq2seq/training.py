@@ -32,6 +32,7 @@ from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
 from seq2seq.lit import LitTranslator
+from seq2seq.metrics import bleu
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
 from seq2seq.probe import probe
 from seq2seq.runs import (
@@ -335,7 +336,11 @@ def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
     if config.trainer.probe:
         probed = slice(0, config.trainer.probe)
         write_json(folder / PROBE, probe(translator, sources[probed], references[probed]))
-    return evaluation.figures
+    figures = evaluation.figures
+    if config.data.variant == "tokenized":
+        tokenized = bleu(evaluation.hypotheses, references, tokenized=True)
+        figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
+    return figures
 
 
 def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
@@ -349,6 +354,8 @@ def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
         f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
     )
     print(f"signature {result['bleu_signature']}")
+    if "bleu_tokenized" in result:
+        print(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
     print(
         f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
         f"{result['train_tokens_per_second']:,.0f} target tokens/s; everything is in {folder}"

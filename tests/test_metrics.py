@@ -17,13 +17,14 @@ REFERENCES = ["The cat sat on the mat.", "", "Über den Fluß!", "A dog barks.",
 HYPOTHESES = ["The cat sat on a mat.", "", "Über den Fluss!", "A dog barks .", "It rained\u2028today."]
 
 
-@pytest.mark.parametrize("name", ["bleu", "chrf", "ter"])
-def test_a_score_is_what_the_sacrebleu_command_prints(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name, tokenized", [("bleu", False), ("bleu", True), ("chrf", False), ("ter", False)])
+def test_a_score_is_what_the_sacrebleu_command_prints(tmp_path: Path, name: str, tokenized: bool) -> None:
     for file, lines in (("ref", REFERENCES), ("hyp", HYPOTHESES)):
         (tmp_path / file).write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
     command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-m", name, "--width", "9", "--format", "json"]
+    command += ["--tokenize", "none"] if tokenized else []
     printed = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True).stdout)
-    score = getattr(metrics, name)(HYPOTHESES, REFERENCES)
+    score = getattr(metrics, name)(HYPOTHESES, REFERENCES, **({"tokenized": True} if tokenized else {}))
     assert score.value == pytest.approx(printed["score"], abs=1e-8)
     assert score.signature == printed["signature"]
 

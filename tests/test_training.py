@@ -79,6 +79,12 @@ def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
     assert printed.count("hypothesis") == 1
 
 
+def test_tokenised_text_is_scored_as_it_stands_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(config(tmp_path, data={"variant": "tokenized"}, trainer={"max_steps": 1}), tmp_path / "run")
+    assert "tok:none" in result["bleu_tokenized_signature"] and "tok:13a" in result["bleu_signature"]
+    assert f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature nrefs:1" in capsys.readouterr().out
+
+
 def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(dataclasses.replace(config(tmp_path, model={"dropout": 0.3}), seed=seed), tmp_path / name)
