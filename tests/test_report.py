@@ -477,6 +477,79 @@ def test_an_interaction_says_which_values_it_is_of(tmp_path: Path) -> None:
     assert len(set(words.findings(found)[1])) == len(found.comparisons["exact_match"]) - len(words.findings(found)[0])
 
 
+CUBE = {  # right answers of 60 by (reverse, peeky, attention), before the seed is added
+    (False, "none", "none"): 5,
+    (True, "none", "none"): 12,
+    (False, "both", "none"): 10,
+    (True, "both", "none"): 22,
+    (False, "none", "general"): 40,
+    (True, "none", "general"): 42,
+    (False, "both", "general"): 39,
+    (True, "both", "general"): 43,
+}
+
+
+@pytest.fixture
+def cube(tmp_path: Path) -> Analysis:
+    for (reverse, peeky, attention), right in CUBE.items():
+        for seed in (1, 2, 3):
+            config = changed(seed, model={"reverse": reverse, "peeky": peeky, "attention": attention})
+            make_run(tmp_path / "cube" / f"{reverse}-{peeky}-{attention}-{seed}", config, right + seed)
+    return analyse(read_sweep([tmp_path / "cube"]))
+
+
+def test_three_options_are_compared_with_and_without_the_third(cube: Analysis) -> None:
+    general = ["reverse + general attention", "peeky + general attention", "reverse + peeky + general attention"]
+    assert set(names(cube.sweep)) == {"baseline", "reverse", "peeky", "reverse + peeky", "general attention", *general}
+    point = 100 / 60
+    found = {one.title: one for one in cube.comparisons["exact_match"]}
+    others = {title: one for title, one in found.items() if one.kind != "difference"}
+    assert {title: one.contrast.estimate for title, one in others.items()} == pytest.approx(
+        {
+            "reverse + general attention − general attention": 2 * point,
+            "peeky + general attention − general attention": -1 * point,
+            "reverse + peeky + general attention − general attention": 3 * point,
+            "reverse × peeky": (22 - 12 - 10 + 5) * point,
+            "reverse × peeky (general attention)": (43 - 42 - 39 + 40) * point,
+            "reverse × general attention": (42 - 12 - 40 + 5) * point,
+            "peeky × general attention": (39 - 10 - 40 + 5) * point,
+            "reverse × peeky × general attention": (2 - 5) * point,
+        }
+    )
+    assert len(found) == 7 + len(others)
+    by_hand = sum(
+        (-1) ** ((not reverse) + (peeky == "none") + (attention == "none")) * right
+        for (reverse, peeky, attention), right in CUBE.items()
+    )
+    assert found["reverse × peeky × general attention"].contrast.estimate == pytest.approx(by_hand * point)
+
+
+def test_what_three_options_do_together_is_said_and_drawn(cube: Analysis) -> None:
+    (three,) = [one for one in cube.comparisons["exact_match"] if one.kind == "three-way"]
+    subject = "With general attention against without, what reverse × peeky bring beyond their sum"
+    for p, estimate, said in (
+        (0.01, -5.0, f"{subject} is 5.00 points of exact match less (95"),
+        (None, 5.0, f"{subject} is 5.00 points of exact match more (95"),
+        (0.9, 5.0, f"{subject}: +5.00 points of exact match, but a difference is not shown"),
+    ):
+        one = three._replace(p=p, contrast=three.contrast._replace(estimate=estimate, p=p))
+        assert words.sentence(one, "exact_match").startswith(said)
+    texts = re.findall(r">([^<>]+)</text>", plots.draw(cube)["interaction"])
+    assert texts.count("attention: general") == 3  # the title of a panel, and a line in two others
+    assert texts.count("peeky: both") == 3
+
+
+def test_a_third_option_with_a_gap_asks_what_can_be_answered(tmp_path: Path) -> None:
+    """Without the arm that has reverse and peeky alone there is no grid there, and so nothing to compare with it."""
+    for i, ((reverse, peeky, attention), right) in enumerate(CUBE.items()):
+        if (reverse, peeky, attention) != (True, "both", "none"):
+            config = changed(model={"reverse": reverse, "peeky": peeky, "attention": attention})
+            make_run(tmp_path / str(i), config, right)
+    titles = [one.title for one in analyse(read_sweep([tmp_path])).comparisons["exact_match"]]
+    assert "reverse × peeky (general attention)" in titles
+    assert "reverse × peeky" not in titles and "reverse × peeky × general attention" not in titles
+
+
 def test_no_question_is_asked_twice(tmp_path: Path) -> None:
     for seed in (1, 2):
         make_run(tmp_path / f"b{seed}", changed(seed, model={"peeky": "both"}), 50 + seed)

@@ -43,7 +43,7 @@ class Row(NamedTuple):
 class Comparison(NamedTuple):
     """A question, and what the runs answer. ``p`` is adjusted for all comparisons of its metric."""
 
-    kind: str  # "difference", "interaction" or "control"
+    kind: str  # "difference" (to the baseline), "control", "within", "interaction" or "three-way"
     title: str
     weights: dict[str, float]
     contrast: Contrast
@@ -59,10 +59,13 @@ class Paired(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Two factors with two values each, all else as in the baseline: ``arms[i][j]`` has value i of the first one."""
+    """Two factors with two values each, all else but ``held`` as in the baseline: ``arms[i][j]`` has value i of the
+    first one.
+    """
 
     factors: tuple[Factor, Factor]
     arms: tuple[tuple[Arm, Arm], tuple[Arm, Arm]]
+    held: Factor | None = None  # a third one, with the baseline's value and the one that all four arms have
 
 
 class Bin(NamedTuple):
@@ -193,22 +196,26 @@ def _seconds_to(run: Run, column: str, target: float) -> float | None:
 
 def _grids(sweep: Sweep, arms: Sequence[Arm]) -> tuple[Grid, ...]:
     """The baseline's values of every two factors and another value of each, where all four arms are there and
-    everything else is as in the baseline.
+    everything else is as in the baseline; then the same with another value of a factor that comes after both.
     """
     base = arms[0].values
     by_values = {tuple(map(str, arm.values.values())): arm for arm in arms}
+    changed = [
+        [factor._replace(values=(base[factor.key], value)) for value in factor.values if value != base[factor.key]]
+        for factor in sweep.factors
+    ]
     found = []
-    for one, other in itertools.combinations(sweep.factors, 2):
-        for first, second in itertools.product(one.values, other.values):
-            if first == base[one.key] or second == base[other.key]:
-                continue
-            pairs = ((base[one.key], first), (base[other.key], second))
-            changes = [[{one.key: a, other.key: b} for b in pairs[1]] for a in pairs[0]]
-            four = [by_values.get(tuple(map(str, (base | change).values()))) for row in changes for change in row]
+    for (_, ones), (place, others) in itertools.combinations(enumerate(changed), 2):
+        later: list[Factor | None] = [None, *itertools.chain(*changed[place + 1 :])]
+        for first, second, held in itertools.product(ones, others, later):
+            values = base | ({held.key: held.values[1]} if held else {})
+            four = [
+                by_values.get(tuple(map(str, (values | {first.key: a, second.key: b}).values())))
+                for a, b in itertools.product(first.values, second.values)
+            ]
             plain, right, below, both = four
             if plain and right and below and both:
-                factors = (one._replace(values=pairs[0]), other._replace(values=pairs[1]))
-                found.append(Grid(factors, ((plain, right), (below, both))))
+                found.append(Grid((first, second), ((plain, right), (below, both)), held))
     return tuple(found)
 
 
@@ -216,16 +223,27 @@ def _questions(arms: Sequence[Arm], grids: Sequence[Grid]) -> list[tuple[str, st
     """What is asked of the arms, nothing twice: (kind, title, weights)."""
     base = arms[0]
     asked = [("difference", f"{arm.name} − {base.name}", {arm.name: 1.0, base.name: -1.0}) for arm in arms[1:]]
-    known = [weights for _, _, weights in asked]
-    for arm, wide in _controls(arms):
-        weights = {arm.name: 1.0, wide.name: -1.0}
-        if weights not in known and {name: -weight for name, weight in weights.items()} not in known:
-            asked.append(("control", f"{arm.name} − {wide.name}", weights))
+    within = [(arm, grid.arms[0][0]) for grid in grids if grid.held for arm in (*grid.arms[0][1:], *grid.arms[1])]
+    for kind, pairs in (("control", _controls(arms)), ("within", within)):
+        for arm, plain in pairs:
+            weights = {arm.name: 1.0, plain.name: -1.0}
+            known = [weights for _, _, weights in asked]
+            if weights not in known and {name: -weight for name, weight in weights.items()} not in known:
+                asked.append((kind, f"{arm.name} − {plain.name}", weights))
     for grid in grids:
-        (plain, second), (first, both) = grid.arms
-        weights = {both.name: 1.0, first.name: -1.0, second.name: -1.0, plain.name: 1.0}
-        asked.append(("interaction", " × ".join(map(_change, grid.factors)), weights))
+        title = " × ".join(map(_change, grid.factors))
+        asked.append(("interaction", title + (f" ({_change(grid.held)})" if grid.held else ""), _weights(grid)))
+    for grid, alike in itertools.product(grids, grids):
+        if grid.held and not alike.held and grid.factors == alike.factors:
+            weights = _weights(grid) | {name: -weight for name, weight in _weights(alike).items()}
+            asked.append(("three-way", " × ".join(map(_change, (*grid.factors, grid.held))), weights))
     return asked
+
+
+def _weights(grid: Grid) -> dict[str, float]:
+    """Of an interaction: both, less either alone, and more neither."""
+    (plain, second), (first, both) = grid.arms
+    return {both.name: 1.0, first.name: -1.0, second.name: -1.0, plain.name: 1.0}
 
 
 def _change(factor: Factor) -> str:

@@ -25,6 +25,9 @@ SHORT = {  # what an arm is called where a setting has a value
     ("model.peeky", "output"): "peeky output",
     ("model.match_peeky", True): "wide",
     ("model.bidirectional", True): "bidirectional",
+    ("model.attention", "dot"): "dot attention",
+    ("model.attention", "general"): "general attention",
+    ("model.attention", "additive"): "additive attention",
     ("data.book_exact", True): "book's padding",
 }
 PLAIN: tuple[Any, ...] = (False, "none", None)  # values that a baseline has, and that go without saying

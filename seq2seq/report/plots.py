@@ -48,7 +48,7 @@ STYLE: dict[str, Any] = {
     "lines.markersize": 5,
 }
 WIDTH = 9.0  # inches
-LONGEST = 48  # characters of a name in a picture
+LONGEST = 56  # characters of a name in a picture
 
 
 def draw(analysis: Analysis) -> dict[str, str]:
@@ -175,13 +175,14 @@ def _time(analysis: Analysis) -> Figure | None:
 def _interaction(analysis: Analysis) -> Figure | None:
     if not analysis.grids:
         return None
-    grids = analysis.grids[:3]
+    grids = analysis.grids[:4]
     figure, panels = _figure(len(grids), height=3.8)
     for axes, grid in zip(panels, grids, strict=True):
         _draw_grid(axes, grid, analysis)
     bottom, top = min(axes.get_ylim()[0] for axes in panels), max(axes.get_ylim()[1] for axes in panels)
     for axes in panels:
         axes.set_ylim(_bottom(bottom, top), top)
+        axes.tick_params(axis="x", labelsize=10 if len(panels) < 4 else 8)
     panels[0].set_ylabel(f"{_label(analysis)} on test")
     return figure
 
@@ -203,6 +204,8 @@ def _draw_grid(axes: Axes, grid: Grid, analysis: Analysis) -> None:
     axes.set_xticks([0, 1], [_said(across.key, value) for value in across.values[:2]])
     axes.set_xlim(-0.25, 1.25)
     axes.legend(loc="best")
+    if grid.held is not None:
+        axes.set_title(_short(_said(grid.held.key, grid.held.values[1])))
 
 
 def _said(key: str, value: Any) -> str:

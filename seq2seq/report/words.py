@@ -78,6 +78,9 @@ def _with_sign(p: float) -> str:
 def _subject(one: Comparison) -> str:
     if one.kind == "interaction":
         return f"{one.title} together"
+    if one.kind == "three-way":
+        two, _, third = one.title.rpartition(" × ")
+        return f"With {third} against without, what {two} bring beyond their sum"
     higher, lower = _sides(one)
     return f"{higher} against {lower}"
 
@@ -96,6 +99,8 @@ def _direction(one: Comparison) -> str:
     above = one.contrast.estimate >= 0
     if one.kind == "interaction":
         return "more than the sum of what each brings alone" if above else "less than the sum of what each brings alone"
+    if one.kind == "three-way":
+        return "more" if above else "less"
     return "better" if above else "worse"
 
 
