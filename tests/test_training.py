@@ -107,7 +107,7 @@ RESUMED = {
     },
     "plateau and sampling": {
         "optim": {"schedule": "plateau", "algorithm": "sgd", "lr": 0.5, "plateau_patience": 0, "momentum": 0.9},
-        "tokenizer": {"type": "bpe", "vocab_size": 40, "byte_fallback": False, "sampling": 0.2},
+        "tokenizer": {"type": "bpe", "vocab_size": 40, "byte_fallback": False, "sampling": 0.2, "joint": True},
         "model": {"dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2},
     },
     "warm-up": {
