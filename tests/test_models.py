@@ -126,7 +126,7 @@ def test_without_an_end_symbol_reverse_turns_the_whole_row_as_the_book_does() ->
 @pytest.mark.parametrize("peeky", PEEKY)
 @pytest.mark.parametrize("options", VARIANTS, ids=lambda o: "-".join(map(str, o.values())))
 def test_stepwise_decoding_equals_teacher_forcing(options: dict[str, object], peeky: str) -> None:
-    model = tiny_model(peeky=peeky, **options)
+    model = tiny_model(peeky=peeky, **options).double()
     src, lengths = rows(SENTENCES)
     tgt = torch.randint(1, 12, (len(SENTENCES), 6))
     state = model.encode(src, lengths)
