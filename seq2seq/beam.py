@@ -59,6 +59,19 @@ class BeamSettings:
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"{name} must be at least 0 and finite; got {getattr(self, name)}.")
 
+    def rank(self, log_prob: float, length: int, attention: Tensor | None = None) -> float:
+        """What a finished hypothesis would be ranked at.
+
+        Args:
+            length: the log-probabilities in the sum.
+            attention: ``(length, real source positions)``; needed where coverage counts.
+        """
+        coverage = 0.0
+        if self.coverage_penalty:
+            received = _covered(0.0, attention).sum(0).clamp(torch.finfo(torch.float).tiny, 1)
+            coverage = received.log().double().sum().item()
+        return log_prob / ((5 + length) / 6) ** self.length_penalty + self.coverage_penalty * coverage
+
 
 @torch.no_grad()
 def beam(

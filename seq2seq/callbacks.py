@@ -163,16 +163,20 @@ class Checkpoints(L.Callback):
 
     ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
     validation, every ``save_minutes``, and as soon as possible after ctrl-C. Both are written whole or not at all; what
-    was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk damage the new one.
+    was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk damage the new one. With ``keep_best`` above
+    1 so many of the best are there as ``step-N.ckpt`` too, to be averaged. One that drops out of them is there until
+    the next ``last.ckpt`` has that, so that a training that is gone on with finds all that it knows of.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, save_minutes: float) -> None:
+    def __init__(self, folder: Path, *, monitor: str, save_minutes: float, keep_best: int = 1) -> None:
         self.folder = folder
         self.metric = f"valid/{monitor}"
         self.sign = -1 if monitor == "loss" else 1
         self.save_seconds = 60 * save_minutes
         self.best: list[float] | None = None
         self.best_step = 0
+        self.keep_best = keep_best
+        self.kept: list[list[float]] = []  # the best ones' ranks and steps, from the best, if there are to be several
         self._saved_at = time.monotonic()
         self._asked_to_stop = False
         self._old_handler: Callable[[int, FrameType | None], Any] | int | None = None
@@ -181,6 +185,7 @@ class Checkpoints(L.Callback):
         self._old_handler = signal.signal(signal.SIGINT, self._ask_to_stop)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        self._remove_others(trainer)
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
             self._old_handler = None
@@ -201,12 +206,31 @@ class Checkpoints(L.Callback):
         # Where the scores are equal (a BLEU of 0 at the start, say), the lower loss is the better one.
         figures = pl_module.valid_figures
         rank = [self.sign * figures[self.metric], -figures["valid/loss"]]
-        if self.best is None or rank > self.best:
+        is_best = self.best is None or rank > self.best
+        if is_best:
             self.best, self.best_step = rank, trainer.global_step
+        is_kept = self.keep_best > 1 and self._keep(rank, trainer.global_step)
+        if is_best or is_kept:
             contents: dict[str, Any] = {"state_dict": checkpoint.named_weights(pl_module.model)}
             pl_module.on_save_checkpoint(contents)
             if trainer.is_global_zero:
-                checkpoint.save(self.folder / checkpoint.BEST, contents)
+                path = self.folder / (checkpoint.step_name(trainer.global_step) if is_kept else checkpoint.BEST)
+                checkpoint.save(path, contents)
+                if is_best and is_kept:
+                    checkpoint.name_also(path, checkpoint.BEST)
+
+    def _keep(self, rank: list[float], step: int) -> bool:
+        """Whether this one is among the best; of equals the earlier one is the better."""
+        self.kept = sorted([*self.kept, [*rank, step]], key=lambda one: one[:-1], reverse=True)[: self.keep_best]
+        return any(one[-1] == step for one in self.kept)
+
+    def _remove_others(self, trainer: L.Trainer) -> None:
+        """Remove what is among the best no more."""
+        kept = {checkpoint.step_name(int(one[-1])) for one in self.kept}
+        if trainer.is_global_zero and kept:
+            for path in checkpoint.kept_best(self.folder):
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._save_last(trainer)
@@ -218,6 +242,7 @@ class Checkpoints(L.Callback):
             if last.is_file():
                 checkpoint.name_also(last, checkpoint.PREVIOUS)
             checkpoint.save(last, contents)
+            self._remove_others(trainer)
         self._saved_at = time.monotonic()
         if self._asked_to_stop:
             raise Interrupted
@@ -229,10 +254,11 @@ class Checkpoints(L.Callback):
         log.warning("stopping after this step or validation; ctrl-C again stops at once and loses what is not saved")
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best, "best_step": self.best_step}
+        return {"best": self.best, "best_step": self.best_step, "kept": self.kept}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
+        self.kept = state_dict.get("kept", [])  # which older versions do not write
 
 
 class ProgressBar(L.Callback):

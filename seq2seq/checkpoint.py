@@ -111,6 +111,19 @@ def name_also(path: Path, name: str) -> None:
             temporary.unlink()
 
 
+def step_name(step: int) -> str:
+    """The name of one of several best checkpoints that are kept."""
+    return f"step-{step}.ckpt"
+
+
+def kept_best(folder: Path) -> list[Path]:
+    """The best checkpoints that a training has kept in a run folder, or in its folder of checkpoints, by their steps;
+    none if it was to keep one alone.
+    """
+    found = [path for place in (folder, folder / "checkpoints") for path in place.glob("step-*.ckpt")]
+    return sorted(found, key=lambda path: (len(path.name), path.name))
+
+
 def find(path: str | Path) -> Path:
     """The checkpoint that a path means: the file itself, or the best (else the last) one of a run folder.
 

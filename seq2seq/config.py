@@ -360,6 +360,9 @@ class DecodeConfig:
     top_k: int = key(0, "sample: from so many of the likeliest tokens; 0 is all")
     top_p: float = key(1.0, "sample: from the fewest tokens that have this probability together")
     seed: int = key(1, "sample: another seed, other outputs; equal lines get equal ones")
+    copy_unknown: bool = key(
+        False, "with attention: an unknown in the output becomes the source word that was looked at most"
+    )
     max_ratio: float = key(2.0, "most output tokens for each source token ...")
     max_extra: int = key(20, "... and this many more")
     max_source: int = key(
@@ -402,6 +405,7 @@ class TrainerConfig:
     accumulate: int = key(1, "batches for one optimiser step")
     validate_every: float = key(1.0, "epochs between validations; a fraction validates inside an epoch")
     monitor: str = key("bleu", "what the best checkpoint is best at, on valid: " + ", ".join(MONITORS))
+    keep_best: int = key(1, "best checkpoints to keep; from 2 on each is step-N.ckpt too, for seq2seq-average")
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
     probe: int = key(256, "test sentences that the trained network is probed with for probe.json; 0 is off")
     save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
@@ -411,7 +415,7 @@ class TrainerConfig:
     lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer: +trainer.lightning.NAME=VALUE")
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "devices", "accumulate"):
+        for name in ("max_epochs", "devices", "accumulate", "keep_best"):
             _within(f"trainer.{name}", getattr(self, name), 1)
         _within("trainer.max_steps", self.max_steps, -1)
         for name in ("max_minutes", "patience", "save_minutes", "samples"):
@@ -455,6 +459,8 @@ class Config:
             raise UserError(
                 "model.tie=all needs one vocabulary for both sides; use tokenizer.joint=true or model.tie=decoder."
             )
+        if self.decode.copy_unknown and self.model.attention == "none":
+            raise UserError("decode.copy_unknown=true needs attention; got model.attention=none. Use general, say.")
 
 
 Section = TypeVar("Section")

@@ -83,6 +83,42 @@ def greedy(
     )
 
 
+@torch.no_grad()
+def forced(
+    step: Step[AnyState],
+    state: AnyState,
+    outputs: Sequence[Sequence[int]],
+    *,
+    bos: int,
+    eos: int | None,
+    device: torch.device | str = "cpu",
+    keep_attention: bool = False,
+) -> list[Hypothesis]:
+    """Given outputs, with the log-probabilities that a search would have found them with: teacher forcing.
+
+    Args:
+        outputs: tokens without the end symbol, one list for each row.
+        step, state, bos, eos, device, keep_attention: as for `greedy`.
+
+    Raises:
+        ValueError: for an output that is empty and has no end symbol; the scores would be of something else.
+    """
+    end = [] if eos is None else [eos]
+    whole = [[*tokens, *end] for tokens in outputs]
+    if not all(whole):
+        raise ValueError("an output without an end symbol has one token at least; got an empty one.")
+    lengths = [len(tokens) for tokens in whole]
+    given = prefix_table(whole, lengths, None, device)
+
+    def take(log_probs: Tensor, rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
+        tokens = given[rows, length]
+        return log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1), tokens
+
+    free = given[:, :0]
+    options = {"bos": bos, "eos": eos, "max_lengths": lengths, "table": free, "keep_attention": keep_attention}
+    return follow(step, state, take, **options)  # type: ignore[arg-type]
+
+
 def follow(
     step: Step[AnyState],
     state: AnyState,

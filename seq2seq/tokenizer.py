@@ -21,7 +21,8 @@ UNK_SURFACE = "\N{REPLACEMENT CHARACTER}"
 SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
 _ESCAPE = "\uf8fe"
 _ESCAPES = {_ESCAPE: _ESCAPE + "0", SPACE_MARK: _ESCAPE + "1"}
-_UNESCAPE = re.compile(_ESCAPE + "[01]")
+_UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together; no text is spelled so
+_UNESCAPE = re.compile(_ESCAPE + "[012]")
 
 
 class Tokenizer:
@@ -48,6 +49,8 @@ class Tokenizer:
             raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
         first = self._model.encode("a", out_type=str)[0]
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
+        # Whether an unknown is a whole word with the space before it, as in a word model, or characters of one.
+        self._unknown_is_word = self._model.encode("\U0010fffd", out_type=str)[0].startswith(SPACE_MARK + "\U0010fffd")
         special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         if special != (PAD, UNK, BOS, EOS):
             raise UserError(f"the tokenizer's ids of pad, unk, bos, eos must be {(PAD, UNK, BOS, EOS)}; got {special}.")
@@ -76,12 +79,56 @@ class Tokenizer:
         encode = self._model.encode
         return [encode(line, enable_sampling=True, alpha=sampling, nbest_size=-1) for line in escaped]
 
-    def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
+    def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
         """Detokenised text of each row of ids, on one line: a newline or carriage return that a model emits becomes a
         space.
+
+        Args:
+            unknowns: the texts of the unknowns of each row, in their order; by default, and where a row has more, each
+                is U+FFFD.
         """
         texts = self._model.decode([list(row) for row in ids], num_threads=1)
-        return [self._unescape(text, row) for text, row in zip(texts, ids, strict=True)]
+        outputs = [self._unescape(text, row) for text, row in zip(texts, ids, strict=True)]
+        for i, row in enumerate(ids):
+            if UNK in row:
+                outputs[i] = self._decode_with_unknowns(row, unknowns[i] if unknowns else ())
+        return outputs
+
+    def _decode_with_unknowns(self, row: Sequence[int], unknowns: Sequence[str]) -> str:
+        pieces = self.pieces(row)
+        for i, one in enumerate(row):
+            if one == UNK:
+                pieces[i] = self._space_before_unknown(i) + _UNKNOWN
+        return self._unescape(self._model.decode(pieces), row, unknowns)
+
+    def _space_before_unknown(self, place: int) -> str:
+        return " " if self._unknown_is_word and place else ""
+
+    def unknowns(self, line: str) -> list[str]:
+        """What a line has where its ids have unknowns, in their order; SentencePiece makes one of a run of them."""
+        escaped = self._escape(line)
+        pieces = zip(self._model.encode(escaped), self._model.encode(escaped, out_type=str), strict=True)
+        texts = [self._unescape(piece, ()) for one, piece in pieces if one == UNK]
+        return [text.removeprefix(" ") for text in texts] if self._unknown_is_word else texts
+
+    def spell(self, ids: Sequence[int], unknowns: Sequence[str] = ()) -> list[bytes]:
+        """The bytes that each id stands for; side by side they have the words of the text, between spaces that may be
+        spelled as `SPACE_MARK`.
+
+        Args:
+            unknowns: as for `decode`, of this one row.
+        """
+        left = iter(unknowns)
+        spelled = []
+        for i, (one, piece) in enumerate(zip(ids, self.pieces(ids), strict=True)):
+            if one == UNK:
+                text = self._space_before_unknown(i) + _escaped(next(left, UNK_SURFACE), lowercase=False)
+                spelled.append(text.encode())
+            elif self._model.is_byte(int(one)):
+                spelled.append(bytes([int(piece[3:5], 16)]))  # "<0xE2>"
+            else:
+                spelled.append(b"" if self._model.is_control(int(one)) else piece.encode())
+        return spelled
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces behind ids, for people to look at."""
@@ -92,13 +139,15 @@ class Tokenizer:
             raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
         return _escaped(line, lowercase=self.lowercase)
 
-    def _unescape(self, text: str, ids: Sequence[int]) -> str:
+    def _unescape(self, text: str, ids: Sequence[int], unknowns: Sequence[str] = ()) -> str:
         # Where the space mark is in no vocabulary it comes back as bytes: spaces, and before them the prefix, which
         # SentencePiece takes away only where it is a piece.
         if self._has_prefix and len(ids) and self._model.is_byte(int(ids[0])):
             text = text.removeprefix(SPACE_MARK)
         text = text.replace(SPACE_MARK, " ")
-        text = _UNESCAPE.sub(lambda match: _ESCAPE if match[0][-1] == "0" else SPACE_MARK, text)
+        spelled = {_ESCAPES[_ESCAPE]: _ESCAPE, _ESCAPES[SPACE_MARK]: SPACE_MARK}
+        left = iter(unknowns)
+        text = _UNESCAPE.sub(lambda match: spelled.get(match[0]) or next(left, UNK_SURFACE), text)
         return text.replace("\n", " ").replace("\r", " ")
 
 

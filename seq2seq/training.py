@@ -222,7 +222,10 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         len(data.train_corpus.src),
     )
     checkpoints = Checkpoints(
-        folder / CHECKPOINTS, monitor=config.trainer.monitor, save_minutes=config.trainer.save_minutes
+        folder / CHECKPOINTS,
+        monitor=config.trainer.monitor,
+        save_minutes=config.trainer.save_minutes,
+        keep_best=config.trainer.keep_best,
     )
     metrics = MetricsFile(folder / METRICS, stopwatch, sources=data.valid_src, samples=config.trainer.samples)
     # The checkpoints come last, so that what they save is of after the others.

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seq2seq import checkpoint
+from seq2seq.alignment import Link, align, most_attended, words, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
 from seq2seq.config import DecodeConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
@@ -23,12 +25,14 @@ from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.sampling import SamplingSettings, sample
-from seq2seq.search import Hypothesis, greedy
-from seq2seq.tokenizer import BOS, EOS
+from seq2seq.search import Hypothesis, forced, greedy
+from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE
 
 log = logging.getLogger(__name__)
 
 WINDOW = 4096  # lines that are sorted by length and decoded together
+
+Found = TypeVar("Found")
 
 
 class Translation(NamedTuple):
@@ -40,6 +44,22 @@ class Translation(NamedTuple):
     src_pieces: list[str]  # with the end symbol, where the model has one
     tgt_pieces: list[str]  # likewise, but without it where the output was ended at its greatest length
     attention: Tensor | None = None  # (tgt_pieces, src_pieces): None unless asked for, and there
+    links: list[Link] | None = None  # of words, where there is attention; see `alignment.align`
+
+    @property
+    def per_token(self) -> float:
+        """The mean log-probability of its tokens; 0 where there are none."""
+        return self.log_prob / len(self.tgt_pieces) if self.tgt_pieces else 0.0
+
+
+class _Asked(NamedTuple):
+    """A line as a search gets it."""
+
+    line: str
+    ids: list[int]  # without the end symbol
+    prefix: str
+    prefix_ids: list[int]
+    limit: int  # most target tokens, the end symbol included
 
 
 class Translator:
@@ -100,36 +120,90 @@ class Translator:
         models = [one.model.to(device) for one in (first, *others)]
         return cls(models[0], first.tokenizers, first.decode, others=models[1:])
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
+    def translate(self, lines: Sequence[str], *, prefixes: Sequence[str] | None = None) -> list[str]:
         """Translate lines, in any order of length; blank lines come back blank.
 
+        Args:
+            prefixes: what the translations begin with, a text for each line, "" for no such; a blank line's does not
+                count. Its last piece is complete: what follows is a new piece, of a new word or of the same.
+
         Raises:
-            ValueError: if a line holds a newline.
+            ValueError: if a line or a prefix holds a newline, or if there is not one prefix for each line.
+            UserError: if a prefix has no room in ``model.fixed_length``, or ``decode.copy_unknown`` no attention.
         """
-        rows, _, hypotheses = self._found(lines, 1, attention=False)
+        rows, asked, hypotheses = self._found(lines, 1, attention=False, prefixes=prefixes)
         outputs = [""] * len(lines)
-        best = self.tokenizers.tgt.decode([own[0].tokens for own in hypotheses])
-        for i, output in zip(rows, best, strict=True):
+        best = [own[0] for own in hypotheses]
+        unknowns = [self._unknowns(*pair) for pair in zip(asked, best, strict=True)]
+        texts = self.tokenizers.tgt.decode([one.tokens for one in best], unknowns)
+        for i, output in zip(rows, texts, strict=True):
             outputs[i] = output
         return outputs
 
-    def n_best(self, lines: Sequence[str], num_best: int, *, attention: bool = False) -> list[list[Translation]]:
+    def n_best(
+        self,
+        lines: Sequence[str],
+        num_best: int,
+        *,
+        attention: bool = False,
+        prefixes: Sequence[str] | None = None,
+    ) -> list[list[Translation]]:
         """Several translations of each line, the best first: fewer where there are no more, none of a blank line.
 
-        A beam gives its ``num_best`` best ones, all different; sampling so many draws, in the order of their
-        log-probability, which may be equal; greedy search has one.
+        A beam gives the ``num_best`` best texts that it holds, all different: of a text that it has in several
+        segmentations, the likeliest. Sampling gives so many draws, in the order of their log-probability, which may be
+        equal; greedy search has one.
 
         Args:
             num_best: at most the beam's size.
             attention: keep the weights, where the model has attention.
+            prefixes: as for `translate`.
 
         Raises:
-            ValueError: if a line holds a newline, or ``num_best`` is out of range.
+            ValueError: as `translate`, or if ``num_best`` is out of range.
+            UserError: as `translate`.
         """
         found: list[list[Translation]] = [[] for _ in lines]
-        for i, ids, hypotheses in zip(*self._found(lines, num_best, attention=attention), strict=True):
-            texts = self.tokenizers.tgt.decode([one.tokens for one in hypotheses])
-            found[i] = [self._translation(ids, *pair) for pair in zip(hypotheses, texts, strict=True)]
+        keep = attention and self.has_attention
+        width = num_best
+        if self.decode.search == "beam" and 1 < num_best <= self.decode.beam_size:
+            width = self.decode.beam_size  # several of them may be one text
+        for i, asked, hypotheses in zip(*self._found(lines, width, attention=keep, prefixes=prefixes), strict=True):
+            unknowns = [self._unknowns(asked, one) for one in hypotheses]
+            texts = self.tokenizers.tgt.decode([one.tokens for one in hypotheses], unknowns)
+            chosen = list(zip(hypotheses, texts, unknowns, strict=True))
+            if self.decode.search == "beam":
+                chosen = list({one[1]: one for one in reversed(chosen)}.values())[::-1]
+            found[i] = [self._translation(asked, *each, attention=keep) for each in chosen[:num_best]]
+        return found
+
+    def score(self, src: Sequence[str], tgt: Sequence[str], *, attention: bool = False) -> list[Translation]:
+        """Given translations with their log-probabilities, by teacher forcing: those that `n_best` would have them at,
+        if it found them in the same pieces.
+
+        A blank translation of a blank line, which the model is not asked for, has log-probability 0 and no pieces; any
+        other pair is put to the model. Lines longer than ``decode.max_source`` are cut, as for `translate`.
+
+        Args:
+            attention: keep the weights, where the model has attention.
+
+        Raises:
+            UserError: if ``model.fixed_length`` does not allow a pair.
+            ValueError: if a line holds a newline.
+        """
+        keep = attention and self.has_attention
+        rows = [i for i, pair in enumerate(zip(src, tgt, strict=True)) if any(one.strip() for one in pair)]
+        asked = self._ask_for_given([src[i] for i in rows], [tgt[i] for i in rows])
+        found = [Translation("", 0.0, 0.0, [], []) for _ in src]
+        ranked = self.decode.search == "beam"
+        coverage = ranked and self.decode.coverage_penalty > 0
+        for i, one, hypothesis in zip(rows, asked, self._force(asked, keep or coverage), strict=True):
+            unknowns = self.tokenizers.tgt.unknowns(one.prefix) if UNK in one.prefix_ids else []
+            scored = self._translation(one, hypothesis, one.prefix, unknowns, attention=keep or coverage)
+            if ranked:
+                score = self._beam_settings(1).rank(scored.log_prob, len(scored.tgt_pieces), scored.attention)
+                scored = scored._replace(score=score)
+            found[i] = scored if keep else scored._replace(attention=None, links=None)
         return found
 
     def stream(self, lines: Iterable[str], *, window: int = WINDOW) -> Iterator[list[str]]:
@@ -144,6 +218,9 @@ class Translator:
 
         Pairs with a blank source count like all others here: the model is asked, as in training.
         """
+        if len(self.models) > 1:
+            asked = self._ask_for_given(src, tgt)
+            return -math.fsum(one.score for one in self._force(asked, False)), sum(one.limit for one in asked)
         src_ids, tgt_ids = self.tokenizers.src.encode(src), self.tokenizers.tgt.encode(tgt)
         order = sorted(range(len(src_ids)), key=lambda i: (len(tgt_ids[i]), len(src_ids[i])))
         total, num_tokens = 0.0, 0
@@ -161,6 +238,23 @@ class Translator:
         """Where the model is."""
         return next(self.model.parameters()).device
 
+    @property
+    def has_attention(self) -> bool:
+        """Whether every model has attention."""
+        return all(model.decoder.attention is not None for model in self.models)
+
+    def require_attention(self, what: str) -> None:
+        """Refuse what cannot be done without attention.
+
+        Raises:
+            UserError: if a model has none.
+        """
+        if not self.has_attention:
+            whose = "a model of this ensemble" if len(self.models) > 1 else "this one"
+            raise UserError(
+                f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
+            )
+
     def _encode(self, lines: Sequence[str]) -> list[list[int]]:
         limit = self.decode.max_source
         ids = self.tokenizers.src.encode(lines)
@@ -172,37 +266,116 @@ class Translator:
         return ids
 
     def _found(
-        self, lines: Sequence[str], num_best: int, *, attention: bool
-    ) -> tuple[list[int], list[list[int]], list[list[Hypothesis]]]:
-        """The rows that are not blank, with their ids and hypotheses."""
+        self, lines: Sequence[str], num_best: int, *, attention: bool, prefixes: Sequence[str] | None
+    ) -> tuple[list[int], list[_Asked], list[list[Hypothesis]]]:
+        """The rows that are not blank, as they are searched, with their hypotheses."""
+        if prefixes is not None and len(prefixes) != len(lines):
+            raise ValueError(f"each line needs one prefix, which may be empty; got {len(prefixes)} for {len(lines)}.")
+        if self.decode.copy_unknown:
+            self.require_attention("decode.copy_unknown (--copy-unknown)")
         rows = [i for i, line in enumerate(lines) if line.strip()]
-        ids = self._encode([lines[i] for i in rows])
-        return rows, ids, self._search(ids, num_best, attention)
+        asked = self._ask([lines[i] for i in rows], [prefixes[i] if prefixes else "" for i in rows])
+        return rows, asked, self._search(asked, num_best, attention or self.decode.copy_unknown)
 
-    def _translation(self, ids: Sequence[int], hypothesis: Hypothesis, text: str) -> Translation:
+    def _ask(self, lines: Sequence[str], prefixes: Sequence[str]) -> list[_Asked]:
+        """What to search for; an output has room for its prefix, and ``decode.max_extra`` tokens after it."""
+        decode, fixed = self.decode, self.model.fixed_length
+        asked = []
+        prefix_ids = self.tokenizers.tgt.encode([prefix if prefix.strip() else "" for prefix in prefixes])
+        for line, ids, prefix, own in zip(lines, self._encode(lines), prefixes, prefix_ids, strict=True):
+            limit = fixed or max(decode.max_length(len(ids) + 1), len(own) + decode.max_extra if own else 0)
+            asked.append(_Asked(line, ids, prefix, own, limit))
+            if fixed and len(own) > fixed:
+                raise UserError(
+                    f"the prefix {prefix[:40]!r} has {len(own)} tokens, but model.fixed_length={fixed}; shorten it."
+                )
+        return asked
+
+    def _ask_for_given(self, src: Sequence[str], tgt: Sequence[str]) -> list[_Asked]:
+        """Whole translations as prefixes, with room for the end symbol alone."""
+        fixed = self.model.fixed_length
+        asked = []
+        for line, ids, text, own in zip(src, self._encode(src), tgt, self.tokenizers.tgt.encode(tgt), strict=True):
+            if fixed and (not ids or len(own) != fixed):
+                problem = f"has {len(own)} tokens" if ids else "has a blank source"
+                raise UserError(
+                    f"the reference {text[:40]!r} {problem}, but model.fixed_length={fixed} allows {fixed} tokens for "
+                    "a source that is not blank, and nothing else; leave it out."
+                )
+            asked.append(_Asked(line, ids, text, own, len(own) + (not fixed)))
+        return asked
+
+    def _translation(
+        self, asked: _Asked, hypothesis: Hypothesis, text: str, unknowns: Sequence[str], *, attention: bool
+    ) -> Translation:
         end = [] if self.model.fixed_length else [EOS]
-        src = self.tokenizers.src.pieces([*ids, *end])
-        limit = self.decode.max_length(len(src))  # where an output is ended as it is
-        tgt = self.tokenizers.tgt.pieces([*hypothesis.tokens, *(end if len(hypothesis.tokens) < limit else [])])
-        weights = None if hypothesis.attention is None else hypothesis.attention[:, : len(src)]
+        src = self.tokenizers.src.pieces([*asked.ids, *end])
+        ended = len(hypothesis.tokens) < asked.limit  # and not cut off there
+        tgt = self.tokenizers.tgt.pieces([*hypothesis.tokens, *(end if ended else [])])
         score = hypothesis.score if hypothesis.normalised is None else hypothesis.normalised
-        return Translation(text, hypothesis.score, score, src, tgt, weights)
+        weights, links = None, None
+        if attention and hypothesis.attention is not None:
+            weights = hypothesis.attention[:, : len(src)]
+            tgt_words = words_of_pieces(self.tokenizers.tgt.spell(hypothesis.tokens, unknowns))
+            links = align(weights, self._src_words(asked), tgt_words)
+        return Translation(text, hypothesis.score, score, src, tgt, weights, links)
 
-    def _search(self, ids: Sequence[Sequence[int]], num_best: int, attention: bool) -> list[list[Hypothesis]]:
+    def _src_words(self, asked: _Asked) -> list[range]:
+        """The words that each source piece is part of."""
+        tokenizer = self.tokenizers.src
+        unknowns = tokenizer.unknowns(asked.line) if UNK in asked.ids else []
+        return words_of_pieces(tokenizer.spell(asked.ids, unknowns))
+
+    def _unknowns(self, asked: _Asked, hypothesis: Hypothesis) -> list[str]:
+        """What to write for the unknowns of an output: a prefix's as they were given, and the others, if they are to be
+        copied, as the source words that were looked at most.
+        """
+        if UNK not in hypothesis.tokens:
+            return []
+        unknowns = self.tokenizers.tgt.unknowns(asked.prefix) if UNK in asked.prefix_ids else []
+        if self.decode.copy_unknown and hypothesis.attention is not None:
+            src_words, written = self._src_words(asked), words(asked.line)
+            for place in range(len(asked.prefix_ids), len(hypothesis.tokens)):
+                if hypothesis.tokens[place] == UNK:
+                    seen = most_attended(hypothesis.attention[place], src_words)
+                    unknowns.append(" ".join(written[seen.start : seen.stop]) or UNK_SURFACE)
+        return unknowns
+
+    def _search(self, asked: Sequence[_Asked], num_best: int, attention: bool) -> list[list[Hypothesis]]:
+        width = self.decode.beam_size if self.decode.search == "beam" else 1
+        return self._in_batches(
+            asked,
+            [len(one.ids) + (not self.model.fixed_length) for one in asked],
+            lambda batch: self._search_batch(batch, num_best, attention),
+            width=width,
+        )
+
+    def _force(self, asked: Sequence[_Asked], attention: bool) -> list[Hypothesis]:
+        return self._in_batches(
+            asked,
+            [max(len(one.ids) + (not self.model.fixed_length), one.limit) for one in asked],
+            lambda batch: self._force_batch(batch, attention),
+        )
+
+    def _in_batches(
+        self,
+        asked: Sequence[_Asked],
+        lengths: Sequence[int],
+        work: Callable[[list[_Asked]], list[Found]],
+        *,
+        width: int = 1,
+    ) -> list[Found]:
+        """What ``work`` makes of each of a batch, for batches of similar length."""
         for model in self.models:
             model.eval()
-        found: list[list[Hypothesis]] = [[] for _ in ids]
-        lengths = [len(row) + (not self.model.fixed_length) for row in ids]
-        order = sorted(range(len(ids)), key=lambda i: lengths[i])
-        width = self.decode.beam_size if self.decode.search == "beam" else 1
+        found: dict[int, Found] = {}
+        order = sorted(range(len(asked)), key=lambda i: lengths[i])
         for rows in self._batches(order, lengths, width=width):
-            longest = max(lengths[i] for i in rows)
-            limit = self.model.fixed_length or self.decode.max_length(longest)
-            with self._enough_memory(Shape(len(rows) * width, longest, limit)):
-                hypotheses = self._search_batch([ids[i] for i in rows], num_best, attention)
-            for i, own in zip(rows, hypotheses, strict=True):
-                found[i] = own
-        return found
+            batch = [asked[i] for i in rows]
+            shape = Shape(len(rows) * width, max(lengths[i] for i in rows), max(one.limit for one in batch))
+            with self._enough_memory(shape):
+                found.update(zip(rows, work(batch), strict=True))
+        return [found[i] for i in range(len(asked))]
 
     def _enough_memory(self, shape: Shape) -> AbstractContextManager[None]:
         return enough_memory(
@@ -227,29 +400,44 @@ class Translator:
             yield batch
 
     @torch.no_grad()
-    def _search_batch(self, ids: Sequence[Sequence[int]], num_best: int, attention: bool) -> list[list[Hypothesis]]:
-        decode = self.decode
+    def _start(self, asked: Sequence[_Asked]) -> tuple[Any, Any]:
+        """The step function of all models together, and the state that it starts from."""
         end = [] if self.model.fixed_length else [EOS]
-        sources = [[*row, *end] for row in ids]
+        sources = [[*one.ids, *end] for one in asked]
         src, src_lengths = pad(sources).to(self.device), torch.tensor([len(row) for row in sources])
         states = tuple(model.encode(src, src_lengths) for model in self.models)
-        alone = len(states) == 1
-        step: Any = self.model.decoder.step if alone else ensemble([model.decoder.step for model in self.models])
-        state: Any = states[0] if alone else EnsembleState(states)
+        if len(states) == 1:
+            return self.model.decoder.step, states[0]
+        return ensemble([model.decoder.step for model in self.models]), EnsembleState(states)
+
+    def _search_batch(self, asked: Sequence[_Asked], num_best: int, attention: bool) -> list[list[Hypothesis]]:
+        decode = self.decode
+        step, state = self._start(asked)
         options: dict[str, Any] = {
-            "bos": BOS,
-            "eos": None if self.model.fixed_length else EOS,
-            "max_lengths": [self.model.fixed_length or decode.max_length(len(row)) for row in sources],
-            "device": self.device,
+            **self._symbols,
+            "max_lengths": [one.limit for one in asked],
+            "prefixes": [one.prefix_ids for one in asked],
             "keep_attention": attention,
         }
         if decode.search == "beam":
-            settings = BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
-            return beam(step, state, settings=settings, **options)
+            return beam(step, state, settings=self._beam_settings(num_best), **options)
         if decode.search == "sample":
+            ids = [one.ids for one in asked]
             drawn = [self._sample(step, state, ids, draw, options) for draw in range(num_best)]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
+
+    def _force_batch(self, asked: Sequence[_Asked], attention: bool) -> list[Hypothesis]:
+        outputs = [one.prefix_ids for one in asked]
+        return forced(*self._start(asked), outputs, **self._symbols, keep_attention=attention)
+
+    @property
+    def _symbols(self) -> dict[str, Any]:
+        return {"bos": BOS, "eos": None if self.model.fixed_length else EOS, "device": self.device}
+
+    def _beam_settings(self, num_best: int) -> BeamSettings:
+        decode = self.decode
+        return BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
 
     def _sample(
         self, step: Any, state: Any, ids: Sequence[Sequence[int]], draw: int, options: dict[str, Any]

@@ -117,7 +117,7 @@ def test_a_vocabulary_larger_than_the_text_allows_is_clipped(kind: str) -> None:
 def test_a_word_vocabulary_keeps_the_most_frequent_words() -> None:
     tokenizer = Tokenizer(train(["a a a b b c"], type="word", vocab_size=6))
     assert [tokenizer.pieces(row) for row in tokenizer.encode(["a b"])] == [["▁a", "▁b"]]
-    assert tokenizer.decode(tokenizer.encode(["a c b"])) == [f"a{UNK_SURFACE} b"]
+    assert tokenizer.decode(tokenizer.encode(["a c b"])) == [f"a {UNK_SURFACE} b"]
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe"])
