@@ -163,9 +163,10 @@ class Checkpoints(L.Callback):
 
     ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
     validation, every ``save_minutes``, and as soon as possible after ctrl-C. Both are written whole or not at all; what
-    was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk damage the new one. With ``keep_best`` above
-    1 so many of the best are there as ``step-N.ckpt`` too, to be averaged. One that drops out of them is there until
-    the next ``last.ckpt`` has that, so that a training that is gone on with finds all that it knows of.
+    was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk damage the new one.
+
+    With ``keep_best`` above 1 so many of the best are there as ``step-N.ckpt`` too, to be averaged. One that drops out
+    of them is removed once ``last.ckpt`` knows, so that a training that is gone on with finds all that it knows of.
     """
 
     def __init__(self, folder: Path, *, monitor: str, save_minutes: float, keep_best: int = 1) -> None:

@@ -24,7 +24,7 @@ def evaluate(translator: Translator, sources: Sequence[str], references: Sequenc
 
     Figures: ``bleu``, ``chrf`` and ``ter``, each with its ``..._signature``; ``exact_match`` in percent; ``perplexity``
         per target token (the end symbol included) and ``num_tokens``, what it is the mean over; ``num_sentences``;
-        ``parameters``; decoding ``seconds`` and ``sentences_per_second``.
+        ``parameters``, of all models of an ensemble together; decoding ``seconds`` and ``sentences_per_second``.
 
     Raises:
         UserError: if sources and references are not line-aligned.
@@ -42,7 +42,7 @@ def evaluate(translator: Translator, sources: Sequence[str], references: Sequenc
         "perplexity": metrics.perplexity(nll, num_tokens),
         "num_tokens": num_tokens,
         "num_sentences": len(references),
-        "parameters": num_parameters(translator.model),
+        "parameters": sum(num_parameters(model) for model in translator.models),
         "seconds": round(seconds, 3),
         "sentences_per_second": round(len(references) / seconds, 1),
     }

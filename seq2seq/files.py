@@ -23,7 +23,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from seq2seq import partial
+from seq2seq import outputs, partial
 from seq2seq.data import text
 from seq2seq.errors import UserError
 from seq2seq.translate import WINDOW, Translator
@@ -53,9 +53,10 @@ def translate_file(
     shard: tuple[int, int] | None = None,
     resume: bool = False,
     made_with: Mapping[str, Any] | None = None,
+    wanted: outputs.Wanted | None = None,
 ) -> FileReport:
     r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
-    input.
+    input; or, with ``wanted``, what comes of each line of the input is one line or several, in the input's order.
 
     Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
     mark at the file's start. A named output appears whole or not at all; both sides may be ``.gz``. Progress is shown
@@ -69,36 +70,48 @@ def translate_file(
         resume: go on where an earlier call for this output was stopped, to the same bytes as if it had not been; do
             nothing if it was not.
         made_with: what else the translations depend on, the digest of a checkpoint say; to be equal in a resumed call.
+        wanted: what is written for each line. Lines are numbered through all blocks, so these stay the whole. What goes
+            beside the output (alignments, pictures) cannot be resumed.
 
     Raises:
         UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if another process is writing the
-            output, or if the call that is resumed had another input or other settings.
-        ValueError: if ``resume`` or ``shard`` is asked for where there is no name, or ``shard`` is none.
+            output, if the call that is resumed had another input or other settings, or if the translator cannot do what
+            is wanted.
+        ValueError: if ``resume`` or ``shard`` is asked for where there is no name, or ``shard`` is none, or if what is
+            wanted cannot be resumed.
     """
+    wanted = wanted or outputs.Wanted()
     if (resume and None in (source, target)) or (shard and source is None):
         raise ValueError("resume needs a named source and target, and shard a named source.")
+    if resume and wanted.attention:
+        raise ValueError("alignments and pictures cannot be resumed.")
     started = time.perf_counter()
-    lines = _Lines(source, window=window, strict=strict, shard=shard)
-    settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict}
+    lines = _Lines(source, window=window, strict=strict, shard=shard, beside=wanted.beside)
+    settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict, **wanted.settings()}
     if shard:
         settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
-    with partial.writing(target, settings, resume=resume) as output:
+    with (
+        outputs.writing(translator, wanted) as writer,
+        partial.writing(target, settings, resume=resume) as output,
+    ):
         if output is None:
-            return _finished_already(lines, str(target), started)
+            return _finished_already(lines, str(target), started, wanted)
         kept = _skip_finished(lines, output)
-        _translate(translator, lines, output)
+        _translate(writer, lines, output)
     return FileReport(lines.num_lines, lines.num_cut, lines.num_replaced, time.perf_counter() - started, kept)
 
 
-def _translate(translator: Translator, lines: _Lines, output: partial.Stream | partial.Partial) -> None:
+def _translate(writer: outputs.Writer, lines: _Lines, output: partial.Stream | partial.Partial) -> None:
+    wanted, translator = writer.wanted, writer.translator
     with _progress_bar() as bar:
         task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
-        for window in lines:
+        for window, beside in lines:
             cut_before = translator.num_cut
-            outputs = "".join(line + "\n" for line in translator.translate(window)).encode("utf-8")
-            assert outputs.count(b"\n") == len(window)
+            written = writer.output(lines.next_number - len(window), window, beside).encode("utf-8")
+            num_lines = written.count(b"\n")
+            assert num_lines == len(window) or (wanted.num_best and num_lines > len(window))
             lines.num_cut += translator.num_cut - cut_before
-            output.write(outputs, lines.mark())
+            output.write(written, lines.mark())
             bar.advance(task, len(window))
 
 
@@ -118,13 +131,14 @@ def _skip_finished(lines: _Lines, output: partial.Stream | partial.Partial) -> i
     return lines.num_lines
 
 
-def _finished_already(lines: _Lines, target: str, started: float) -> FileReport:
+def _finished_already(lines: _Lines, target: str, started: float, wanted: outputs.Wanted) -> FileReport:
     """Make sure, as far as that can be seen, that a finished output belongs to this input."""
-    found = sum(1 for _ in text.iter_raw_lines(target))
+    found = outputs.num_blocks(target, wanted)
     lines.skip(sys.maxsize)
     if found != lines.num_lines:
+        what = "translations of lines" if wanted.num_best else "lines"
         raise UserError(
-            f"{target} is finished, but has {found} lines for {lines.num_lines} of {lines.name}; "
+            f"{target} is finished, but has {found} {what} for {lines.num_lines} of {lines.name}; "
             "leave out --resume to make it anew, or name another output."
         )
     return FileReport(found, 0, 0, time.perf_counter() - started, num_kept=found, finished_already=True)
@@ -136,14 +150,21 @@ def _decode_settings(translator: Translator) -> dict[str, Any]:
 
 
 class _Lines:
-    """The lines of a file or a stream, or of one block of a file, as text and a window at a time.
+    """The lines of a file or a stream, or of one block of a file, as text and a window at a time; with them the lines
+    of the file ``beside``, or None.
 
     Raises:
-        UserError: if the file cannot be read.
+        UserError: if a file cannot be read, or the two are not line-aligned.
     """
 
     def __init__(
-        self, source: str | Path | None, *, window: int, strict: bool, shard: tuple[int, int] | None = None
+        self,
+        source: str | Path | None,
+        *,
+        window: int,
+        strict: bool,
+        shard: tuple[int, int] | None = None,
+        beside: str | Path | None = None,
     ) -> None:
         self.name = "stdin" if source is None else str(source)
         self.num_lines = self.num_cut = self.num_replaced = 0  # of what is read so far
@@ -153,6 +174,9 @@ class _Lines:
         self._digest = hashlib.sha256()
         self._first = 0
         self._raw = _stdin_lines() if source is None else text.iter_raw_lines(source)
+        self._beside = None if beside is None else outputs.Beside.of(beside, source)
+        self._beside_digest = hashlib.sha256()
+        self._is_block = shard is not None
         if source is not None and shard:
             self._take_block(source, *shard)
 
@@ -165,12 +189,21 @@ class _Lines:
         first, end = (total * i // count for i in (index - 1, index))
         self.num_lines_of_all, self.num_lines_wanted, self._first = total, end - first, first
         self._raw = itertools.islice(self._raw, first, end)
+        if self._beside is not None:
+            for _ in itertools.islice(self._beside.lines, first):
+                pass
 
-    def __iter__(self) -> Iterator[list[str]]:
+    @property
+    def next_number(self) -> int:
+        """The number, from 0 and in the whole file, of the line that comes next."""
+        return self._first + self.num_lines
+
+    def __iter__(self) -> Iterator[tuple[list[str], list[str] | None]]:
         for window in _windows(self._raw, self._window):
             lines = self._decode(window)
-            self._count(window)
-            yield lines
+            yield lines, self._count(window)
+        if self._beside is not None and not self._is_block:
+            self._beside.end()
         if self.num_lines_wanted not in (None, self.num_lines):
             raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
 
@@ -181,17 +214,24 @@ class _Lines:
 
     def mark(self) -> dict[str, Any]:
         """What is read so far, in plain values."""
-        return {
+        mark = {
             "lines": self.num_lines,
             "sha256": self._digest.hexdigest(),
             "cut": self.num_cut,
             "replaced": self.num_replaced,
         }
+        return mark if self._beside is None else {**mark, "sha256 beside": self._beside_digest.hexdigest()}
 
-    def _count(self, window: list[bytes]) -> None:
+    def _count(self, window: list[bytes]) -> list[str] | None:
+        """Count lines as read; returns those beside them."""
         self.num_lines += len(window)
         self._digest.update(b"\n".join(window))
         self._digest.update(b"\n")
+        if self._beside is None:
+            return None
+        beside = self._beside.take(len(window))
+        self._beside_digest.update("".join(line + "\n" for line in beside).encode())
+        return beside
 
     def _decode(self, window: list[bytes]) -> list[str]:
         try:

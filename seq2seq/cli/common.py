@@ -145,6 +145,12 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
         ("--seed", "seed", int, "of sampling"),
     ):
         parser.add_argument(flag, dest=name, type=convert, metavar="X", help=f"{meaning} (default: the checkpoint's)")
+    parser.add_argument(
+        "--copy-unknown",
+        action="store_true",
+        default=None,
+        help="with attention: write the source word that was looked at most for an unknown in the output",
+    )
 
 
 def apply_model_arguments(options: argparse.Namespace) -> Translator:
@@ -170,6 +176,10 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
         reason = str(error).split("\n")[0]
         raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
+    if translator.decode.copy_unknown:
+        translator.require_attention("--copy-unknown" if options.copy_unknown else "decode.copy_unknown")
+    if translator.decode.search == "beam" and translator.decode.coverage_penalty:
+        translator.require_attention("--coverage-penalty")
     return translator
 
 
@@ -179,7 +189,16 @@ def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]
     Raises:
         UserError: for an argument of a search that is not the one that is done.
     """
-    names = ("batch_tokens", "max_source", "max_ratio", "max_extra", "search", "beam_size", *SEARCH_ARGUMENTS)
+    names = (
+        "batch_tokens",
+        "max_source",
+        "max_ratio",
+        "max_extra",
+        "search",
+        "beam_size",
+        "copy_unknown",
+        *SEARCH_ARGUMENTS,
+    )
     changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
     if "beam_size" in changed:
         changed["search"] = "beam"

@@ -23,6 +23,7 @@ from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.files import FileReport
+    from seq2seq.outputs import Wanted
     from seq2seq.translate import Translator
 
 NAME = "seq2seq-translate"
@@ -37,6 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog=NAME, description="Translate lines: one output line for each input line, a blank one for a blank one."
     )
     add_model_arguments(parser)
+    _add_output_arguments(parser)
     parser.add_argument(
         "-i",
         "--input",
@@ -66,6 +68,31 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(exit_status(lambda: _translate(options), NAME))
 
 
+def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--n-best", type=int, metavar="N", help="N translations of each line, each as: index ||| translation ||| score"
+    )
+    parser.add_argument(
+        "--score",
+        metavar="REF",
+        help="translate nothing; log-probability, its mean by token, and score of each line's translation in REF",
+    )
+    prefix = parser.add_mutually_exclusive_group()
+    prefix.add_argument("--prefix", metavar="TEXT", help="what every translation begins with")
+    prefix.add_argument("--prefix-file", metavar="FILE", help="what each line's translation begins with, line for line")
+    parser.add_argument(
+        "--alignments", metavar="FILE", help="write the words that go together: 0-0 2-1, source and output, from 0"
+    )
+    parser.add_argument(
+        "--attention-plot",
+        metavar="PATH",
+        help="draw the attention: of the first line into a .png, .svg or .pdf, or of the first lines into a folder",
+    )
+    parser.add_argument(
+        "--plot-lines", type=int, default=20, metavar="N", help="most pictures in that folder (default: %(default)s)"
+    )
+
+
 def _translate(options: argparse.Namespace) -> None:
     if options.window < 1:
         raise UserError(f"--window {options.window} is out of range; it must be at least 1.")
@@ -77,10 +104,58 @@ def _translate(options: argparse.Namespace) -> None:
         raise UserError(
             "--resume needs a named input and a named output (-i and -o, or --suffix), not stdin or stdout."
         )
+    wanted = _wanted(options, jobs)
     made_with = {} if jobs == [(options.input[0], STDIO)] else _made_with(options)
     translator = apply_model_arguments(options)
+    wanted.check(translator)
     for source, target in jobs:
-        _translate_one(translator, source, target, options, shard=shard, made_with=made_with)
+        _translate_one(translator, source, target, options, shard=shard, made_with=made_with, wanted=wanted)
+
+
+def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wanted:
+    """What to write for each line.
+
+    Raises:
+        UserError: for what is out of range, or does not go together.
+    """
+    for flag, value in (("--n-best", options.n_best), ("--plot-lines", options.plot_lines)):
+        if value is not None and value < 1:
+            raise UserError(f"{flag} {value} is out of range; it must be at least 1.")
+    if options.prefix and ("\n" in options.prefix or not options.prefix.isprintable()):
+        raise UserError(f"--prefix {options.prefix!r} holds what no line does; give it as plain text on one line.")
+    _check_files(options, jobs)
+    if options.score and (options.n_best or options.prefix or options.prefix_file):
+        raise UserError("--score translates nothing; leave out --n-best, --prefix and --prefix-file.")
+
+    from seq2seq.outputs import Wanted
+
+    return Wanted(
+        num_best=options.n_best or 0,
+        references=options.score,
+        prefix=options.prefix or "",
+        prefixes=options.prefix_file,
+        alignments=options.alignments,
+        pictures=options.attention_plot,
+        num_pictures=options.plot_lines,
+    )
+
+
+def _check_files(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> None:
+    """See that each file beside the output is one, and not another one's."""
+    read = {"--score": options.score, "--prefix-file": options.prefix_file}
+    written = {"--alignments": options.alignments, "--attention-plot": options.attention_plot}
+    given = {flag: path for flag, path in {**read, **written}.items() if path is not None}
+    others = [path for job in jobs for path in job]
+    for flag, path in given.items():
+        if len(jobs) > 1:
+            raise UserError(f"{flag} is of one input; translate the {len(jobs)} one by one.")
+        if flag in written and options.resume:
+            raise UserError(f"{flag} cannot be gone on with; leave out --resume.")
+        clashes = (
+            [*others, *(one for other, one in given.items() if other != flag)] if flag in written else [jobs[0][1]]
+        )
+        if any(is_same_file(path, one) or path == one for one in clashes):
+            raise UserError(f"{flag} {path} is another file of this command; name one of its own.")
 
 
 def _shard(words: str | None) -> tuple[int, int] | None:
@@ -144,6 +219,7 @@ def _translate_one(
     *,
     shard: tuple[int, int] | None,
     made_with: dict[str, str],
+    wanted: Wanted,
 ) -> None:
     from seq2seq.files import translate_file
 
@@ -156,6 +232,7 @@ def _translate_one(
         shard=shard,
         resume=options.resume,
         made_with=made_with,
+        wanted=wanted,
     )
     if report.finished_already:
         log.info("%s is finished already, %d lines; without --resume it is made anew", target, report.num_lines)
