@@ -173,7 +173,8 @@ class Translator:
             texts = self.tokenizers.tgt.decode([one.tokens for one in hypotheses], unknowns)
             chosen = list(zip(hypotheses, texts, unknowns, strict=True))
             if self.decode.search == "beam":
-                chosen = list({one[1]: one for one in reversed(chosen)}.values())[::-1]
+                first = {text: place for place, text in reversed(list(enumerate(texts)))}
+                chosen = [chosen[place] for place in sorted(first.values())]
             found[i] = [self._translation(asked, *each, attention=keep) for each in chosen[:num_best]]
         return found
 

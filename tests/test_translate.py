@@ -120,15 +120,20 @@ def test_teacher_forced_nll_does_not_depend_on_the_batches() -> None:
 def test_scores_are_those_of_teacher_forcing(attention: str) -> None:
     """n-best lists hold different texts, the best first, and each log-probability is the model's own."""
     one = translator(attention=attention, peeky="both", decode=DecodeConfig(max_extra=30, search="beam", beam_size=6))
+    with torch.no_grad():
+        one.model.decoder.output.bias[3] += 4.5  # so that many outputs end
+    ended = 0
     for line, found in zip(LINES, one.n_best(LINES, 4), strict=True):
         assert len(found) == 4
         assert len({each.text for each in found}) == 4
         assert [each.score for each in found] == sorted((each.score for each in found), reverse=True)
         for each in found:
             if each.tgt_pieces[-1] == "</s>":
+                ended += 1
                 nll, num_tokens = one.nll([line], [each.text])
                 assert each.log_prob == pytest.approx(-nll, abs=1e-4)
                 assert each.score == pytest.approx(-nll / ((5 + num_tokens) / 6), abs=1e-4)
+    assert ended > 5
 
 
 def test_a_beam_of_one_without_penalty_is_greedy_search() -> None:

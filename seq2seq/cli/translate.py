@@ -121,8 +121,8 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
     for flag, value in (("--n-best", options.n_best), ("--plot-lines", options.plot_lines)):
         if value is not None and value < 1:
             raise UserError(f"{flag} {value} is out of range; it must be at least 1.")
-    if options.prefix and ("\n" in options.prefix or not options.prefix.isprintable()):
-        raise UserError(f"--prefix {options.prefix!r} holds what no line does; give it as plain text on one line.")
+    if options.prefix and ("\n" in options.prefix or "\r" in options.prefix):
+        raise UserError(f"--prefix {options.prefix!r} has more than one line; give one, or a --prefix-file.")
     _check_files(options, jobs)
     if options.score and (options.n_best or options.prefix or options.prefix_file):
         raise UserError("--score translates nothing; leave out --n-best, --prefix and --prefix-file.")
