@@ -19,7 +19,8 @@ from seq2seq.tokenizer import SPACE_MARK
 Link = tuple[int, int]  # a word of the source and one of the target, from 0
 
 _WORDS = re.compile(r"[^ \t\n\v\f\r]+")
-_SPELLED_WORDS = re.compile(rb"(?:(?!" + SPACE_MARK.encode() + rb")[^ \t\n\v\f\r])+")
+_SPELLED_WORDS = re.compile(_WORDS.pattern.encode())
+_MARK = SPACE_MARK.encode()
 
 
 def words(line: str) -> list[str]:
@@ -33,7 +34,8 @@ def words_of_pieces(spelled: Sequence[bytes]) -> list[range]:
     Args:
         spelled: as `Tokenizer.spell` has the pieces of a text.
     """
-    spans = [match.span() for match in _SPELLED_WORDS.finditer(b"".join(spelled))]
+    line = b"".join(spelled).replace(_MARK, b" " * len(_MARK))
+    spans = [match.span() for match in _SPELLED_WORDS.finditer(line)]
     starts, ends = [start for start, _ in spans], [end for _, end in spans]
     found, place = [], 0
     for piece in spelled:
