@@ -30,7 +30,7 @@ def pixels(path: Path) -> np.ndarray:
 def test_a_cell_is_as_dark_as_its_weight(tmp_path: Path) -> None:
     """The figure's own picture, and so the file, since both come of one call."""
     figure = attention_plot._figure(WEIGHTS, ["a", "b", "c"], ["x", "y"])
-    axes, bar = figure.axes
+    axes, _ = figure.axes
     (image,) = axes.images
     assert image.get_array().tolist() == WEIGHTS.tolist()
     assert image.norm.vmin == 0

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seq2seq.search import force, gather_attention, greedy, likeliest
+from seq2seq.search import force, forced, gather_attention, greedy, likeliest
 from tests.chains import END, START, A, B, Nothing, chain_step, history, history_step, nothing
 from tests.conftest import tiny_model
 
@@ -30,6 +30,23 @@ def test_each_row_stops_at_its_own_maximum_length() -> None:
 def test_without_an_end_symbol_every_output_has_exactly_its_maximum_length() -> None:
     found = greedy(chain_step, nothing(2), bos=START, eos=None, max_lengths=[5, 3])
     assert [len(h.tokens) for h in found] == [5, 3]
+
+
+def test_given_outputs_have_the_probabilities_of_their_steps() -> None:
+    given = [[A, B], [], [B, A]]
+    found = forced(chain_step, nothing(3), given, bos=START, eos=END)
+    for tokens, one in zip(given, found, strict=True):
+        steps = zip([START, *tokens], [*tokens, END], strict=True)
+        wanted = sum(chain_step(torch.tensor([last]), nothing(1))[0][0, token].item() for last, token in steps)
+        assert one.tokens == tokens
+        assert one.score == pytest.approx(wanted)
+
+
+def test_a_given_output_without_an_end_symbol_is_not_empty() -> None:
+    (found,) = forced(chain_step, nothing(1), [[A]], bos=START, eos=None)
+    assert found.score == pytest.approx(math.log(0.7))
+    with pytest.raises(ValueError, match="an output without an end symbol has one token at least; got an empty one"):
+        forced(chain_step, nothing(2), [[A], []], bos=START, eos=None)
 
 
 def test_finished_rows_leave_the_batch() -> None:

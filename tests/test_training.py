@@ -103,7 +103,14 @@ RESUMED = {
     "accumulate": {"trainer": {"accumulate": 3, "max_epochs": 2, "progress": False, "samples": 0}},
     "validate inside": {
         "optim": {"ema": 0.5},
-        "trainer": {"validate_every": 0.5, "max_epochs": 2, "progress": False, "samples": 0, "patience": 9},
+        "trainer": {
+            "validate_every": 0.5,
+            "max_epochs": 2,
+            "progress": False,
+            "samples": 0,
+            "patience": 9,
+            "keep_best": 2,
+        }
     },
     "plateau and sampling": {
         "optim": {"schedule": "plateau", "algorithm": "sgd", "lr": 0.5, "plateau_patience": 0, "momentum": 0.9},
@@ -157,6 +164,10 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
         assert equal(weights(tmp_path / "whole"), weights(folder)), limit
         assert equal(weights(tmp_path / "whole", "best.ckpt"), weights(folder, "best.ckpt")), limit
         assert rows(tmp_path / "whole") == rows(folder), limit
+        kept = [checkpoint.kept_best(one) for one in (tmp_path / "whole", folder)]
+        assert [path.name for path in kept[0]] == [path.name for path in kept[1]], limit
+        for one, other in zip(*kept, strict=True):
+            assert equal(weights(tmp_path / "whole", one.name), weights(folder, other.name)), limit
     assert limit > 3
 
 
@@ -404,6 +415,21 @@ def test_the_best_checkpoint_is_the_best_by_the_monitor(tmp_path: Path) -> None:
     result = run(settings, tmp_path / "run")
     losses = {int(row["step"]): float(row["valid/loss"]) for row in rows(tmp_path / "run")}
     assert result["best_step"] == min(losses, key=losses.__getitem__)
+
+
+@pytest.mark.parametrize("keep_best", [1, 3, 9])
+def test_the_best_few_checkpoints_are_kept(tmp_path: Path, keep_best: int) -> None:
+    trainer = {"monitor": "loss", "max_epochs": 6, "keep_best": keep_best}
+    result = run(config(tmp_path, optim={"lr": 0.1, "clip_norm": 0.0}, trainer=trainer), tmp_path / "run")
+    losses = {int(row["step"]): float(row["valid/loss"]) for row in rows(tmp_path / "run")}
+    assert len(losses) == 6
+    best = sorted(losses, key=losses.__getitem__)[:keep_best]
+    assert result["best_step"] == best[0]
+    wanted = [f"step-{step}.ckpt" for step in sorted(best)] if keep_best > 1 else []
+    assert [path.name for path in checkpoint.kept_best(tmp_path / "run")] == wanted
+    for name in wanted:
+        same = equal(weights(tmp_path / "run", name), weights(tmp_path / "run", "best.ckpt"))
+        assert same == (name == f"step-{best[0]}.ckpt")
 
 
 def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path: Path) -> None:
