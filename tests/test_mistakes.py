@@ -231,7 +231,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "one that would run a program": a_payload,
     "one with a setting that is not known": a_checkpoint(model={"coverage": True}),
     "one whose weights have another shape": a_checkpoint(model={"num_layers": 2}),
-    "an average of two networks": a_checkpoint(model={"reverse": True}),
+    "an average of two networks": a_checkpoint(model={"init": "book"}),
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
     "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
     "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import itertools
+import json
 import math
 import random
 from pathlib import Path
@@ -14,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq import attention_plot
+from seq2seq.cli import evaluate
 from seq2seq.cli.translate import main
 from seq2seq.errors import UserError
 from seq2seq.files import translate_file
@@ -226,6 +229,27 @@ def test_a_fixed_length_scores_what_it_allows(tmp_path: Path) -> None:
         one.score([""], ["birds"])
     with pytest.raises(UserError, match="the prefix 'the dog' has 7 tokens, but model.fixed_length=5; shorten it"):
         one.translate(["a"], prefixes=["the dog"])
+
+
+def test_evaluate_takes_the_flags_of_a_search_and_several_checkpoints(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = attentive.save(folder / "b.ckpt", seed=3)
+    write("src", LINES)
+    write("ref", LINES[::-1])
+    flags = ["--beam", "3", "--length-penalty", "0.5", "--hyp", "hyp"]
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main([str(model), str(other), "--src", "src", "--ref", "ref", *flags])
+    assert ended.value.code == 0
+    figures = json.loads(capsys.readouterr().out)
+    both = Translator.from_checkpoints([model, other])
+    both.decode = dataclasses.replace(both.decode, search="beam", beam_size=3, length_penalty=0.5)
+    assert read("hyp") == both.translate(LINES)
+    total = sum(one.log_prob for one in both.score(LINES, LINES[::-1]))
+    assert figures["perplexity"] == pytest.approx(math.exp(-total / figures["num_tokens"]), rel=1e-5)
+    assert figures["num_tokens"] == sum(len(line) + 1 for line in LINES)
+    one = sum(parameter.numel() for parameter in both.model.parameters())
+    assert figures["parameters"] == 2 * one
 
 
 # Prefixes

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from seq2seq.cli.common import exit_status, is_same_file, set_up
+from seq2seq.cli.common import ArgumentParser, exit_status, is_same_file, set_up
 from seq2seq.errors import UserError
 
 NAME = "seq2seq-average"
@@ -18,7 +18,7 @@ log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = argparse.ArgumentParser(
+    parser = ArgumentParser(
         prog=NAME, description="Average the weights of several checkpoints of one training into one checkpoint."
     )
     parser.add_argument(

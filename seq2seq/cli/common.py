@@ -177,7 +177,9 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
         raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
     if translator.decode.copy_unknown:
-        translator.require_attention("--copy-unknown" if options.copy_unknown else "decode.copy_unknown")
+        translator.require_attention(
+            "--copy-unknown" if getattr(options, "copy_unknown", None) else "decode.copy_unknown"
+        )
     if translator.decode.search == "beam" and translator.decode.coverage_penalty:
         translator.require_attention("--coverage-penalty")
     return translator
