@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq import checkpoint
 from seq2seq.alignment import align, most_attended, pharaoh, words, words_of_pieces
+from seq2seq.cli.translate import main
 from seq2seq.config import Config, DecodeConfig, ModelConfig
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import UNK, UNK_SURFACE, Tokenizer, train
@@ -177,3 +179,19 @@ def test_copying_needs_attention(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="decode.copy_unknown=true needs attention; got model.attention=none"):
         Config(decode=DecodeConfig(copy_unknown=True))
     Config(decode=DecodeConfig(copy_unknown=True), model=ModelConfig(attention="dot"))
+
+
+def test_the_command_copies_if_it_is_told_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = attentive.save(tmp_path / "a.ckpt", both=attentive.tokenizers("word", 9))
+    contents = checkpoint.read(path)
+    contents["state_dict"]["model.decoder.output.bias"][UNK] += 60
+    checkpoint.save(path, contents)
+    (tmp_path / "in").write_text("a zebra dog\n")
+    (known,) = TOKENIZERS["word"].decode([list(range(4, 9))])
+    for flags in ([], ["--copy-unknown", "--beam", "2"]):
+        with pytest.raises(SystemExit) as ended:
+            main([str(path), "-i", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *flags])
+        assert ended.value.code == 0
+        output = (tmp_path / "out").read_text()
+        assert (UNK_SURFACE in output) == (not flags)
+        assert set(output.split()) <= {UNK_SURFACE, "a", "zebra", "dog", *known.split()}
