@@ -110,7 +110,7 @@ RESUMED = {
             "samples": 0,
             "patience": 9,
             "keep_best": 2,
-        }
+        },
     },
     "plateau and sampling": {
         "optim": {"schedule": "plateau", "algorithm": "sgd", "lr": 0.5, "plateau_patience": 0, "momentum": 0.9},
