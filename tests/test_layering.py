@@ -23,6 +23,7 @@ ORDER = [  # each may import from those before it
     "models.attention",
     "models.encoder",
     "models.decoder",
+    "models.loss",
     "models.seq2seq",
     "data.text",
     "data.lexicon",

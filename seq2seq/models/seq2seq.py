@@ -6,7 +6,6 @@ import bisect
 import dataclasses
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
@@ -14,6 +13,7 @@ from seq2seq.models.attention import Attention
 from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
 from seq2seq.models.dropout import WordDropout
 from seq2seq.models.encoder import Encoder, RNNEncoder
+from seq2seq.models.loss import linear_cross_entropy
 from seq2seq.models.recurrent import init_as_book
 from seq2seq.tokenizer import PAD
 
@@ -61,8 +61,10 @@ class Seq2Seq(nn.Module):
         """
         features, _ = self.decoder.features(tgt_in, self.encode(src, src_lengths))
         real = tgt_out != PAD
-        logits = self.decoder.output(features[real])  # (real tokens, vocabulary)
-        return F.cross_entropy(logits.float(), tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
+        output = self.decoder.output
+        return linear_cross_entropy(
+            features[real], output.weight, output.bias, tgt_out[real], label_smoothing=label_smoothing
+        )
 
 
 def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
