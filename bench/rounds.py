@@ -64,7 +64,9 @@ class Contender:
     def __enter__(self) -> Contender:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
@@ -73,7 +75,11 @@ class Contender:
 
 
 def interleave(
-    contenders: Sequence[Contender], units: Mapping[str, int], repetitions: int, *, warm: Mapping[str, int] | None = None
+    contenders: Sequence[Contender],
+    units: Mapping[str, int],
+    repetitions: int,
+    *,
+    warm: Mapping[str, int] | None = None,
 ) -> dict[str, list[Turn]]:
     """Each contender's turns, after one that does not count."""
     for contender in contenders:

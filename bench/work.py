@@ -103,7 +103,11 @@ def addition(root: Path) -> Prepared:
     )
     trainer = TrainerConfig(max_epochs=1000, samples=0, monitor="exact_match", threads=1)
     config = Config(
-        name="addition", data=data, tokenizer=TokenizerConfig(type="char", vocab_size=0, byte_fallback=False), model=model, trainer=trainer
+        name="addition",
+        data=data,
+        tokenizer=TokenizerConfig(type="char", vocab_size=0, byte_fallback=False),
+        model=model,
+        trainer=trainer,
     )
     folder = prepare(config.data)
     return Prepared(config, folder, train_tokenizers(folder, config.tokenizer))

@@ -82,9 +82,7 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, scratch: Path, *, unit: s
                 self._answer_and_wait()
                 self.left -= unit == "epoch"
 
-        def on_train_batch_end(
-            self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int
-        ) -> None:
+        def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
             now = time.process_time()
             self.training, self.lap = self.training + now - self.lap, now
@@ -136,7 +134,7 @@ def _padded_batches(prepared: work.Prepared) -> Iterator[tuple[Any, int]]:
 
 
 def book_plain(gate: Gate, prepared: work.Prepared) -> None:
-    """An epoch of the addition task in a plain torch loop: one tensor of all questions, and greedy answers at its end."""
+    """An epoch of the addition task in a plain torch loop, all questions in one tensor, with greedy answers at its end."""
     import numpy as np
     import torch
 

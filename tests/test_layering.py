@@ -19,6 +19,7 @@ ORDER = [  # each may import from those before it
     "alignment",
     "metrics",
     "models.dropout",
+    "models.lstm",
     "models.recurrent",
     "models.attention",
     "models.encoder",

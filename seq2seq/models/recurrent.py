@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from seq2seq.config import Stack
 from seq2seq.models.dropout import build_dropout
+from seq2seq.models.lstm import LSTM
 
 
 def build_recurrent(
@@ -100,7 +101,7 @@ def _fused(stack: Stack, input_size: int, *, dropout: float, bidirectional: bool
         "bidirectional": bidirectional,
     }
     if stack.cell == "lstm":
-        return nn.LSTM(**sizes, **options)
+        return LSTM(**sizes, **options)
     if stack.cell == "gru":
         return nn.GRU(**sizes, **options)
     return nn.RNN(**sizes, nonlinearity=stack.nonlinearity, **options)

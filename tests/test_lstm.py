@@ -1,0 +1,78 @@
+"""Our LSTM against torch's: outputs, states and every gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence
+
+from seq2seq.models import lstm as module
+from seq2seq.models.lstm import LSTM, _Layer
+
+LENGTHS = [3, 5, 1, 5]
+
+
+def run(rnn: nn.Module, inputs: Tensor, *, packed: bool, hidden: Any) -> list[Tensor]:
+    """Outputs, last states, and the gradients at inputs, first states and weights of a sum of all of them."""
+    leaves = [inputs, *(hidden or ()), *rnn.parameters()]
+    given: Any = inputs
+    if packed:
+        given = pack_padded_sequence(inputs, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
+    torch.manual_seed(7)  # for dropout
+    outputs, states = rnn(given, hidden)
+    found = [outputs.data if packed else outputs, *states]
+    weighted = [(one * torch.linspace(-1, 2, one.numel()).view(one.shape)).sum() for one in found]
+    return [*found, *torch.autograd.grad(torch.stack(weighted).sum(), leaves)]
+
+
+@pytest.fixture(autouse=True)
+def _of_any_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "DENSE", 1)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("with_state", [False, True])
+@pytest.mark.parametrize(
+    "layers, bidirectional, dropout", [(1, False, 0.0), (1, True, 0.0), (3, True, 0.0), (2, False, 0.5), (2, True, 0.5)]
+)
+def test_everything_is_as_in_torch(
+    packed: bool, with_state: bool, layers: int, bidirectional: bool, dropout: float
+) -> None:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"num_layers": layers, "bidirectional": bidirectional, "dropout": dropout}
+    ours = LSTM(3, 4, batch_first=True, **options).double()
+    theirs = nn.LSTM(3, 4, batch_first=True, **options).double()
+    theirs.load_state_dict(ours.state_dict())
+    inputs = torch.randn(len(LENGTHS), max(LENGTHS), 3, dtype=torch.float64, requires_grad=True)
+    shape = (layers * (1 + bidirectional), len(LENGTHS), 4)
+    hidden = (
+        tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for _ in range(2)) if with_state else None
+    )
+    mine, other = (run(rnn, inputs, packed=packed, hidden=hidden) for rnn in (ours, theirs))
+    torch.testing.assert_close(mine, other, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_gradients_are_those_of_differences(backwards: bool) -> None:
+    torch.manual_seed(0)
+    shapes = ((6, 2), (3, 2), (3, 2), (8, 2), (8, 2), (8,), (8,))
+    given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(lambda *one: _Layer.apply(*one, [3, 2, 1], backwards), given)
+
+
+def test_without_gradients_it_is_torch_itself() -> None:
+    rnn = LSTM(3, 4, batch_first=True)
+    inputs = torch.randn(2, 5, 3)
+    with torch.no_grad():
+        assert torch.equal(rnn(inputs)[0], nn.LSTM.forward(rnn, inputs)[0])
+
+
+def test_frozen_weights_get_no_gradient() -> None:
+    rnn = LSTM(3, 4, batch_first=True)
+    rnn.bias_hh_l0.requires_grad_(False)
+    rnn(torch.randn(2, 5, 3))[0].sum().backward()
+    assert rnn.bias_hh_l0.grad is None
+    assert rnn.bias_ih_l0.grad is not None
