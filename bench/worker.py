@@ -134,7 +134,7 @@ def _padded_batches(prepared: work.Prepared) -> Iterator[tuple[Any, int]]:
 
 
 def book_plain(gate: Gate, prepared: work.Prepared) -> None:
-    """An epoch of the addition task in a plain torch loop, all questions in one tensor, with greedy answers at its end."""
+    """An epoch of the addition task in a plain torch loop, greedy answers at its end included."""
     import numpy as np
     import torch
 

@@ -1,0 +1,76 @@
+"""``python -m bench [--only PART ...] [--quick] [--keep]``: measure, print, and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.parts import HEADINGS, PARTS, QUICK, Sizes
+from bench.rounds import ROOT
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="Measure seq2seq beside plain torch loops that do the same work."
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="few repetitions; prints, and leaves the page alone")
+    parser.add_argument("--pairs", type=int, metavar="N", help="size of the large corpus, in ten thousands")
+    parser.add_argument("--repetitions", type=int, metavar="N", help="turns of each contender")
+    parser.add_argument("--folder", type=Path, help="where to keep the data (default: a folder that is removed)")
+    options = parser.parse_args(arguments)
+    sizes = QUICK if options.quick else Sizes()
+    if options.repetitions:
+        sizes = sizes._replace(repetitions=options.repetitions)
+    if options.pairs:
+        sizes = sizes._replace(corpus=options.pairs)
+    os.environ["OMP_NUM_THREADS"] = "1"
+    with tempfile.TemporaryDirectory(prefix="seq2seq-bench-") as temporary:
+        root = options.folder or Path(temporary)
+        root.mkdir(parents=True, exist_ok=True)
+        tables = {}
+        for part in options.only:
+            started = time.monotonic()
+            tables[part] = [f"### {HEADINGS[part]}", "", *PARTS[part](root, sizes)]
+            print("\n".join(tables[part]), flush=True)
+            print(f"({time.monotonic() - started:.0f} s)\n", file=sys.stderr)
+    if not options.quick:
+        words = " ".join(sys.argv[1:] if arguments is None else arguments)
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables, f'make bench ARGS="{words}"'), encoding="utf-8")
+
+
+def page(old: str, tables: dict[str, list[str]], command: str) -> str:
+    """The page with these parts' tables between their marks, everything else as it was."""
+    for part, lines in tables.items():
+        marks = f"<!-- bench {part} -->", f"<!-- end of bench {part} -->"
+        measured = f"`{command}` on {processor()}, one thread."
+        table = "\n".join([marks[0], lines[0], "", measured, *lines[1:], marks[1]])
+        pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
+        if not re.search(pattern, old, re.DOTALL):
+            raise ValueError(f"the page has no place for {part}: {marks[0]} and {marks[1]} on lines of their own.")
+        old = re.sub(pattern, lambda _, table=table: table, old, flags=re.DOTALL)  # type: ignore[misc]
+    return old
+
+
+def processor() -> str:
+    """What the machine calls itself."""
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
+    return named[1] if named else platform.machine()
+
+
+if __name__ == "__main__":
+    main()
