@@ -40,7 +40,7 @@ def make(root: Path, pairs: int) -> work.Prepared:
             with open(folder / f"train.{side}", "wb") as stream:
                 for _ in range(pairs // BLOCK):
                     stream.write(block)
-            path = token_path(folder, f"train.{side}", tokenizer)
+            path = token_path(folder / f"train.{side}", tokenizer)
             with open(f"{path}.ids", "wb") as stream:
                 for _ in range(pairs // BLOCK):
                     stream.write(np.asarray(array.ids).tobytes())

@@ -70,6 +70,7 @@ def make(root: Path, model: ModelConfig, *, pairs: int = PAIRS, vocab: int = VOC
     """
     sizes = {"train": pairs, "valid": min(HELD_OUT, pairs), "test": min(HELD_OUT, pairs)}
     if not (root / "test.tgt").is_file():
+        root.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(1)
         for split, size in sizes.items():
             for side, lengths in zip(("src", "tgt"), draw_lengths(rng, size), strict=True):

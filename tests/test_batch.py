@@ -10,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.data.batch import Batch, BatchLoader, LengthBatchSampler, collate, pad
+from seq2seq.data.batch import Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
 from seq2seq.data.corpus import Corpus, TokenArray, Tokenizers, write_tokens
 from seq2seq.tokenizer import Tokenizer, train
 from tests.conftest import LINES
@@ -184,3 +184,21 @@ def test_token_arrays_give_back_what_was_written(
     read = TokenArray(path)
     assert [read[i].tolist() for i in range(len(read))] == rows
     assert read.lengths().tolist() == list(map(len, rows))
+
+
+def test_batches_are_as_large_as_they_may_be() -> None:
+    """Against a loop over rows: a row opens a new batch where the one before would be too large with it."""
+    draw = np.random.default_rng(0)
+    for at_least in (1, 4):
+        for tokens, sentences in ((60, 0), (0, 7), (90, 5), (1, 0)):
+            widths = draw.integers(1, 30, 200)
+            expected, rows = [0], 0
+            for i in range(200):
+                widest = widths[expected[-1] : i + 1].max()
+                rows = i + 1 - expected[-1]
+                too_large = (tokens and rows * widest > tokens) or (sentences and rows > sentences)
+                if too_large and rows > at_least:
+                    expected.append(i)
+            if 200 - expected[-1] < at_least:
+                expected.pop()
+            assert _cuts(widths, tokens, sentences, at_least) == [*expected, 200]

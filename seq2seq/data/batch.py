@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -137,12 +138,12 @@ class LengthBatchSampler:
         shuffle: bool = True,
         at_least: int = 1,
     ) -> None:
-        self.lengths = lengths
         self.seed = seed
         self.shuffle = shuffle
         self.epoch = 0
-        in_order = lengths[self._order(np.arange(len(lengths)))]
-        self.cuts = _cuts(in_order.max(axis=1).tolist(), batch_tokens, batch_sentences, at_least)
+        self._keys = _sort_keys(lengths)
+        widths = lengths.max(axis=1)[np.argsort(self._keys, kind="stable")]
+        self.cuts = _cuts(widths, batch_tokens, batch_sentences, at_least)
 
     def __len__(self) -> int:
         return len(self.cuts) - 1
@@ -154,32 +155,38 @@ class LengthBatchSampler:
     def batches(self) -> list[np.ndarray]:
         """The rows of each batch of this epoch."""
         generator = np.random.default_rng([self.seed, self.epoch])
-        rows = np.arange(len(self.lengths))
-        rows = self._order(generator.permutation(rows) if self.shuffle else rows)
-        batches = [rows[start:stop] for start, stop in zip(self.cuts[:-1], self.cuts[1:], strict=True)]
+        rows = np.arange(len(self._keys), dtype=np.int32 if len(self._keys) < 2**31 - 1 else np.int64)
+        rows = generator.permutation(rows) if self.shuffle else rows
+        rows = rows[np.argsort(self._keys[rows], kind="stable")]
+        batches = [rows[start:stop] for start, stop in itertools.pairwise(self.cuts)]
         return [batches[i] for i in generator.permutation(len(batches))] if self.shuffle else batches
 
-    def _order(self, rows: np.ndarray) -> np.ndarray:
-        """By target length, and by source length up and down in turn, so that a batch across two target lengths holds
-        similar sources too.
-        """
-        src, tgt = self.lengths[rows].T
-        return rows[np.lexsort((np.where(tgt % 2, src, -src), tgt))]
+
+def _sort_keys(lengths: np.ndarray) -> np.ndarray:
+    """Numbers whose order is that by target length, and by source length up and down in turn, so that a batch across two
+    target lengths holds similar sources too. They are as narrow as can be: 16 bits are sorted in linear time.
+    """
+    longest_src, longest_tgt = (int(side.max(initial=0)) for side in lengths.T)
+    src, tgt = lengths.T.astype(np.min_scalar_type((longest_tgt + 1) * (longest_src + 1)))
+    return tgt * (longest_src + 1) + np.where(tgt % 2, src, longest_src - src)
 
 
-def _cuts(widths: Sequence[int], batch_tokens: int, batch_sentences: int, at_least: int) -> list[int]:
+def _cuts(widths: np.ndarray, batch_tokens: int, batch_sentences: int, at_least: int) -> list[int]:
     """Where to cut a corpus sorted by length, given the longer side of each pair."""
-    cuts, widest = [0], 0
-    for i, width in enumerate(widths):
-        rows = i - cuts[-1] + 1
-        widest = max(widest, width)
-        full = (batch_tokens and rows * widest > batch_tokens) or (batch_sentences and rows > batch_sentences)
-        if full and rows > at_least:
-            cuts.append(i)
-            widest = width
-    if len(cuts) > 1 and len(widths) - cuts[-1] < at_least:
+    cuts, end = [0], len(widths)
+    while end:
+        start = cuts[-1]
+        most = batch_sentences or end
+        if batch_tokens:
+            most = min(most, batch_tokens // max(1, int(widths[start])))  # the first is no wider than the widest
+            widest = np.maximum.accumulate(widths[start : start + most])
+            most = int(np.searchsorted(widest * np.arange(1, len(widest) + 1), batch_tokens, side="right"))
+        if start + max(most, at_least) >= end:
+            break
+        cuts.append(start + max(most, at_least))
+    if len(cuts) > 1 and end - cuts[-1] < at_least:
         cuts.pop()
-    return [*cuts, len(widths)]
+    return [*cuts, end]
 
 
 class BatchLoader:

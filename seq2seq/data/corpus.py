@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,8 +41,9 @@ class TokenArray:
         return self.ids[self.offsets[row] : self.offsets[row + 1]]
 
     def lengths(self) -> np.ndarray:
-        """Tokens in each row."""
-        return np.diff(self.offsets)
+        """Tokens in each row, as int32."""
+        lengths = np.empty(len(self), np.int32)
+        return np.subtract(self.offsets[1:], self.offsets[:-1], out=lengths, casting="unsafe")
 
 
 def _mapped(path: Path, dtype: str) -> np.ndarray:
@@ -95,7 +97,7 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
         "byte_fallback": config.byte_fallback,
         "lowercase": config.lowercase,
     }
-    content = "".join(text.sha256_file(path) for path in paths) + repr(settings)
+    content = "".join(_checksum(path) for path in paths) + repr(settings)
     kept = folder / f"tokenizer-{hashlib.sha256(content.encode()).hexdigest()[:12]}.model"
     if not kept.is_file():
         lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
@@ -114,12 +116,33 @@ def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
     with FileLock(folder / ".lock"):
         for side, tokenizer in zip(("src", "tgt"), tokenizers, strict=True):
             source = folder / f"{split}.{side}"
-            content = tokenizer.proto + text.sha256_file(source).encode() + bytes([tokenizer.lowercase])
-            path = folder / f"{split}.{side}-{hashlib.sha256(content).hexdigest()[:12]}"
+            path = token_path(source, tokenizer)
             if not path.with_name(path.name + ".offsets").is_file():
                 write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
             arrays.append(TokenArray(path))
     return Corpus(*arrays)
+
+
+def token_path(source: Path, tokenizer: Tokenizer) -> Path:
+    """Where the ids of a text are kept: beside it, under a digest of both."""
+    content = tokenizer.proto + _checksum(source).encode() + bytes([tokenizer.lowercase])
+    return source.with_name(f"{source.name}-{hashlib.sha256(content).hexdigest()[:12]}")
+
+
+def _checksum(path: Path) -> str:
+    """The SHA-256 of a text, kept beside it for as long as its size and its time of change stay the same: a large one
+    must not be read at every start.
+    """
+    kept = path.with_name(path.name + ".sha256")
+    status = path.stat()
+    state = [str(status.st_size), str(status.st_mtime_ns)]
+    with suppress(OSError, ValueError):
+        *known, checksum = kept.read_text(encoding="ascii").split()
+        if known == state and len(checksum) == 64:
+            return checksum
+    checksum = text.sha256_file(path)
+    text.write_lines(kept, [" ".join([*state, checksum])])
+    return checksum
 
 
 def _encode_lines(lines: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[int]]:

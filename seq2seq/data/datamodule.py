@@ -64,7 +64,7 @@ class TranslationData(L.LightningDataModule):
         end_symbol = self.config.model.fixed_length == 0
         world_size = self.trainer.world_size if self.trainer else 1
         sampler = LengthBatchSampler(
-            np.stack([corpus.src.lengths() + end_symbol, corpus.tgt.lengths() + end_symbol], axis=1),
+            np.stack([side.lengths() for side in corpus], axis=1) + end_symbol,
             batch_tokens=batch_tokens,
             batch_sentences=batch_sentences,
             seed=self.config.seed,
