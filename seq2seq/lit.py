@@ -77,6 +77,8 @@ class LitTranslator(L.LightningModule):
             if self._plateau_state is not None:
                 self.plateau.load_state_dict(self._plateau_state)
             return optimizer
+        if self.config.optim.schedule == "constant" and not self.config.optim.warmup_steps:
+            return optimizer
         schedule = LambdaLR(optimizer, lambda step: lr_factor(self.config.optim, step, self.num_steps))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
@@ -106,7 +108,11 @@ class LitTranslator(L.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._at_work = batch.shape
         stream = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0]))
+        seed = int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0])
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # manual_seed of all devices takes a stack trace for each
+        else:
+            torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss = self.model.loss(

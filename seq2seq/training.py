@@ -20,6 +20,7 @@ import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, checkpoint
@@ -283,8 +284,18 @@ def _read_last(last: Path) -> dict[str, Any] | None:
     return contents
 
 
+class _NoProfiler(PassThroughProfiler):
+    """Lightning's own one makes a generator for each of the forty things that it might time in a step."""
+
+    def profile(self, action_name: str) -> Any:
+        return _NOTHING
+
+
+_NOTHING = nullcontext()
+
+
 def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
-    settings = _trainer_arguments(config) | config.trainer.lightning
+    settings = {"profiler": _NoProfiler(), **_trainer_arguments(config), **config.trainer.lightning}
     try:
         return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
     except (TypeError, ValueError, MisconfigurationException) as error:

@@ -15,12 +15,12 @@ from seq2seq.models.lstm import LSTM, _Layer
 LENGTHS = [3, 5, 1, 5]
 
 
-def run(rnn: nn.Module, inputs: Tensor, *, packed: bool, hidden: Any) -> list[Tensor]:
+def run(rnn: nn.Module, inputs: Tensor, *, packed: bool, hidden: Any, lengths: list[int] = LENGTHS) -> list[Tensor]:
     """Outputs, last states, and the gradients at inputs, first states and weights of a sum of all of them."""
     leaves = [inputs, *(hidden or ()), *rnn.parameters()]
     given: Any = inputs
     if packed:
-        given = pack_padded_sequence(inputs, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
+        given = pack_padded_sequence(inputs, torch.tensor(lengths), batch_first=True, enforce_sorted=False)
     torch.manual_seed(7)  # for dropout
     outputs, states = rnn(given, hidden)
     found = [outputs.data if packed else outputs, *states]
@@ -61,6 +61,17 @@ def test_gradients_are_those_of_differences(backwards: bool) -> None:
     shapes = ((6, 2), (3, 2), (3, 2), (8, 2), (8, 2), (8,), (8,))
     given = [torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes]
     assert torch.autograd.gradcheck(lambda *one: _Layer.apply(*one, [3, 2, 1], backwards), given)
+
+
+def test_packed_sentences_of_one_length_are_as_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    ours, theirs = LSTM(3, 4, batch_first=True, bidirectional=True), nn.LSTM(3, 4, batch_first=True, bidirectional=True)
+    theirs.load_state_dict(ours.state_dict())
+    inputs = torch.randn(4, 5, 3, requires_grad=True)
+    expected = run(theirs, inputs, packed=True, hidden=None, lengths=[5] * 4)
+    for width in (1, 100):  # by our own layers, and by torch's without packing
+        monkeypatch.setattr(module, "DENSE", width)
+        torch.testing.assert_close(run(ours, inputs, packed=True, hidden=None, lengths=[5] * 4), expected)
 
 
 def test_without_gradients_it_is_torch_itself() -> None:

@@ -65,9 +65,10 @@ def collate(
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     """Rows of ids as one tensor ``(rows, longest)``, filled up with pad."""
-    padded = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
-    for i, row in enumerate(rows):
-        padded[i, : len(row)] = row
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    padded = np.full((len(rows), lengths.max()), PAD, dtype=np.int64)
+    tokens = np.fromiter(itertools.chain.from_iterable(rows), np.int64, lengths.sum())
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = tokens
     return torch.from_numpy(padded)
 
 
@@ -163,8 +164,8 @@ class LengthBatchSampler:
 
 
 def _sort_keys(lengths: np.ndarray) -> np.ndarray:
-    """Numbers whose order is that by target length, and by source length up and down in turn, so that a batch across two
-    target lengths holds similar sources too. They are as narrow as can be: 16 bits are sorted in linear time.
+    """Numbers whose order is that by target length, and by source length up and down in turn, so that a batch across
+    two target lengths holds similar sources too. They are as narrow as can be: 16 bits are sorted in linear time.
     """
     longest_src, longest_tgt = (int(side.max(initial=0)) for side in lengths.T)
     src, tgt = lengths.T.astype(np.min_scalar_type((longest_tgt + 1) * (longest_src + 1)))
@@ -295,7 +296,7 @@ class _Epoch(Dataset[Batch]):
     def _sentences(self, position: int) -> tuple[list[int], list[list[int]], list[list[int]]]:
         """Rows of a whole batch, and the ids of their sources and targets; with sampling, in pieces drawn anew."""
         rows = self.rows[position].tolist()
-        sides = [[array[row].tolist() for row in rows] for array in self.corpus]
+        sides = [array.take(self.rows[position]) for array in self.corpus]
         if self.sampling and self.tokenizers:
             seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
             for side, tokenizer in enumerate(self.tokenizers):

@@ -33,18 +33,26 @@ class LSTM(nn.LSTM):
         if not ours or not (packed or self.hidden_size >= DENSE):
             return super().forward(inputs, hidden)
         if packed:
-            order = inputs.sorted_indices
-            hidden = hidden if hidden is None or order is None else tuple(one.index_select(1, order) for one in hidden)
-            outputs, states = self._layers(data, hidden, inputs.batch_sizes.tolist())
-            order = inputs.unsorted_indices
-            states = states if order is None else tuple(one.index_select(1, order) for one in states)
-            return inputs._replace(data=outputs), states
+            return self._packed(inputs, hidden)
         batch, length, width = data.shape
         by_step = data.transpose(0, 1).reshape(length * batch, width)
         outputs, states = self._layers(by_step, hidden, [batch] * length)
         return outputs.view(length, batch, -1).transpose(0, 1), states
 
-    def _layers(self, data: Tensor, hidden: Any, sizes: list[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    def _packed(self, inputs: PackedSequence, hidden: Any) -> Any:
+        data, sizes = inputs.data, inputs.batch_sizes.tolist()
+        order, back = inputs.sorted_indices, inputs.unsorted_indices
+        if hidden is not None and order is not None:
+            hidden = [one.index_select(1, order) for one in hidden]
+        if sizes[0] == sizes[-1] and self.hidden_size < DENSE:  # all of one length
+            outputs, last = super().forward(data.view(len(sizes), sizes[0], -1).transpose(0, 1), hidden)
+            outputs = outputs.transpose(0, 1).reshape(len(data), -1)
+        else:
+            outputs, last = self._layers(data, hidden, sizes)
+        h, c = last if back is None else (one.index_select(1, back) for one in last)
+        return inputs._replace(data=outputs), (h, c)
+
+    def _layers(self, data: Tensor, hidden: Any, sizes: list[int]) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Vectors ``(tokens, width)``, those of all sentences' first steps before the second ones."""
         finals = []
         zeros = data.new_zeros(sizes[0], self.hidden_size)
@@ -62,7 +70,8 @@ class LSTM(nn.LSTM):
                 outputs.append(output)
                 finals.append(final)
             data = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
-        return data, tuple(torch.stack(one) for one in zip(*finals, strict=True))
+        h, c = (torch.stack(one) for one in zip(*finals, strict=True))
+        return data, (h, c)
 
 
 class _Layer(torch.autograd.Function):
