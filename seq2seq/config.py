@@ -538,6 +538,18 @@ def describe() -> str:
     return "\n".join(lines) + "\n"
 
 
+def documented_keys(cls: Any = Config, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Every key with its default, as one would write it, and its meaning."""
+    fields: list[Any] = list(dataclasses.fields(cls))
+    found = []
+    for one in fields:
+        if "help" in one.metadata:
+            found.append((prefix + one.name, _shown_default(one), one.metadata["help"]))
+        else:
+            found += documented_keys(one.default_factory, f"{prefix}{one.name}.")
+    return found
+
+
 def _sections(cls: type) -> list[Any]:
     return [one for one in dataclasses.fields(cls) if "help" not in one.metadata]
 
@@ -546,7 +558,10 @@ def _describe_key(prefix: str, spec: Any) -> list[str]:
     if "help" not in spec.metadata:
         inner = dataclasses.fields(spec.default_factory())
         return [row for one in inner for row in _describe_key(f"{prefix}{spec.name}.", one)]
-    default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
-    shown = "null" if default is None else str(default).lower() if isinstance(default, bool) else default
     kind = str(spec.type).replace(" | ", " or ").replace("None", "null")
-    return [f"| `{prefix}{spec.name}` | {kind} | `{shown}` | {spec.metadata['help']} |"]
+    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {spec.metadata['help']} |"]
+
+
+def _shown_default(spec: Any) -> str:
+    default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
+    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)

@@ -13,6 +13,7 @@ import yaml
 
 from seq2seq.cli.common import conf_dir, exit_status
 from seq2seq.cli.overrides import run_folder, sweep_folder
+from seq2seq.config import documented_keys
 from seq2seq.data import text
 from seq2seq.errors import UserError
 from seq2seq.translate import Translator
@@ -302,6 +303,13 @@ def test_help_says_what_a_command_does(command: Command, name: str) -> None:
     done = command(name, "--help")
     assert done.returncode == 0
     assert len(done.stdout) > 200
+
+
+def test_the_help_of_train_names_every_key_and_every_file(command: Command) -> None:
+    printed = command("train", "--help").stdout
+    assert all(f"  {name}={default}  {meaning}\n" in printed + "\n" for name, default, meaning in documented_keys())
+    for path in (ROOT / "conf").glob("*/*.yaml"):
+        assert re.search(rf"^  {path.parent.name}: .*\b{path.stem}\b", printed, re.MULTILINE), path
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq.cli import sweep
 from seq2seq.cli.common import EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
-from seq2seq.config import Config, unknown_key
+from seq2seq.config import Config, documented_keys, unknown_key
 from seq2seq.errors import Busy, UserError
 
 NAME = "seq2seq-train"
@@ -46,6 +46,9 @@ def main() -> None:
 
 def _compose_and_run() -> None:
     check_flags(sys.argv[1:])
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        print(usage())
+        return
     check_overrides(sys.argv[1:])
     ConfigStore.instance().store(name="schema", node=Config)
     # Hydra prints errors itself and exits with 1, unless it is told to raise them.
@@ -73,6 +76,27 @@ def _compose_and_run() -> None:
         raise failures[0]
     if sweep.planned:
         sweep.finish(sweep.planned)
+
+
+def usage() -> str:
+    """What ``--help`` says; Hydra's own help takes a second, and does not say what a key means."""
+    groups = sorted(path for path in conf_dir().iterdir() if path.is_dir())
+    names = {path.name: sorted(one.stem for one in path.glob("*.yaml")) for path in groups}
+    lines = [
+        f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help]",
+        "",
+        "Train an experiment and score it; the same command goes on with one that was stopped.",
+        "  -m, --multirun  run every combination of values with commas, such as seed=1,2,3",
+        "  --cfg job       print every value of the experiment, and do nothing",
+        "  --hydra-help    Hydra's own flags",
+        "",
+        "Groups of settings, of which each NAME sets several keys:",
+        *(f"  {group}: {', '.join(known)}" for group, known in names.items()),
+        "",
+        "Keys and the code's own defaults, which the groups change:",
+        *(f"  {name}={default}  {meaning}" for name, default, meaning in documented_keys()),
+    ]
+    return "\n".join(lines)
 
 
 def _job(failures: list[UserError], parent: int, composed: DictConfig) -> None:
