@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train translate evaluate ablation report sweep test test-trust lint format wheel clean
+.PHONY: help install data train translate evaluate ablation report sweep bench test test-trust lint format wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ report: install ## compare runs again: make report ARGS="runs/ablation -o DIR"
 
 sweep: install ## compare settings: make sweep ARGS="model.reverse=false,true model.peeky=none,both seed=1,2,3"
 	$(BIN)/seq2seq-train --multirun $(ARGS)
+
+bench: install ## measure speed beside plain torch loops, into docs/benchmarks.md (ARGS="--only train --quick")
+	$(BIN)/python -m bench $(ARGS)
 
 test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
