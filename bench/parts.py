@@ -87,8 +87,8 @@ def _flops_per_target_token(prepared: work.Prepared, vocab: int) -> float:
     from seq2seq.data.corpus import encode_corpus
 
     corpus = encode_corpus(prepared.folder, "train", prepared.tokenizers)
-    tokens = [int(side.offsets[-1]) + len(side) for side in corpus]
-    return work.useful_flops(prepared.config.model, *tokens, vocab=vocab) / tokens[1]
+    src_tokens, tgt_tokens = (int(side.offsets[-1]) + len(side) for side in corpus)
+    return work.useful_flops(prepared.config.model, src_tokens, tgt_tokens, vocab) / tgt_tokens
 
 
 def padding(root: Path, sizes: Sizes) -> list[str]:

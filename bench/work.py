@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,21 +17,23 @@ BATCH = 128
 PAIRS = 29_000
 HELD_OUT = 512
 # Quantiles of what the training set has with 8,000 BPE pieces a side: the lengths of the English sentences, and by how
-# much the German ones are longer.
+# much the German ones are longer, but for the rare extremes.
 TARGET_LENGTHS = [
     *(4, 7, 8, 8, 9, 9, 9, 10, 10, 10, 10, 11, 11, 11, 11, 12, 12, 12, 12, 13),
     *(13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 16, 16, 17, 17, 18, 18, 19, 20, 22, 24, 43),
 ]
-SOURCE_LONGER = [-13.3, -3.5, -2.5, -2.4, -1.5, -1.5, -1.4, -1.4, -0.5, -0.5, -0.4]
-SOURCE_LONGER += [-0.4, 0.5, 0.6, 0.6, 1.5, 1.6, 2.6, 3.5, 4.6, 18.6]
+SOURCE_LONGER = [-5.0, -3.5, -2.5, -2.4, -1.5, -1.5, -1.4, -1.4, -0.5, -0.5, -0.4]
+SOURCE_LONGER += [-0.4, 0.5, 0.6, 0.6, 1.5, 1.6, 2.6, 3.5, 4.6, 8.0]
 
 MODELS = {
     "P": ModelConfig(cell="lstm", hidden_size=512, embedding_size=256),
     "A": ModelConfig(
         cell="lstm", hidden_size=512, embedding_size=256, num_layers=2, bidirectional=True, attention="general"
     ),
+    "tiny": ModelConfig(cell="lstm", hidden_size=16, embedding_size=8, bidirectional=True, attention="general"),
 }
 MEANINGS = {
+    "tiny": "a trial of the benchmark itself",
     "P": "1-layer LSTM without attention",
     "A": "2-layer bidirectional encoder, 2-layer decoder, general attention",
 }
@@ -75,7 +77,9 @@ def make(root: Path, model: ModelConfig, *, pairs: int = PAIRS, vocab: int = VOC
         for split, size in sizes.items():
             for side, lengths in zip(("src", "tgt"), draw_lengths(rng, size), strict=True):
                 text.write_lines(root / f"{split}.{side}", words(rng, lengths, vocab - 4))
-    files = {f"{split}_{side}": str(root / f"{split}.{side}") for split in sizes for side in ("src", "tgt")}
+    files: dict[str, Any] = {
+        f"{split}_{side}": str(root / f"{split}.{side}") for split in sizes for side in ("src", "tgt")
+    }
     config = Config(
         name="bench",
         data=DataConfig(kind="files", root=str(root / "data"), batch_tokens=0, batch_sentences=BATCH, **files),

@@ -66,10 +66,10 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, scratch: Path, *, unit: s
     class Gated(Stopwatch):
         """Waits at the gate between units; it times all but the waiting, and the training alone too."""
 
-        left, training, lap = 0, 0.0, 0.0
+        left, training, lap, since, tokens_before = 0, 0.0, 0.0, 0.0, 0
 
         def _answer_and_wait(self) -> None:
-            if self.left == 0 and hasattr(self, "since"):
+            if self.left == 0 and self.since:
                 seconds = time.process_time() - self.since
                 gate.done(seconds=seconds, held=self.tokens - self.tokens_before, training=self.training)
             if self.left == 0:
@@ -181,7 +181,8 @@ def book_numpy(gate: Gate) -> None:
     )
     rng = np.random.default_rng(1)
     fresh = fresh_weights(rng, vocab=len(CHARACTERS), embedding=16, hidden=128)
-    network, adam = Network({name: weight.astype(np.float32) for name, weight in fresh.items()}), Adam(0.001)
+    weights = {name: weight.astype(np.float32) for name, weight in fresh.items()}
+    network, adam = Network(weights), Adam(0.001)
 
     def do(count: int) -> tuple[float, float]:
         for _ in range(count):
@@ -191,7 +192,7 @@ def book_numpy(gate: Gate) -> None:
                 network.loss(src[rows], tgt[rows, :-1], tgt[rows, 1:])
                 grads = network.backward()
                 clip(grads, MAX_NORM)
-                adam.update(network.weights, grads)
+                adam.update(weights, grads)
             (network.greedy(valid_src, CHARACTERS["_"], 4) == valid_tgt[:, 1:]).all(axis=1).mean()
         return count, 0.0
 
