@@ -12,6 +12,7 @@ import json
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ class _Terminal(io.TextIOWrapper):
         return True
 
 
-def train_seq2seq(gate: Gate, prepared: work.Prepared, scratch: Path, *, unit: str) -> None:
+def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str) -> None:
     """The whole of a training as `seq2seq-train` does it; a unit is a step, or an epoch with its validation."""
     from seq2seq.cli.common import set_up
 
@@ -96,7 +97,10 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, scratch: Path, *, unit: s
 
     sys.stderr = _Terminal(open(os.devnull, "wb"))  # noqa: SIM115
     os.environ.setdefault("TERM", "xterm")
-    training.fit(prepared.config, scratch, prepared.folder, prepared.tokenizers, Gated())
+    try:
+        training.fit(prepared.config, Path(tempfile.mkdtemp(dir=root)), prepared.folder, prepared.tokenizers, Gated())
+    finally:
+        sys.stderr = sys.__stderr__  # for what went wrong
 
 
 def train_plain(gate: Gate, prepared: work.Prepared, *, tutorial: bool) -> None:
@@ -285,7 +289,7 @@ def main(words: Sequence[str]) -> None:
         prepared = work.addition(folder)
         if contender == "plain":
             book_plain(gate, prepared)
-        train_seq2seq(gate, prepared, folder / "run-book", unit="epoch")
+        train_seq2seq(gate, prepared, folder, unit="epoch")
     prepared = work.make(folder, work.MODELS[model], pairs=int(pairs), vocab=int(vocab))
     if part == "decode":
         if contender == "plain":
@@ -293,7 +297,7 @@ def main(words: Sequence[str]) -> None:
         search = "beam" if contender == "beam" else "greedy"
         decode_seq2seq(gate, prepared, search=search, batch=1 if contender == "single" else 0)
     if contender == "seq2seq":
-        train_seq2seq(gate, prepared, folder / f"run-{model}", unit="step")
+        train_seq2seq(gate, prepared, folder, unit="step")
     train_plain(gate, prepared, tutorial=contender == "tutorial")
 
 
