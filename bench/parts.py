@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bench import work
 from bench.rounds import ROOT, Contender, Turn, interleave, ratios, spread
 
-COMMANDS = ("data", "train", "evaluate", "translate", "report", "probe")
+COMMANDS = ("data", "train", "evaluate", "translate", "average", "report", "probe")
 
 
 class Sizes(NamedTuple):
