@@ -135,12 +135,12 @@ def token_path(source: Path, tokenizer: Tokenizer) -> Path:
 
 
 def _checksum(path: Path) -> str:
-    """The SHA-256 of a text, kept beside it for as long as its size and its time of change stay the same: a large one
-    must not be read at every start.
+    """The SHA-256 of a text, kept beside it for as long as its size and its times of change stay the same: a large one
+    must not be read at every start. The second time is the system's own, which no copy brings along.
     """
     kept = path.with_name(path.name + ".sha256")
     status = path.stat()
-    state = [str(status.st_size), str(status.st_mtime_ns)]
+    state = [str(status.st_size), str(status.st_mtime_ns), str(status.st_ctime_ns)]
     with suppress(OSError, ValueError):
         *known, checksum = kept.read_text(encoding="ascii").split()
         if known == state and len(checksum) == 64:
