@@ -46,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"({time.monotonic() - started:.0f} s)\n", file=sys.stderr)
     if not options.quick:
         words = " ".join(sys.argv[1:] if arguments is None else arguments)
+        words = re.sub(r" ?--folder[ =]\S+", "", words)  # a place of this machine alone
         PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables, f'make bench ARGS="{words}"'), encoding="utf-8")
 
 
