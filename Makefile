@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train translate evaluate ablation report sweep bench test test-trust lint format wheel clean
+.PHONY: help install data train translate evaluate lm generate ablation report sweep bench test test-trust lint format wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,6 +31,12 @@ translate: install ## translate lines: make translate ARGS="runs/phrasebook/seed
 
 evaluate: install ## score a run: make evaluate ARGS="runs/phrasebook/seed-1 --src test.src --ref test.tgt"
 	@$(BIN)/seq2seq-evaluate $(ARGS)
+
+lm: install ## train a small language model; ends with perplexities and five sentences that it makes up
+	$(BIN)/seq2seq-train experiment=lm_phrasebook $(ARGS)
+
+generate: install ## draw lines from a language model: make generate ARGS="runs/lm_phrasebook/seed-1 --prefix Morgen"
+	@$(BIN)/seq2seq-generate $(or $(ARGS),runs/lm_phrasebook/seed-1)
 
 ablation: install ## which of reverse and peeky helps? trains 24 small networks and writes a report
 	$(BIN)/seq2seq-train experiment=ablation $(ARGS)

@@ -20,12 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from seq2seq import checkpoint
 from seq2seq.data import text
 from seq2seq.data.batch import Batch
-from seq2seq.evaluate import show_samples
-from seq2seq.lit import LitTranslator
+from seq2seq.data.stream import Window
+from seq2seq.lit import LitModel
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (
+COLUMNS = (  # those that the task has
     "epoch",
     "step",
     "seconds",
@@ -34,6 +34,7 @@ COLUMNS = (
     "train/loss",
     "valid/loss",
     "valid/perplexity",
+    "valid/word_perplexity",
     "valid/bleu",
     "valid/chrf",
     "valid/exact_match",
@@ -57,7 +58,7 @@ class Stopwatch(L.Callback):
         self._running_since = time.perf_counter()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch | Window, batch_idx: int
     ) -> None:
         self.tokens += batch.num_tokens * trainer.world_size
         self._lap()
@@ -92,21 +93,20 @@ class MetricsFile(L.Callback):
     The rows travel in the checkpoint, so a resumed run's file has no row twice and none from a future that was lost.
     """
 
-    def __init__(self, path: Path, stopwatch: Stopwatch, *, sources: list[str], samples: int) -> None:
+    def __init__(self, path: Path, stopwatch: Stopwatch, *, samples: int) -> None:
         self.path = path
         self.stopwatch = stopwatch
-        self.sources = sources
         self.samples = samples
         self.rows: list[dict[str, Any]] = []
         self.epoch = 0
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch | Window, batch_idx: int
     ) -> None:
         self.epoch = trainer.current_epoch + 1  # which a validation after the training would find one too high
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, LitTranslator)
+        assert isinstance(pl_module, LitModel)
         row = {
             "epoch": self.epoch,
             "step": trainer.global_step,
@@ -124,28 +124,26 @@ class MetricsFile(L.Callback):
 
     def _write(self) -> None:
         table = io.StringIO(newline="")
-        writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+        columns = [name for name in COLUMNS if name in self.rows[0]]
+        writer = csv.DictWriter(table, columns, lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         text.write_lines(self.path, table.getvalue().split("\n")[:-1])
 
-    def _show(self, row: dict[str, Any], module: LitTranslator) -> None:
+    def _show(self, row: dict[str, Any], module: LitModel) -> None:
         log.info(
-            "epoch %d  step %d  train loss %.4f  valid loss %.4f  perplexity %.2f  BLEU %.2f  exact %.2f %%  "
-            "%.0f tokens/s  %.0f s",
+            "epoch %d  step %d  train loss %.4f  valid loss %.4f  perplexity %.2f  %s  %.0f tokens/s  %.0f s",
             row["epoch"],
             row["step"],
             row["train/loss"],
             row["valid/loss"],
             row["valid/perplexity"],
-            row["valid/bleu"],
-            row["valid/exact_match"],
+            module.summary(),
             row["tokens_per_second"],
             row["seconds"],
         )
         if self.samples:
-            shown = slice(0, self.samples)
-            log.info("%s\n", show_samples(self.sources[shown], module.valid_tgt[shown], module.hypotheses[shown]))
+            log.info("%s\n", module.samples(self.samples))
 
     def state_dict(self) -> dict[str, Any]:
         return {"rows": self.rows, "epoch": self.epoch}
@@ -192,18 +190,19 @@ class Checkpoints(L.Callback):
             self._old_handler = None
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch | Window, batch_idx: int
     ) -> None:
         done = batch_idx + 1
         if done % trainer.accumulate_grad_batches:
             return  # gradients of an unfinished step are in no checkpoint
         if done == trainer.num_training_batches or done % int(trainer.val_check_batch or 1) == 0:
             return  # a validation comes next, which Lightning would take for done when it starts from here
-        if self._asked_to_stop or time.monotonic() - self._saved_at > self.save_seconds:
+        due = self._asked_to_stop or time.monotonic() - self._saved_at > self.save_seconds
+        if trainer.strategy.reduce_boolean_decision(due, all=False):  # processes save together, or not at all
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        assert isinstance(pl_module, LitTranslator)
+        assert isinstance(pl_module, LitModel)
         # Where the scores are equal (a BLEU of 0 at the start, say), the lower loss is the better one.
         figures = pl_module.valid_figures
         rank = [self.sign * figures[self.metric], -figures["valid/loss"]]
@@ -292,7 +291,7 @@ class ProgressBar(L.Callback):
         self.task = self.bar.add_task("training", total=total, completed=done, rate="")
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int
+        self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch | Window, batch_idx: int
     ) -> None:
         if self.task is None:
             return

@@ -13,18 +13,20 @@ import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from seq2seq import __version__
 from seq2seq.config import DecodeConfig, ModelConfig, from_dict
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
+from seq2seq.models.language_model import RNNLanguageModel, build_language_model
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
 from seq2seq.tokenizer import Tokenizer
+from seq2seq.tokenizer import load as load_tokenizer
 
 FORMAT = 1  # raised when older code would misread a newer file
 SECTION = "seq2seq"
@@ -42,6 +44,13 @@ TO_GO_ON = {  # what a checkpoint to go on from has besides what it takes to tra
 }
 
 
+TRANSLATION, LANGUAGE_MODEL = "translation", "language model"
+USES = {  # of each kind
+    TRANSLATION: "a translator; give it to seq2seq-translate, or name a run of task=language_model",
+    LANGUAGE_MODEL: "a language model; give it to seq2seq-generate, or name a run of task=translation",
+}
+
+
 class Checkpoint(NamedTuple):
     """What it takes to translate."""
 
@@ -50,14 +59,23 @@ class Checkpoint(NamedTuple):
     decode: DecodeConfig
 
 
-def section(model: ModelConfig, decode: DecodeConfig, tokenizers: Tokenizers) -> dict[str, Any]:
+class LanguageModelCheckpoint(NamedTuple):
+    """What it takes to generate text, or to score it."""
+
+    model: RNNLanguageModel
+    tokenizer: Tokenizer
+
+
+def section(
+    model: ModelConfig, decode: DecodeConfig, tokenizers: Tokenizers, *, kind: str = TRANSLATION
+) -> dict[str, Any]:
     """Everything but the weights, as plain values: defaults are written out, so that a later default changes no old
     model.
     """
     return {
         "format": FORMAT,
         "version": __version__,
-        "kind": "translation",
+        "kind": kind,
         "model": dataclasses.asdict(model),
         "decode": dataclasses.asdict(decode),
         "tokenizer": {
@@ -217,32 +235,79 @@ def _are_weights(values: object) -> bool:
 
 
 def load(path: str | Path) -> Checkpoint:
-    """Rebuild a trained model with its tokenizers, on the CPU and in evaluation mode.
+    """Rebuild a trained translator with its tokenizers, on the CPU and in evaluation mode.
 
     Raises:
-        UserError: as `find` and `read`; also for settings that this version does not know.
+        UserError: as `find` and `read`; also for a language model, and for settings that this version does not know.
     """
     path = find(path)
     contents = read(path)
+    _refuse_other_kind(path, contents, TRANSLATION)
     mine = contents[SECTION]
+    config = _config(path, mine, ModelConfig, "model")
+    decode = _config(path, mine, DecodeConfig, "decode")
+    tokenizers = _tokenizers(path, mine["tokenizer"])
+    model = build_seq2seq(config, len(tokenizers.src), len(tokenizers.tgt))
+    load_weights(model, contents["state_dict"], path)
+    return Checkpoint(model.eval(), tokenizers, decode)
+
+
+def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
+    """Rebuild a trained language model with its tokenizer, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: as `find` and `read`; also for a translator, and for settings that this version does not know.
+    """
+    path = find(path)
+    contents = read(path)
+    _refuse_other_kind(path, contents, LANGUAGE_MODEL)
+    mine = contents[SECTION]
+    config = _config(path, mine, ModelConfig, "model")
+    tokenizer = _tokenizers(path, mine["tokenizer"]).tgt
+    model = build_language_model(config, len(tokenizer))
+    load_weights(model, contents["state_dict"], path)
+    return LanguageModelCheckpoint(model.eval(), tokenizer)
+
+
+def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
+    """What kind of checkpoint a path means, and its tokenizers; a language model has the same one twice.
+
+    Raises:
+        UserError: as `find` and `read`.
+    """
+    path = find(path)
+    mine = read(path)[SECTION]
+    return mine["kind"], _tokenizers(path, mine["tokenizer"])
+
+
+def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> None:
+    kind = contents[SECTION]["kind"]
+    if kind != wanted:
+        known = USES.get(kind, f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train")
+        raise UserError(f"{path} holds {known}.")
+
+
+Section = TypeVar("Section", ModelConfig, DecodeConfig)
+
+
+def _config(path: Path, mine: dict[str, Any], cls: type[Section], name: str) -> Section:
     try:
-        config = from_dict(ModelConfig, mine["model"], "model")
-        decode = from_dict(DecodeConfig, mine["decode"], "decode")
+        return from_dict(cls, mine[name], name)
     except UserError as error:
         version = _plain(mine["version"])
         raise UserError(f"{path} was written by seq2seq {version}, this is {__version__}: {error}") from None
-    saved = mine["tokenizer"]
+
+
+def _tokenizers(path: Path, saved: dict[str, Any]) -> Tokenizers:
     try:
-        src = Tokenizer(saved["src"], lowercase=saved["lowercase"])
-        tgt = src if saved["tgt"] == saved["src"] else Tokenizer(saved["tgt"], lowercase=saved["lowercase"])
+        src = load_tokenizer(saved["src"], lowercase=saved["lowercase"])
+        tgt = src if saved["tgt"] == saved["src"] else load_tokenizer(saved["tgt"], lowercase=saved["lowercase"])
     except UserError as error:
         raise UserError(f"{path} is refused: {error}") from None
-    model = build_seq2seq(config, len(src), len(tgt))
-    load_weights(model, contents["state_dict"], path)
-    return Checkpoint(model.eval(), Tokenizers(src, tgt), decode)
+    return Tokenizers(src, tgt)
 
 
-def load_weights(model: Seq2Seq, weights: Mapping[str, Tensor], path: Path) -> None:
+def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:
     """Put a checkpoint's weights into a model of the same shape.
 
     Raises:
@@ -255,6 +320,6 @@ def load_weights(model: Seq2Seq, weights: Mapping[str, Tensor], path: Path) -> N
         raise UserError(f"{path} does not fit the model that it describes: {problem}; use another.") from None
 
 
-def named_weights(model: Seq2Seq) -> dict[str, Tensor]:
+def named_weights(model: nn.Module) -> dict[str, Tensor]:
     """A model's weights under the names that they have in every checkpoint."""
     return {PREFIX + name: tensor for name, tensor in model.state_dict().items()}

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from seq2seq.errors import UserError
 
+TASKS = ("translation", "language_model")
 CELLS = ("rnn", "gru", "lstm")
 NONLINEARITIES = ("tanh", "relu")
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
@@ -21,7 +22,7 @@ PEEKY = ("none", "input", "output", "both")
 ATTENTIONS = ("none", "dot", "general", "additive")
 SEARCHES = ("greedy", "beam", "sample")
 TIES = ("none", "decoder", "all")
-INITS = ("torch", "book")
+INITS = ("torch", "book", "uniform")
 DROPOUTS = (
     "dropout",
     "embedding_dropout",
@@ -31,11 +32,12 @@ DROPOUTS = (
     "tgt_word_dropout",
 )
 WORD_DROPOUTS = ("zero", "unk")
-DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files")
+DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files", "text", "ptb")
+ONE_SIDED = ("text", "ptb")  # datasets without sources
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
-TOKENIZERS = ("unigram", "bpe", "char", "word")
+TOKENIZERS = ("unigram", "bpe", "char", "word", "ptb")
 OPTIMIZERS = ("adam", "adamw", "sgd")
-SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau")
+SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau", "decay")
 MONITORS = ("bleu", "chrf", "exact_match", "loss")
 LOGGERS = ("csv", "tensorboard", "wandb")
 
@@ -79,7 +81,7 @@ def _shown(value: object) -> str:
 
 @dataclass
 class DataConfig:
-    """Which parallel text, where it lies, and how it is cut into batches."""
+    """Which text, parallel or for a language model, where it lies, and how it is cut into batches."""
 
     kind: str = key("phrasebook", "dataset: " + ", ".join(DATASETS))
     root: str = key("data", "folder below which prepared datasets are kept")
@@ -95,13 +97,17 @@ class DataConfig:
         "raw",
         "multi30k: raw text, or tokenized (lower-cased, normalised, Moses tokens; en and de), also scored as it stands",
     )
-    mirror: str | None = key(None, "multi30k, iwslt15: folder that holds the files, instead of a download")
+    mirror: str | None = key(
+        None, "multi30k, iwslt15: folder that holds the files, instead of a download; ptb: that of ptb.train.txt, ..."
+    )
     train_src: str | None = key(None, "files: training source, plain or .gz (or a two-column TSV without train_tgt)")
-    train_tgt: str | None = key(None, "files: training target")
+    train_tgt: str | None = key(None, "files: training target; text: the text to train on, plain or .gz")
     valid_src: str | None = key(None, "files: validation source (or TSV)")
-    valid_tgt: str | None = key(None, "files: validation target")
+    valid_tgt: str | None = key(
+        None, "files: validation target; text: null takes the last lines but test's of train_tgt"
+    )
     test_src: str | None = key(None, "files: test source (or TSV)")
-    test_tgt: str | None = key(None, "files: test target")
+    test_tgt: str | None = key(None, "files: test target; text: null takes the last lines of train_tgt")
     max_length: int = key(0, "drop training pairs with more words on a side; 0 keeps all")
     max_ratio: float = key(0.0, "drop training pairs whose word counts differ by more than this factor; 0 keeps all")
     skip_blank: bool = key(False, "drop training pairs with a blank side instead of refusing them")
@@ -109,17 +115,23 @@ class DataConfig:
         4096, "most tokens in a training batch: rows times the longest of either side, before any sampling"
     )
     batch_sentences: int = key(0, "most sentences in a training batch; 0 leaves it to batch_tokens")
+    columns: int = key(20, "language model: columns that the text is cut into, which are read side by side")
+    bptt: int = key(35, "language model: tokens of each column that a step reads and sends gradients back through")
+    restart: float = key(
+        0.0, "language model: how often a column whose window begins with a line forgets all before: how texts begin"
+    )
     num_workers: int = key(0, "processes that prepare batches; 0 prepares them in the training process")
 
     def __post_init__(self) -> None:
         _one_of("data.kind", self.kind, DATASETS)
         _one_of("data.variant", self.variant, ("raw", "tokenized"))
-        for name in ("train_size", "valid_size", "test_size"):
+        for name in ("train_size", "valid_size", "test_size", "columns", "bptt"):
             _within(f"data.{name}", getattr(self, name), 1)
         if self.max_ratio and not 1 <= self.max_ratio < float("inf"):
             raise UserError(f"data.max_ratio={self.max_ratio:g} is out of range; it must be 0 (off) or at least 1.")
         for name in ("seed", "max_length", "batch_tokens", "batch_sentences", "num_workers"):
             _within(f"data.{name}", getattr(self, name), 0)
+        _within("data.restart", self.restart, 0, 1)
         if not self.batch_tokens and not self.batch_sentences:
             raise UserError("data.batch_tokens and data.batch_sentences are both 0; one of them must bound a batch.")
         known = LANGUAGES.get(self.kind, ())
@@ -132,18 +144,39 @@ class DataConfig:
             missing = [f"data.{split}_src" for split in ("train", "valid", "test") if not getattr(self, f"{split}_src")]
             if missing:
                 raise UserError(f"data.kind=files needs {', '.join(missing)}; give each a text file.")
+        self._check_one_sided()
+
+    def _check_one_sided(self) -> None:
+        if self.kind == "text":
+            if not self.train_tgt:
+                raise UserError("data.kind=text needs data.train_tgt; give it a text file.")
+            if (self.valid_tgt is None) != (self.test_tgt is None):
+                raise UserError(
+                    "data.kind=text takes both data.valid_tgt and data.test_tgt, or neither, which holds out the last "
+                    "lines of data.train_tgt; one is missing."
+                )
+        if self.kind == "ptb" and not self.mirror:
+            raise UserError(
+                "data.kind=ptb needs data.mirror, the folder of ptb.train.txt, ptb.valid.txt and ptb.test.txt; the "
+                "Penn Treebank is licensed, and not part of this project."
+            )
 
 
 @dataclass
 class TokenizerConfig:
     """How text becomes ids: one SentencePiece model for both sides, or one for each."""
 
-    type: str = key("unigram", "SentencePiece model: " + ", ".join(TOKENIZERS))
-    vocab_size: int = key(8000, "pieces wanted (char and word with 0: all there are); clipped if the text has fewer")
+    type: str = key(
+        "unigram", "SentencePiece model: unigram, bpe, char, word; or ptb: words, an <unk> in the text being unknown"
+    )
+    vocab_size: int = key(
+        8000, "pieces wanted (char, word and ptb with 0: all there are); clipped if the text has fewer"
+    )
     joint: bool = key(False, "one vocabulary for source and target")
     byte_fallback: bool = key(True, "spell unknown characters in bytes, so that no text is lost")
     sampling: float = key(0.0, "subword sampling in training: unigram's alpha, or BPE's merge dropout; 0 is off")
     lowercase: bool = key(False, "lower-case the text on both sides")
+    like: str | None = key(None, "run or checkpoint whose tokenizers are taken, instead of training some")
 
     def __post_init__(self) -> None:
         _one_of("tokenizer.type", self.type, TOKENIZERS)
@@ -151,6 +184,8 @@ class TokenizerConfig:
         _within("tokenizer.sampling", self.sampling, 0, 1)
         if self.type in ("unigram", "bpe") and self.vocab_size < 8:
             raise UserError(f"tokenizer.vocab_size={self.vocab_size} is out of range; it must be at least 8.")
+        if self.type == "ptb" and 0 < self.vocab_size < 3:
+            raise UserError(f"tokenizer.vocab_size={self.vocab_size} is out of range; type ptb takes 0 or at least 3.")
         if self.sampling and self.type not in ("unigram", "bpe"):
             raise UserError(
                 f"tokenizer.sampling={self.sampling:g} needs tokenizer.type unigram or bpe; got {self.type}."
@@ -194,7 +229,8 @@ class ModelConfig:
     word_dropout_kind: str = key("zero", "what hidden tokens are: zero (their embedding), unk (an unknown word)")
     residual: bool = key(False, "add a layer's input to its output, the first layer's left out")
     layer_norm: bool = key(False, "normalise the outputs of each recurrent layer")
-    init: str = key("torch", "initial weights: torch's, or the book's normal(0, 1/fan-in)")
+    init: str = key("torch", "initial weights: torch's, the book's normal(0, 1/fan-in), or uniform in +-init_range")
+    init_range: float = key(0.1, "of init=uniform: no first weight is larger (Zaremba et al. 2014)")
     match_peeky: bool = key(
         False, "without peeky: widen hidden_size until there are as many parameters as with peeky=both, as a control"
     )
@@ -215,6 +251,7 @@ class ModelConfig:
         for name in DROPOUTS:
             _within(f"model.{name}", getattr(self, name), 0, 1, below=True)
         _within("model.fixed_length", self.fixed_length, 0)
+        _within("model.init_range", self.init_range, 0)
         for side in ("encoder", "decoder"):
             stack = self.stack(side)
             _one_of(f"model.{side}.cell", stack.cell, CELLS)
@@ -324,6 +361,8 @@ class OptimConfig:
     decay_start: float = key(0.5, "linear: share of the training after which the learning rate falls, down to 0")
     plateau_factor: float = key(0.5, "plateau: factor on the learning rate when validation stops improving")
     plateau_patience: int = key(1, "plateau: validations without improvement that are waited for")
+    decay_after: int = key(0, "decay: epochs at the full rate, before ...")
+    decay_factor: float = key(0.5, "... each further one has this times the rate of the one before")
     clip_norm: float = key(5.0, "scale gradients down to this global norm; 0 is off")
     clip_value: float = key(0.0, "clamp each gradient to this absolute value; 0 is off")
     ema: float = key(
@@ -336,7 +375,7 @@ class OptimConfig:
         _one_of("optim.schedule", self.schedule, SCHEDULES)
         if not 0 < self.lr < float("inf"):
             raise UserError(f"optim.lr={self.lr:g} is out of range; it must be above 0.")
-        for name in ("weight_decay", "warmup_steps", "plateau_patience", "clip_norm", "clip_value"):
+        for name in ("weight_decay", "warmup_steps", "plateau_patience", "decay_after", "clip_norm", "clip_value"):
             _within(f"optim.{name}", getattr(self, name), 0)
         for name in ("momentum", "beta1", "beta2", "decay_start", "plateau_factor", "ema", "label_smoothing"):
             _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
@@ -344,6 +383,8 @@ class OptimConfig:
             raise UserError(f"optim.eps={self.eps:g} is out of range; it must be above 0 and below 1.")
         if self.eps_hat and self.algorithm == "sgd":
             raise UserError("optim.eps_hat is for adam and adamw; leave it out, or set optim.algorithm=adam.")
+        if not 0 < self.decay_factor <= 1:
+            raise UserError(f"optim.decay_factor={self.decay_factor:g} is out of range; it must be in (0, 1].")
         if self.clip_norm and self.clip_value:
             raise UserError("optim.clip_norm and optim.clip_value are both set; set one of them to 0.")
 
@@ -409,7 +450,7 @@ class TrainerConfig:
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
     probe: int = key(256, "test sentences that the trained network is probed with for probe.json; 0 is off")
     save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
-    samples: int = key(5, "translations shown after each validation and at the end")
+    samples: int = key(5, "translations, or generated lines, shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
     lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer: +trainer.lightning.NAME=VALUE")
@@ -444,6 +485,8 @@ class Config:
     runs: str = key("runs", "folder of all experiments")
     resume: str | None = key(None, "run folder to go on with; its own config holds")
     overwrite: bool = key(False, "start anew in a run folder that holds another run")
+    task: str = key("translation", "what is trained: translation, language_model (the decoder alone; experiment=lm)")
+    warm_start: str | None = key(None, "run or checkpoint of a language model whose weights the decoder begins with")
     data: DataConfig = _section(DataConfig)
     tokenizer: TokenizerConfig = _section(TokenizerConfig)
     model: ModelConfig = _section(ModelConfig)
@@ -461,6 +504,41 @@ class Config:
             )
         if self.decode.copy_unknown and self.model.attention == "none":
             raise UserError("decode.copy_unknown=true needs attention; got model.attention=none. Use general, say.")
+        _one_of("task", self.task, TASKS)
+        if self.task == "language_model":
+            self._check_language_model()
+        elif self.data.kind in ONE_SIDED:
+            raise UserError(
+                f"data.kind={self.data.kind} has no sources to translate; use experiment=lm data={self.data.kind} for "
+                "a language model, or another dataset."
+            )
+
+    def _check_language_model(self) -> None:
+        """Refuse what only an encoder, or a translation, could have."""
+        plain, model = ModelConfig(), self.model
+        names = ["reverse", "peeky", "bidirectional", "attention", "bridge", "match_peeky", "fixed_length", "encoder"]
+        names += ["memory_dropout", "src_word_dropout"]
+        stray = [f"model.{name}" for name in names if getattr(model, name) != getattr(plain, name)]
+        stray += ["tokenizer.joint"] * (self.tokenizer.joint and self.data.kind in ONE_SIDED)
+        if model.tie == "all":
+            raise UserError(
+                "model.tie=all shares with an encoder, and a language model has none; use model.tie=decoder."
+            )
+        if stray:
+            raise UserError(
+                f"task=language_model has no source, and so no {', '.join(stray)}; leave out what sets them, or begin "
+                "with experiment=lm, which does."
+            )
+        if self.tokenizer.sampling:
+            raise UserError(
+                f"tokenizer.sampling={self.tokenizer.sampling:g} would cut the text anew in each epoch, and a language "
+                "model reads it as one stream; leave it 0."
+            )
+        if self.trainer.monitor != "loss":
+            raise UserError(
+                f"trainer.monitor={self.trainer.monitor} needs translations; with task=language_model use "
+                "trainer.monitor=loss."
+            )
 
 
 Section = TypeVar("Section")

@@ -1,4 +1,4 @@
-"""The Lightning module: what a step does, what a validation measures, what a checkpoint holds besides weights."""
+"""The Lightning modules: what a step does, what a validation measures, what a checkpoint holds besides weights."""
 
 from __future__ import annotations
 
@@ -19,48 +19,37 @@ from seq2seq import checkpoint, metrics
 from seq2seq.config import Config, OptimConfig
 from seq2seq.data.batch import Batch, Shape, enough_memory, is_out_of_memory, out_of_memory
 from seq2seq.data.corpus import Tokenizers
+from seq2seq.data.stream import Window
 from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
+from seq2seq.evaluate import show_samples
 from seq2seq.models.recurrent import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.translate import Translator
 
 
-class LitTranslator(L.LightningModule):
-    """Trains a `Seq2Seq`; every random draw of a step is a function of (seed, epoch, batch, process).
+class LitModel(L.LightningModule):
+    """What a training does around its loss, whatever the network: the optimiser, its rate, clipping, what is counted.
+    Every random draw of a step is a function of (seed, epoch, batch, process).
 
     Args:
-        valid_src, valid_tgt: the validation text, untouched.
-        num_steps: optimiser steps of the whole training, for schedules that end.
+        num_steps, steps_per_epoch: optimiser steps of the whole training and of an epoch, for schedules.
     """
 
-    def __init__(
-        self,
-        config: Config,
-        model: Seq2Seq,
-        tokenizers: Tokenizers,
-        *,
-        valid_src: Sequence[str],
-        valid_tgt: Sequence[str],
-        num_steps: int,
-    ) -> None:
+    def __init__(self, config: Config, model: nn.Module, *, num_steps: int, steps_per_epoch: int) -> None:
         super().__init__()
         self.config = config
         self.model = model
-        self.translator = Translator(model, tokenizers, dataclasses.replace(config.decode, search="greedy"))
-        self.valid_src, self.valid_tgt = valid_src, valid_tgt
-        self.num_steps = num_steps
+        self.num_steps, self.steps_per_epoch = num_steps, steps_per_epoch
         self.average = RunningAverage(model, config.optim.ema) if config.optim.ema else None
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None  # of the run that is gone on with
-        self.hypotheses: list[str] = []  # of the last validation
         self.valid_figures: dict[str, float] = {}
         # Since the last validation; the sum is a tensor, so that a GPU is not waited for.
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
         # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped.
         self.gradients = torch.zeros(4, dtype=torch.float64)
-        self._valid_nll, self._valid_tokens = 0.0, 0
-        self._at_work: Shape | None = None  # the batch that is trained on
+        self._at_work: Shape | str | None = None  # the batch that is trained on
 
     def configure_optimizers(self) -> Any:
         # In mixed precision Lightning does not clip the gradients of a fused optimiser, which may unscale them itself.
@@ -79,10 +68,11 @@ class LitTranslator(L.LightningModule):
             return optimizer
         if self.config.optim.schedule == "constant" and not self.config.optim.warmup_steps:
             return optimizer
-        schedule = LambdaLR(optimizer, lambda step: lr_factor(self.config.optim, step, self.num_steps))
+        sizes = (self.num_steps, self.steps_per_epoch)
+        schedule = LambdaLR(optimizer, lambda step: lr_factor(self.config.optim, step, *sizes))
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
-    def transfer_batch_to_device(self, batch: Batch, device: torch.device, dataloader_idx: int) -> Batch:
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch.to(device)
 
     @contextmanager
@@ -97,15 +87,9 @@ class LitTranslator(L.LightningModule):
         except (RuntimeError, MemoryError) as error:
             if self._at_work is None or not is_out_of_memory(error):
                 raise
-            data = self.config.data
-            sentences = f" or data.batch_sentences (now {data.batch_sentences})" if data.batch_sentences else ""
-            raise out_of_memory(
-                self._at_work,
-                f"make data.batch_tokens (now {data.batch_tokens}){sentences} smaller",
-                alone="make the network smaller, or leave out such pairs with data.max_length",
-            ) from None
+            raise self._out_of_memory() from None
 
-    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: Batch | Window, batch_idx: int) -> None:
         self._at_work = batch.shape
         stream = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
         seed = int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0])
@@ -113,20 +97,6 @@ class LitTranslator(L.LightningModule):
             torch.default_generator.manual_seed(seed)  # manual_seed of all devices takes a stack trace for each
         else:
             torch.manual_seed(seed)
-
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        loss = self.model.loss(
-            batch.src,
-            batch.src_lengths,
-            batch.tgt_in,
-            batch.tgt_out,
-            label_smoothing=self.config.optim.label_smoothing,
-        )
-        self.train_loss = self.train_loss.to(self.device) + loss.detach()
-        self.train_tokens += batch.num_tokens
-        if self.device.type == "cpu" and not math.isfinite(loss.detach()):  # a GPU would have to wait for it
-            self._refuse_loss(loss)
-        return loss / batch.loss_scale
 
     def optimizer_step(self, *arguments: Any, **options: Any) -> None:
         super().optimizer_step(*arguments, **options)
@@ -169,6 +139,14 @@ class LitTranslator(L.LightningModule):
             [steps + finite, total + norm, torch.maximum(largest, norm), num_clipped + (clipped & finite)]
         )
 
+    def _counted(self, loss: Tensor, batch: Batch | Window) -> Tensor:
+        """The summed loss of a batch as its gradient is to be taken, noted."""
+        self.train_loss = self.train_loss.to(self.device) + loss.detach()
+        self.train_tokens += batch.num_tokens
+        if self.device.type == "cpu" and not math.isfinite(loss.detach()):  # a GPU would have to wait for it
+            self._refuse_loss(loss)
+        return loss / batch.loss_scale
+
     def _refuse_loss(self, loss: Tensor) -> None:
         raise UserError(
             f"the loss is {float(loss.detach())} at step {self.global_step} (epoch {self.current_epoch}); "
@@ -178,9 +156,112 @@ class LitTranslator(L.LightningModule):
 
     def on_validation_epoch_start(self) -> None:
         self._at_work = None
-        self._valid_nll, self._valid_tokens = 0.0, 0
         if self.train_tokens and not math.isfinite(self.train_loss):
             self._refuse_loss(self.train_loss)
+
+    def _validated(self) -> None:
+        """The figures are known: hand them on, and count from here."""
+        self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        self.gradients = torch.zeros_like(self.gradients)
+        self.log_dict(self.valid_figures, logger=False)
+        if self.plateau is not None:
+            self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
+
+    def _gradient_figures(self) -> dict[str, float]:
+        steps, total, largest, num_clipped = self.gradients.tolist()
+        mean = total / steps if steps else math.nan
+        share = 100 * num_clipped / steps if steps else math.nan
+        return {"train/grad_norm": mean, "train/grad_norm_max": largest, "train/clipped": share}
+
+    def _gather(self, mine: Any) -> list[Any]:
+        if self.trainer.world_size == 1:
+            return [mine]
+        parts: list[Any] = [None] * self.trainer.world_size
+        torch.distributed.all_gather_object(parts, mine)
+        return parts
+
+    def summary(self) -> str:
+        """What a log line says of the last validation, besides the loss and its perplexity."""
+        raise NotImplementedError
+
+    def samples(self, count: int) -> str:
+        """Some of what the network writes, for people to look at."""
+        raise NotImplementedError
+
+    def _section(self) -> dict[str, Any]:
+        """What a checkpoint holds besides weights and the training's state."""
+        raise NotImplementedError
+
+    def _out_of_memory(self) -> UserError:
+        """What to say when the batch at work did not fit."""
+        raise NotImplementedError
+
+    def learning_rate(self) -> float:
+        """The rate of the next step."""
+        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+
+    def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
+        contents[checkpoint.SECTION] = self._section()
+        contents["training"] = {
+            "plateau": self.plateau.state_dict() if self.plateau else None,
+            "train_loss": float(self.train_loss),
+            "train_tokens": self.train_tokens,
+            "gradients": self.gradients.tolist(),
+            "stopped": self.trainer.should_stop,
+        }
+        if self.average is not None and not self.average.swapped:
+            contents["training"]["average"] = self.average.state_dict()
+
+    def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
+        training = contents["training"]
+        self.train_loss = torch.tensor(training["train_loss"], dtype=torch.float64)
+        self.train_tokens = training["train_tokens"]
+        self.gradients = torch.tensor(training.get("gradients", [0.0] * 4), dtype=torch.float64)
+        self._plateau_state = training["plateau"]
+        if self.average is not None:
+            self.average.load_state_dict(training["average"])
+
+
+class LitTranslator(LitModel):
+    """Trains a `Seq2Seq`.
+
+    Args:
+        valid_src, valid_tgt: the validation text, untouched.
+        num_steps, steps_per_epoch: as for `LitModel`.
+    """
+
+    model: Seq2Seq
+
+    def __init__(
+        self,
+        config: Config,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        *,
+        valid_src: Sequence[str],
+        valid_tgt: Sequence[str],
+        num_steps: int,
+        steps_per_epoch: int,
+    ) -> None:
+        super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
+        self.translator = Translator(model, tokenizers, dataclasses.replace(config.decode, search="greedy"))
+        self.valid_src, self.valid_tgt = valid_src, valid_tgt
+        self.hypotheses: list[str] = []  # of the last validation
+        self._valid_nll, self._valid_tokens = 0.0, 0
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        loss = self.model.loss(
+            batch.src,
+            batch.src_lengths,
+            batch.tgt_in,
+            batch.tgt_out,
+            label_smoothing=self.config.optim.label_smoothing,
+        )
+        return self._counted(loss, batch)
+
+    def on_validation_epoch_start(self) -> None:
+        super().on_validation_epoch_start()
+        self._valid_nll, self._valid_tokens = 0.0, 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         remedy = f"make decode.batch_tokens (now {self.config.decode.batch_tokens}) smaller"
@@ -209,54 +290,31 @@ class LitTranslator(L.LightningModule):
             "encoder/spectral_radius": spectral_radius(cast(nn.Module, self.model.encoder)),
             "decoder/spectral_radius": spectral_radius(self.model.decoder),
         }
-        self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
-        self.gradients = torch.zeros_like(self.gradients)
-        self.log_dict(self.valid_figures, logger=False)
-        if self.plateau is not None:
-            self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
+        self._validated()
 
-    def _gradient_figures(self) -> dict[str, float]:
-        steps, total, largest, num_clipped = self.gradients.tolist()
-        mean = total / steps if steps else math.nan
-        share = 100 * num_clipped / steps if steps else math.nan
-        return {"train/grad_norm": mean, "train/grad_norm_max": largest, "train/clipped": share}
+    def summary(self) -> str:
+        """The figures of the last validation that a log line has for a translation."""
+        return f"BLEU {self.valid_figures['valid/bleu']:.2f}  exact {self.valid_figures['valid/exact_match']:.2f} %"
 
-    def _gather(self, mine: Any) -> list[Any]:
-        if self.trainer.world_size == 1:
-            return [mine]
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, mine)
-        return parts
+    def samples(self, count: int) -> str:
+        """The first translations of the last validation."""
+        return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
 
-    def learning_rate(self) -> float:
-        """The rate of the next step."""
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
+    def _section(self) -> dict[str, Any]:
+        return checkpoint.section(self.config.model, self.config.decode, self.translator.tokenizers)
 
-    def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
-        contents[checkpoint.SECTION] = checkpoint.section(
-            self.config.model, self.config.decode, self.translator.tokenizers
+    def _out_of_memory(self) -> UserError:
+        assert isinstance(self._at_work, Shape)
+        data = self.config.data
+        sentences = f" or data.batch_sentences (now {data.batch_sentences})" if data.batch_sentences else ""
+        return out_of_memory(
+            self._at_work,
+            f"make data.batch_tokens (now {data.batch_tokens}){sentences} smaller",
+            alone="make the network smaller, or leave out such pairs with data.max_length",
         )
-        contents["training"] = {
-            "plateau": self.plateau.state_dict() if self.plateau else None,
-            "train_loss": float(self.train_loss),
-            "train_tokens": self.train_tokens,
-            "gradients": self.gradients.tolist(),
-            "stopped": self.trainer.should_stop,
-        }
-        if self.average is not None and not self.average.swapped:
-            contents["training"]["average"] = self.average.state_dict()
-
-    def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
-        training = contents["training"]
-        self.train_loss = torch.tensor(training["train_loss"], dtype=torch.float64)
-        self.train_tokens = training["train_tokens"]
-        self.gradients = torch.tensor(training.get("gradients", [0.0] * 4), dtype=torch.float64)
-        self._plateau_state = training["plateau"]
-        if self.average is not None:
-            self.average.load_state_dict(training["average"])
 
 
-def build_optimizer(config: OptimConfig, model: Seq2Seq, *, fused: bool = True) -> torch.optim.Optimizer:
+def build_optimizer(config: OptimConfig, model: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
     """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, fused where torch can."""
     parameters = list(model.parameters())
     if config.algorithm == "sgd":
@@ -281,12 +339,13 @@ def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -
         group["eps"] = config.eps / math.sqrt(1 - config.beta2**steps)
 
 
-def lr_factor(config: OptimConfig, step: int, num_steps: int) -> float:
+def lr_factor(config: OptimConfig, step: int, num_steps: int, steps_per_epoch: int = 1) -> float:
     """The learning rate of a step (from 0) as a share of the highest.
 
     Linear warm-up to 1 over ``warmup_steps``; then 1, or falling with the inverse square root of the step (Vaswani et
     al. 2017), along half a cosine to 0 at ``num_steps`` (Loshchilov and Hutter 2017), or 1 and, from ``decay_start`` of
-    all steps on, falling along a line to 0.
+    all steps on, falling along a line to 0; or with ``decay`` falling by ``decay_factor`` at the start of each epoch
+    after the first ``decay_after`` (Zaremba et al. 2014).
     """
     warmup = config.warmup_steps
     if step < warmup:
@@ -297,4 +356,6 @@ def lr_factor(config: OptimConfig, step: int, num_steps: int) -> float:
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
     if config.schedule == "linear":
         return min(1.0, max(0.0, (num_steps - step) / ((1 - config.decay_start) * max(1, num_steps))))
+    if config.schedule == "decay":
+        return config.decay_factor ** max(0, step // steps_per_epoch + 1 - config.decay_after)
     return 1.0

@@ -20,6 +20,7 @@ from seq2seq.errors import Busy, UserError
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
 PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
+LINE_NLL, SAMPLES = "test.nll", "samples.txt"  # of a language model: what each test line costs, and what it makes up
 CHECKPOINTS = "checkpoints"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
 FIGURES = (  # that a result has, as numbers
@@ -30,6 +31,15 @@ FIGURES = (  # that a result has, as numbers
     "perplexity",
     "parameters",
     "sentences_per_second",
+    "train_seconds",
+    "train_tokens_per_second",
+)
+LANGUAGE_MODEL_FIGURES = (
+    "perplexity",
+    "word_perplexity",
+    "num_words",
+    "parameters",
+    "tokens_per_second",
     "train_seconds",
     "train_tokens_per_second",
 )
@@ -89,13 +99,28 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     remedy = "delete it to have the run scored again"
     values = _read_json(folder / RESULT, remedy)
     if values is not None:
-        if values.get("perplexity", 0.0) is None:  # JSON has no infinity
-            values["perplexity"] = math.inf
-        missing = [name for name in FIGURES if type(values.get(name)) not in (int, float)]
-        missing += [name for name in ("bleu_signature", "version", "torch") if not isinstance(values.get(name), str)]
+        for name, value in values.items():
+            if name.endswith("perplexity") and value is None:  # JSON has no infinity
+                values[name] = math.inf
+        alone = values.get("task") == "language_model"
+        figures, words = (LANGUAGE_MODEL_FIGURES, ()) if alone else (FIGURES, ("bleu_signature",))
+        missing = [name for name in figures if type(values.get(name)) not in (int, float)]
+        missing += [name for name in (*words, "version", "torch") if not isinstance(values.get(name), str)]
         if missing:
             raise UserError(f"{folder / RESULT} has no {', '.join(missing)}; {remedy}.")
     return values
+
+
+def numbers(path: Path, lines: Sequence[str]) -> list[float]:
+    """The lines of a file as numbers.
+
+    Raises:
+        UserError: for one that is none.
+    """
+    try:
+        return [float(line) for line in lines]
+    except ValueError as error:
+        raise UserError(f"{path} has a line that is no number ({error}); delete {RESULT}, and run again.") from None
 
 
 def read_probe(folder: Path) -> dict[str, Any] | None:
@@ -172,6 +197,13 @@ def progress(folder: Path) -> float:
     if trainer.max_steps > 0:
         share = max(share, rows[-1]["step"] / trainer.max_steps)
     return min(share, 0.99)
+
+
+def summary(result: dict[str, Any]) -> str:
+    """What a finished run came to, in a few words."""
+    if result.get("task") == "language_model":
+        return f"perplexity {result['perplexity']:.2f} per token, {result['word_perplexity']:.2f} per word"
+    return f"BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %"
 
 
 def write_plans(folders: Sequence[Path]) -> None:

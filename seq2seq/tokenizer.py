@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import sentencepiece
@@ -23,6 +24,9 @@ _ESCAPE = "\uf8fe"
 _ESCAPES = {_ESCAPE: _ESCAPE + "0", SPACE_MARK: _ESCAPE + "1"}
 _UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together; no text is spelled so
 _UNESCAPE = re.compile(_ESCAPE + "[012]")
+
+SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")  # by id
+_WORDS = b"seq2seq words 1\n"  # what a serialised `Words` begins with
 
 
 class Tokenizer:
@@ -151,6 +155,99 @@ class Tokenizer:
         return text.replace("\n", " ").replace("\r", " ")
 
 
+class Words(Tokenizer):
+    """A list of words between spaces, as the Penn Treebank benchmark has its text: an ``<unk>`` in it is the unknown
+    word, and every other word that is not in the list is taken for one too. Nothing is spelled out, so
+    ``decode(encode(text))`` has single spaces between words and ``<unk>`` for what is not known.
+
+    Args:
+        proto: as `train` with type ptb returns it: a first line that says what it is, then the words, one a line, the
+            first of which has id 4.
+        lowercase: lower-case text before encoding.
+
+    Raises:
+        UserError: if ``proto`` is no list of words.
+    """
+
+    def __init__(self, proto: bytes, *, lowercase: bool = False) -> None:
+        self.proto = proto
+        self.lowercase = lowercase
+        try:
+            words = proto.removeprefix(_WORDS).decode("utf-8").split("\n") if proto != _WORDS else []
+        except UnicodeDecodeError:
+            words = [""]
+        self._words = [*SPECIAL, *words]
+        self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL))}
+        if not proto.startswith(_WORDS) or not all(words) or len(self._ids) < len(words):
+            raise UserError(f"the tokenizer is no list of words ({len(proto)} bytes); train it again.")
+
+    def __len__(self) -> int:
+        return len(self._words)
+
+    def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
+        """Ids of each line's words; there is nothing to sample."""
+        escaped = (self._escape(line) for line in lines)
+        return [[self._ids.get(word, UNK) for word in line.split()] for line in escaped]
+
+    def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
+        """The words of each row between single spaces; one that is not known is ``<unk>``, or the next of the row's
+        ``unknowns``.
+        """
+        given = unknowns or [()] * len(ids)
+        return [b"".join(self.spell(row, own)).decode("utf-8") for row, own in zip(ids, given, strict=True)]
+
+    def unknowns(self, line: str) -> list[str]:
+        """The words of a line that are not known, in their order."""
+        return [word for word in self._escape(line).split() if word not in self._ids]
+
+    def spell(self, ids: Sequence[int], unknowns: Sequence[str] = ()) -> list[bytes]:
+        """The bytes that each id stands for, a space before each word but the first."""
+        left = iter(unknowns)
+        spelled: list[bytes] = []
+        for one in map(int, ids):
+            word = "" if one in (PAD, BOS, EOS) else self._words[one]
+            word = next(left, word) if one == UNK else word
+            spelled.append((" " if word and any(spelled) else "").encode() + word.encode())
+        return spelled
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return [self._words[int(i)] for i in ids]
+
+    def _escape(self, line: str) -> str:
+        if "\n" in line:
+            raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
+        return line.lower() if self.lowercase else line
+
+
+def load(proto: bytes, *, lowercase: bool = False) -> Tokenizer:
+    """The tokenizer that `train` returned in bytes.
+
+    Raises:
+        UserError: as `Tokenizer` and `Words`.
+    """
+    return (Words if proto.startswith(_WORDS) else Tokenizer)(proto, lowercase=lowercase)
+
+
+def same_pieces(one: Tokenizer, other: Tokenizer) -> bool:
+    """Whether two tokenizers give the same ids to every text."""
+    return one.proto == other.proto and one.lowercase == other.lowercase
+
+
+def _train_words(lines: Sequence[str], vocab_size: int) -> bytes:
+    """The most frequent words, as `Words` reads them, of equally frequent ones the lesser first. ``vocab_size`` counts
+    ``<unk>`` and ``</s>`` as the benchmark does, and neither pad nor bos.
+
+    Raises:
+        UserError: if there is no word.
+    """
+    counts = Counter(word for line in lines for word in line.split() if word not in SPECIAL)
+    if not counts:
+        raise UserError("the tokenizer has no text to train on: there is no word in it.")
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))
+    kept = ranked[: vocab_size - 2] if vocab_size else ranked
+    return _WORDS + "\n".join(kept).encode("utf-8")
+
+
 def train(
     lines: Iterable[str],
     *,
@@ -159,14 +256,16 @@ def train(
     byte_fallback: bool = False,
     lowercase: bool = False,
 ) -> bytes:
-    """Train a SentencePiece model on ``lines`` and return it serialised.
+    """Train a SentencePiece model, or for type ptb a list of words, on ``lines`` and return it serialised.
 
     The text is neither normalised nor are its spaces collapsed. A vocabulary larger than the text allows is clipped;
-    its true size is that of the result. ``char`` and ``word`` with ``vocab_size=0`` take every character or word.
+    its true size is that of the result. ``char``, ``word`` and ``ptb`` with ``vocab_size=0`` take all that there is.
 
     Raises:
         UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
     """
+    if type == "ptb":
+        return _train_words([line.lower() if lowercase else line for line in lines], vocab_size)
     kept = [line for line in (_escaped(line, lowercase=lowercase) for line in lines) if line.strip()]
     if not kept:
         raise UserError("the tokenizer has no text to train on: every line is blank.")

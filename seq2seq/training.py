@@ -8,6 +8,7 @@ import inspect
 import logging
 import shutil
 import subprocess
+import time
 import warnings
 from contextlib import nullcontext
 from datetime import timedelta
@@ -28,12 +29,15 @@ from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
 from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, train_tokenizers
-from seq2seq.data.datamodule import TranslationData
+from seq2seq.data.datamodule import TextData, TranslationData
 from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
-from seq2seq.lit import LitTranslator
+from seq2seq.language_model import LanguageModel
+from seq2seq.lit import LitModel, LitTranslator
+from seq2seq.lit_lm import LitLanguageModel, show_lines
 from seq2seq.metrics import bleu
+from seq2seq.models.language_model import build_language_model
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
 from seq2seq.probe import probe
 from seq2seq.runs import (
@@ -41,10 +45,12 @@ from seq2seq.runs import (
     CONFIG,
     ERROR,
     HYPOTHESES,
+    LINE_NLL,
     METRICS,
     PROBE,
     REFERENCES,
     RESULT,
+    SAMPLES,
     SOURCES,
     differences,
     locked,
@@ -52,7 +58,9 @@ from seq2seq.runs import (
     read_result,
     write_json,
 )
+from seq2seq.tokenizer import Tokenizer
 from seq2seq.translate import Translator
+from seq2seq.warm_start import warm_start
 
 log = logging.getLogger(__name__)
 for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr what hardware they use and why they end
@@ -90,12 +98,13 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
         return result
     revision = git_revision()  # of the code that trains, whatever is committed meanwhile
     data_folder = prepare(config.data)
-    tokenizers = train_tokenizers(data_folder, config.tokenizer)
+    tokenizers = tokenizers_of(config, data_folder)
     stopwatch = Stopwatch()
     best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
     if best_step is None:
         return {}  # one of several processes, the first of which goes on
-    result = test(config, folder, data_folder) | {
+    score = test_language_model if config.task == "language_model" else test
+    result = score(config, folder, data_folder) | {
         "best_step": best_step,
         "train_seconds": round(stopwatch.seconds, 2),
         "train_tokens_per_second": round(stopwatch.tokens_per_second(), 1),
@@ -117,7 +126,7 @@ def claim(config: Config, folder: Path) -> None:
         UserError: if the folder holds a run with another config.
     """
     if config.overwrite and (folder / CONFIG).is_file():
-        for name in (CONFIG, METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, PROBE, ERROR):
+        for name in (CONFIG, METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, ERROR):
             (folder / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -205,43 +214,30 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     Returns:
         The step of the best checkpoint; None in all processes but the first.
     """
-    data = TranslationData(config, data_folder, tokenizers)
+    data: TranslationData | TextData
+    module: LitModel
+    last = folder / CHECKPOINTS / checkpoint.LAST
+    contents = _read_last(last)
     try:
-        network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
-        torch.manual_seed(config.seed)
-        model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
+        if config.task == "language_model":
+            data, module = _language_model(config, data_folder, tokenizers.tgt, fresh=contents is None)
+        else:
+            data, module = _translation(config, data_folder, tokenizers, fresh=contents is None)
     except RuntimeError as error:  # no memory for it
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
-    if config.trainer.threads or num_parameters(model) < SMALL:
+    if config.trainer.threads or num_parameters(module) < SMALL:
         torch.set_num_threads(config.trainer.threads or 1)
-    rank_zero_only(log.info)(
-        "%d + %d pieces, %s parameters, %d training pairs",
-        len(tokenizers.src),
-        len(tokenizers.tgt),
-        f"{num_parameters(model):,}",
-        len(data.train_corpus.src),
-    )
     checkpoints = Checkpoints(
         folder / CHECKPOINTS,
         monitor=config.trainer.monitor,
         save_minutes=config.trainer.save_minutes,
         keep_best=config.trainer.keep_best,
     )
-    metrics = MetricsFile(folder / METRICS, stopwatch, sources=data.valid_src, samples=config.trainer.samples)
+    metrics = MetricsFile(folder / METRICS, stopwatch, samples=config.trainer.samples)
     # The checkpoints come last, so that what they save is of after the others.
     callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
     trainer = _build_trainer(config, folder, callbacks)
-    module = LitTranslator(
-        dataclasses.replace(config, model=network),
-        model,
-        tokenizers,
-        valid_src=data.valid_src,
-        valid_tgt=data.valid_tgt,
-        num_steps=_num_steps(config, len(data.train_dataloader())),
-    )
-    last = folder / CHECKPOINTS / checkpoint.LAST
-    contents = _read_last(last)
     if contents is not None:
         if contents["training"]["stopped"]:  # early, which Lightning does not remember: all that is left is the test
             for callback in (stopwatch, metrics, checkpoints):
@@ -257,6 +253,78 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
             if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
                 trainer.validate(module, data, verbose=False)
     return checkpoints.best_step if trainer.is_global_zero else None
+
+
+def _translation(
+    config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool
+) -> tuple[TranslationData, LitTranslator]:
+    data = TranslationData(config, data_folder, tokenizers)
+    network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
+    torch.manual_seed(config.seed)
+    model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
+    if fresh and config.warm_start is not None:
+        warm_start(model, tokenizers.tgt, config.warm_start)
+    rank_zero_only(log.info)(
+        "%d + %d pieces, %s parameters, %d training pairs",
+        len(tokenizers.src),
+        len(tokenizers.tgt),
+        f"{num_parameters(model):,}",
+        len(data.train_corpus.src),
+    )
+    num_batches = len(data.train_dataloader())
+    return data, LitTranslator(
+        dataclasses.replace(config, model=network),
+        model,
+        tokenizers,
+        valid_src=data.valid_src,
+        valid_tgt=data.valid_tgt,
+        num_steps=_num_steps(config, num_batches),
+        steps_per_epoch=-(-num_batches // config.trainer.accumulate),
+    )
+
+
+def _language_model(
+    config: Config, data_folder: Path, tokenizer: Tokenizer, *, fresh: bool
+) -> tuple[TextData, LitLanguageModel]:
+    data = TextData(config, data_folder, tokenizer)
+    torch.manual_seed(config.seed)
+    model = build_language_model(config.model, len(tokenizer))
+    if fresh and config.warm_start is not None:
+        warm_start(model, tokenizer, config.warm_start)
+    num_windows = len(data.train_dataloader())
+    rank_zero_only(log.info)(
+        "%d pieces, %s parameters, %s training tokens in %d windows",
+        len(tokenizer),
+        f"{num_parameters(model):,}",
+        f"{len(data.train_stream):,}",
+        num_windows,
+    )
+    return data, LitLanguageModel(
+        config,
+        model,
+        tokenizer,
+        valid_words=data.valid_words,
+        num_steps=_num_steps(config, num_windows),
+        steps_per_epoch=-(-num_windows // config.trainer.accumulate),
+    )
+
+
+def tokenizers_of(config: Config, data_folder: Path) -> Tokenizers:
+    """The tokenizers of a run: those of another one, where ``tokenizer.like`` names it, else trained ones.
+
+    Raises:
+        UserError: if a translation is to have the tokenizers of a language model, which has one.
+    """
+    tgt_only = config.task == "language_model"
+    if config.tokenizer.like is None:
+        return train_tokenizers(data_folder, config.tokenizer, tgt_only=tgt_only)
+    kind, found = checkpoint.load_tokenizers(config.tokenizer.like)
+    if not tgt_only and kind == checkpoint.LANGUAGE_MODEL:
+        raise UserError(
+            f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name a "
+            "translator."
+        )
+    return found
 
 
 def _read_last(last: Path) -> dict[str, Any] | None:
@@ -357,8 +425,64 @@ def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
     return figures
 
 
+def test_language_model(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
+    """The perplexity of the best checkpoint on all three texts, each read as one stream; lines that it makes up, and
+    the test text's lines with what each costs, are kept in the run folder.
+    """
+    device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+    language_model = LanguageModel.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=device)
+    figures: dict[str, Any] = {"task": config.task}
+    for split in text.SPLITS:
+        lines = text.read_lines(data_folder / f"{split}.tgt")
+        started = time.perf_counter()
+        score = language_model.score(lines)
+        seconds = time.perf_counter() - started
+        prefix = "" if split == "test" else f"{split}_"
+        figures |= {
+            f"{prefix}perplexity": score.perplexity,
+            f"{prefix}word_perplexity": score.word_perplexity,
+            f"{prefix}num_tokens": score.num_tokens,
+            f"{prefix}num_words": score.num_words,
+            f"{prefix}num_unknown": score.num_unknown,
+        }
+    figures |= {
+        "num_sentences": len(lines),
+        "parameters": num_parameters(language_model.model),
+        "seconds": round(seconds, 3),
+        "tokens_per_second": round(score.num_tokens / seconds, 1),
+    }
+    text.write_lines(folder / REFERENCES, lines)
+    text.write_lines(folder / LINE_NLL, [repr(round(nll, 6)) for nll in score.line_nll])
+    text.write_lines(folder / SAMPLES, language_model.generate(max(config.trainer.samples, 5)))
+    return figures
+
+
 def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
-    """Print a run's score, its signature and sample translations on stdout."""
+    """Print a run's score, and what it writes, on stdout."""
+    if config.task == "language_model":
+        _show_language_model(folder, config, result)
+    else:
+        _show_translation(folder, config, result)
+    print(
+        f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
+        f"{result['train_tokens_per_second']:,.0f} target tokens/s; everything is in {folder}"
+    )
+
+
+def _show_language_model(folder: Path, config: Config, result: dict[str, Any]) -> None:
+    if config.trainer.samples and (folder / SAMPLES).is_file():
+        print(show_lines(text.read_lines(folder / SAMPLES)[: config.trainer.samples]) + "\n")
+    for split, prefix in (("train", "train_"), ("valid", "valid_"), ("test", "")):
+        unknown = result[f"{prefix}num_unknown"]
+        print(
+            f"{split:5} perplexity {result[f'{prefix}perplexity']:.2f} per token, "
+            f"{result[f'{prefix}word_perplexity']:.2f} per word ({result[f'{prefix}num_tokens']:,} tokens"
+            + (f", {unknown:,} of them unknown" if unknown else "")
+            + ")"
+        )
+
+
+def _show_translation(folder: Path, config: Config, result: dict[str, Any]) -> None:
     lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
     if config.trainer.samples and all(path.is_file() for path in lines):
         shown = slice(0, config.trainer.samples)
@@ -370,10 +494,6 @@ def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
     print(f"signature {result['bleu_signature']}")
     if "bleu_tokenized" in result:
         print(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
-    print(
-        f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
-        f"{result['train_tokens_per_second']:,.0f} target tokens/s; everything is in {folder}"
-    )
 
 
 def git_revision() -> str | None:

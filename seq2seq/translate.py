@@ -23,10 +23,13 @@ from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
+from seq2seq.fusion import FusedState, check_weight, fuse
+from seq2seq.language_model import LanguageModel
+from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.search import Hypothesis, forced, greedy
-from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE
+from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE, same_pieces
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +94,8 @@ class Translator:
         self.models = (model, *others)
         self.tokenizers = tokenizers
         self.decode = decode or DecodeConfig()
+        self.language_model: RNNLanguageModel | None = None  # that has a say, after `fuse`
+        self.language_model_weight = 0.0
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
 
     @classmethod
@@ -119,6 +124,27 @@ class Translator:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
         return cls(models[0], first.tokenizers, first.decode, others=models[1:])
+
+    def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
+        """Let a language model have a say in each step of a search; see `fusion.fuse`. It is left in evaluation mode.
+
+        Args:
+            name: of the language model, for messages.
+
+        Raises:
+            UserError: if its pieces are not the target's, or the weight is out of range.
+        """
+        if not same_pieces(language_model.tokenizer, self.tokenizers.tgt):
+            sizes = f"{len(language_model.tokenizer)} and {len(self.tokenizers.tgt)}"
+            raise UserError(
+                f"{name} has other pieces than the translator's target side ({sizes}); train it with tokenizer.like= "
+                "and the translator's run."
+            )
+        try:
+            check_weight(weight)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        self.language_model, self.language_model_weight = language_model.model.to(self.device).eval(), weight
 
     def translate(self, lines: Sequence[str], *, prefixes: Sequence[str] | None = None) -> list[str]:
         """Translate lines, in any order of length; blank lines come back blank.
@@ -407,9 +433,13 @@ class Translator:
         sources = [[*one.ids, *end] for one in asked]
         src, src_lengths = pad(sources).to(self.device), torch.tensor([len(row) for row in sources])
         states = tuple(model.encode(src, src_lengths) for model in self.models)
-        if len(states) == 1:
-            return self.model.decoder.step, states[0]
-        return ensemble([model.decoder.step for model in self.models]), EnsembleState(states)
+        alone = len(states) == 1
+        step: Any = self.model.decoder.step if alone else ensemble([model.decoder.step for model in self.models])
+        state: Any = states[0] if alone else EnsembleState(states)
+        if self.language_model is None:
+            return step, state
+        heard = self.language_model.zero_state(len(sources))
+        return fuse(step, self.language_model.step, self.language_model_weight), FusedState(state, heard)
 
     def _search_batch(self, asked: Sequence[_Asked], num_best: int, attention: bool) -> list[list[Hypothesis]]:
         decode = self.decode

@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from seq2seq import checkpoint, runs, training
 from seq2seq.cli import sweep
+from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from tests.conftest import ROOT
 from tests.payload import Payload
@@ -155,6 +156,10 @@ def no_memory(error: Exception, method: str = "loss") -> Make:
     return both(a_file("test.src", four), a_file("test.tgt", four), step)
 
 
+def no_window(*arguments: object, **options: object) -> None:
+    raise NO_MEMORY_ON_A_CPU
+
+
 NO_MEMORY_ON_A_GPU = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nGPU 0 has a total of")
 NO_MEMORY_ON_A_CPU = RuntimeError(
     "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate "
@@ -249,6 +254,11 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a report on a curve without its columns": a_file("run/metrics.csv", b"a,b\n1,2\n"),
     "a report on a folder with a plan that is none": a_file("sweep.json", b"[]"),
     "a report on the same run twice": lambda world: shutil.copytree(world.run, world.folder / "other"),
+    "a text without a word": a_file("a", b" \n" * 4),
+    "too little memory for a window": lambda world: world.patch.setattr(RNNLanguageModel, "loss", no_window),
+    "a language model's tokenizer for sources": a_checkpoint(kind="language model"),
+    "a language model to translate": a_checkpoint(kind="language model"),
+    "an empty text": a_file("a", b""),
     "a last checkpoint that is damaged": unfinished("last.ckpt"),
     "pairs with a blank side": a_file("train.en", b"1\n\n3\n4\n"),
     "a line longer than the bound": a_file("a", b"11+22\n"),

@@ -215,7 +215,7 @@ def test_settings_that_change_together_are_one_factor(tmp_path: Path) -> None:
     "sections, expected",
     [
         ([{"model": {"cell": cell}} for cell in ("lstm", "gru")], ["lstm", "gru"]),
-        ([{"model": {"num_layers": n}} for n in (2, 1, 4)], ["num layers 1", "num layers 2", "num layers 4"]),
+        ([{"model": {"num_layers": n}} for n in (2, 1, 4)], ["1 layer", "2 layers", "4 layers"]),
         ([{"optim": {"lr": lr}} for lr in (0.01, 0.001)], ["lr 0.001", "lr 0.01"]),
         ([{"model": {"bidirectional": b}} for b in (True, False)], ["baseline", "bidirectional"]),
         ([{"model": {"peeky": p}} for p in ("none", "input", "output")], ["baseline", "peeky input", "peeky output"]),

@@ -1,4 +1,6 @@
-"""``seq2seq-evaluate CKPT --src F --ref G``: all figures of a checkpoint on a test set, as JSON on stdout."""
+"""``seq2seq-evaluate CKPT --src F --ref G``: all figures of a checkpoint on a test set, as JSON on stdout; with
+``--text F`` those of a language model.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from seq2seq.cli.common import (
     ArgumentParser,
@@ -16,6 +19,7 @@ from seq2seq.cli.common import (
     is_same_file,
     set_up,
 )
+from seq2seq.cli.language_model import load
 from seq2seq.errors import UserError
 
 NAME = "seq2seq-evaluate"
@@ -23,14 +27,21 @@ NAME = "seq2seq-evaluate"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    parser = ArgumentParser(prog=NAME, description="Translate a source, score it against references, print JSON.")
+    parser = ArgumentParser(
+        prog=NAME,
+        description="Translate a source, score it against references, print JSON; "
+        "or print how perplexed a language model is by a text.",
+    )
     add_model_arguments(parser)
-    parser.add_argument("--src", required=True, metavar="FILE", help="source text, one sentence a line, plain or .gz")
-    parser.add_argument("--ref", required=True, metavar="FILE", help="references, line for line; scored untouched")
+    parser.add_argument("--src", metavar="FILE", help="source text, one sentence a line, plain or .gz")
+    parser.add_argument("--ref", metavar="FILE", help="references, line for line; scored untouched")
     parser.add_argument("--hyp", metavar="FILE", help="write the hypotheses here")
+    parser.add_argument("--text", metavar="FILE", help="text for a language model, read as one stream, plain or .gz")
     options = parser.parse_args(arguments)
+    if options.text is None and None in (options.src, options.ref):
+        parser.error("the following arguments are required: --src and --ref, or --text")
     set_up()
-    sys.exit(exit_status(lambda: _evaluate(options), NAME))
+    sys.exit(exit_status(lambda: (_evaluate if options.text is None else _evaluate_text)(options), NAME))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -44,8 +55,35 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluation = evaluate(translator, [src for src, _ in pairs], [ref for _, ref in pairs])
     if options.hyp:
         text.write_lines(options.hyp, evaluation.hypotheses)
-    figures = {name: None if value == math.inf else value for name, value in evaluation.figures.items()}
-    print(json.dumps(figures, indent=2, allow_nan=False))
+    _print(evaluation.figures)
+
+
+def _evaluate_text(options: argparse.Namespace) -> None:
+    from seq2seq.data import text
+
+    given = [flag for flag in ("src", "ref", "hyp") if getattr(options, flag)]
+    if given or len(options.checkpoint) > 1:
+        what = f"--{given[0]}" if given else "several checkpoints"
+        raise UserError(f"--text is scored by one language model alone; leave out {what}.")
+    lines = text.read_lines(options.text)
+    if not lines:
+        raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
+    score = load(options.checkpoint[0], options).score(lines)
+    _print(
+        {
+            "perplexity": score.perplexity,
+            "word_perplexity": score.word_perplexity,
+            "num_tokens": score.num_tokens,
+            "num_words": score.num_words,
+            "num_unknown": score.num_unknown,
+            "num_sentences": len(lines),
+        }
+    )
+
+
+def _print(figures: dict[str, Any]) -> None:
+    known = {name: None if value == math.inf else value for name, value in figures.items()}
+    print(json.dumps(known, indent=2, allow_nan=False))
 
 
 if __name__ == "__main__":

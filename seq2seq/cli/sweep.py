@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 REPORT = "report"  # folder beside the runs
 FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
+PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
 WIDTH = 140  # of a table that goes to a file or a pipe, which have none
 LOOK_SECONDS = 1.0  # between two looks at the folders
 planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
@@ -124,8 +125,7 @@ def _tell(console: Console, told: set[Path]) -> None:
         reason = None if result else runs.read_error(folder)
         if result:
             console.print(
-                f"{folder}: BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %, "
-                f"{result['train_seconds']:.0f} s",
+                f"{folder}: {runs.summary(result)}, {result['train_seconds']:.0f} s",
                 markup=False,
             )
         elif reason:
@@ -169,20 +169,23 @@ def note_deaths() -> None:
 
 def print_table(analysis: Analysis) -> None:
     """The arms' figures on stdout."""
-    from seq2seq.report.words import spread
+    from seq2seq.report.words import ranked, spread
+
+    shown = PERPLEXITIES if analysis.task == "language_model" else FIGURES
 
     table = Table()
     table.add_column("arm", overflow="fold")
-    for title in ("seeds", *FIGURES.values(), "parameters", "seconds"):
+    for title in ("seeds", *shown.values(), "parameters", "seconds"):
         table.add_column(title, justify="right")
-    for row in analysis.rows:
-        figures = [spread(row.figures[name]) for name in FIGURES]
+    for row in ranked(analysis):
+        figures = [spread(row.figures[name]) for name in shown]
         seconds = spread(row.figures["train_seconds"], 0).split(" ")[0]
         table.add_row(row.arm.name, str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    signatures = {run.result["bleu_signature"] for arm in analysis.sweep.arms for run in arm.runs}
-    print("± is the standard deviation over seeds; signature " + ", ".join(sorted(signatures)))
+    found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
+    signatures = sorted({signature for signature in found if signature})
+    print("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
 
 
 def note_error(folder: Path, reason: str) -> None:

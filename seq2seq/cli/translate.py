@@ -19,6 +19,7 @@ from seq2seq.cli.common import (
     is_same_file,
     set_up,
 )
+from seq2seq.cli.language_model import add_fusion_arguments, apply_fusion_arguments
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_model_arguments(parser)
     _add_output_arguments(parser)
+    add_fusion_arguments(parser)
     parser.add_argument(
         "-i",
         "--input",
@@ -107,6 +109,7 @@ def _translate(options: argparse.Namespace) -> None:
     wanted = _wanted(options, jobs)
     made_with = {} if jobs == [(options.input[0], STDIO)] else _made_with(options)
     translator = apply_model_arguments(options)
+    apply_fusion_arguments(options, translator)
     wanted.check(translator)
     for source, target in jobs:
         _translate_one(translator, source, target, options, shard=shard, made_with=made_with, wanted=wanted)
@@ -208,7 +211,11 @@ def _made_with(options: argparse.Namespace) -> dict[str, str]:
     from seq2seq.data import text
 
     paths = [checkpoint.find(path) for path in options.checkpoint]
-    return {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
+    made_with = {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
+    if options.lm is not None:
+        made_with["the SHA-256 of --lm"] = text.sha256_file(checkpoint.find(options.lm))
+        made_with["--lm-weight"] = "the default" if options.lm_weight is None else repr(options.lm_weight)
+    return made_with
 
 
 def _translate_one(

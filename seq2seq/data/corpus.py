@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.data import text
-from seq2seq.tokenizer import Tokenizer, train
+from seq2seq.tokenizer import Tokenizer, load, train
 
 log = logging.getLogger(__name__)
 
@@ -82,13 +82,16 @@ class Tokenizers(NamedTuple):
     tgt: Tokenizer
 
 
-def train_tokenizers(folder: Path, config: TokenizerConfig) -> Tokenizers:
+def train_tokenizers(folder: Path, config: TokenizerConfig, *, tgt_only: bool = False) -> Tokenizers:
     """The tokenizers of a prepared dataset, trained on its training split unless its folder holds them already.
 
     The name of the kept model is a digest of the text and of the settings.
+
+    Args:
+        tgt_only: for a language model, which has the target's tokenizer twice.
     """
     sides = ("src", "tgt")
-    groups = [sides] if config.joint else [("src",), ("tgt",)]
+    groups = [sides] if config.joint else [("tgt",)] if tgt_only else [("src",), ("tgt",)]
     with FileLock(folder / ".lock"):
         built = [_train_once(folder, config, group) for group in groups]
     return Tokenizers(built[0], built[-1])
@@ -108,7 +111,7 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
         lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
         with text.replacing(kept) as stream:
             stream.write(train(lines, **settings))  # type: ignore[arg-type]
-    tokenizer = Tokenizer(kept.read_bytes(), lowercase=config.lowercase)
+    tokenizer = load(kept.read_bytes(), lowercase=config.lowercase)
     if len(tokenizer) < config.vocab_size:
         what = " and ".join(f"train.{side}" for side in sides)
         log.info("tokenizer.vocab_size=%d is clipped to the %d pieces of %s", config.vocab_size, len(tokenizer), what)
@@ -117,15 +120,17 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
 
 def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
     """The ids of one split of a prepared dataset, encoded unless its folder holds them already."""
-    arrays = []
+    return Corpus(*(encode_side(folder, split, side, tokenizers[i]) for i, side in enumerate(("src", "tgt"))))
+
+
+def encode_side(folder: Path, split: str, side: str, tokenizer: Tokenizer) -> TokenArray:
+    """The ids of one side, ``src`` or ``tgt``, of one split, encoded unless the folder holds them already."""
+    source = folder / f"{split}.{side}"
+    path = token_path(source, tokenizer)
     with FileLock(folder / ".lock"):
-        for side, tokenizer in zip(("src", "tgt"), tokenizers, strict=True):
-            source = folder / f"{split}.{side}"
-            path = token_path(source, tokenizer)
-            if not path.with_name(path.name + ".offsets").is_file():
-                write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
-            arrays.append(TokenArray(path))
-    return Corpus(*arrays)
+        if not path.with_name(path.name + ".offsets").is_file():
+            write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
+    return TokenArray(path)
 
 
 def token_path(source: Path, tokenizer: Tokenizer) -> Path:

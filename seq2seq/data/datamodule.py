@@ -10,8 +10,12 @@ import numpy as np
 from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.batch import BatchLoader, LengthBatchSampler
-from seq2seq.data.corpus import Corpus, Tokenizers, encode_corpus
+from seq2seq.data.corpus import Corpus, Tokenizers, encode_corpus, encode_side
+from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
+from seq2seq.tokenizer import Tokenizer
+
+WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures
 
 
 class TranslationData(L.LightningDataModule):
@@ -82,3 +86,33 @@ class TranslationData(L.LightningDataModule):
             sampling=sampling,
             tokenizers=self.tokenizers,
         )
+
+
+class TextData(L.LightningDataModule):
+    """Windows of one side of a prepared dataset, as a stream: the training's in columns, validation's in a single one,
+    so that what is measured there does not depend on their number.
+
+    Args:
+        folder: as `seq2seq.data.prepare.prepare` returns it.
+    """
+
+    def __init__(self, config: Config, folder: Path, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.train_stream = to_stream(encode_side(folder, "train", "tgt", tokenizer))
+        self.valid_stream = to_stream(encode_side(folder, "valid", "tgt", tokenizer))
+        lines = text.iter_lines(folder / "valid.tgt")
+        self.valid_words = sum(len(line.split()) + 1 for line in lines)
+
+    def train_dataloader(self) -> StreamLoader:
+        data = self.config.data
+        return StreamLoader(
+            self.train_stream,
+            num_columns=data.columns,
+            bptt=data.bptt,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+
+    def val_dataloader(self) -> StreamLoader:
+        return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)

@@ -1,4 +1,6 @@
-"""Every dataset, generated, downloaded or the user's own, becomes six line-aligned text files in its own folder."""
+"""Every dataset, generated, downloaded or the user's own, becomes six line-aligned text files in its own folder; one
+without sources, for a language model, three.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from seq2seq.config import DataConfig
+from seq2seq.config import ONE_SIDED, DataConfig
 from seq2seq.data import download, phrasebook, synthetic, text
 from seq2seq.data.text import Pair
 from seq2seq.errors import UserError
@@ -30,6 +32,8 @@ SETTINGS = {  # what decides the content of each kind's files
     "multi30k": ("src_lang", "tgt_lang", "variant"),
     "iwslt15": ("src_lang", "tgt_lang"),
     "files": FILES,
+    "text": ("train_tgt", "valid_tgt", "test_tgt", "valid_size", "test_size"),
+    "ptb": (),
 }
 SPLIT_FILES = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
 MANIFEST = "dataset.json"  # written last: a folder without it is unfinished
@@ -38,8 +42,8 @@ MANIFEST = "dataset.json"  # written last: a folder without it is unfinished
 def prepare(config: DataConfig, folder: Path | None = None) -> Path:
     """The folder that holds the dataset, made first if it is not there; equal settings and inputs give the same folder.
 
-    Beside the six files lies ``dataset.json``: the settings, how many pairs each split has, how many training pairs
-    were left out and why, and the files' checksums.
+    Beside the files lies ``dataset.json``: the settings, how many pairs (or lines) each split has, how many training
+    pairs were left out and why, and the files' checksums.
 
     Args:
         folder: where to put the dataset, instead of one below ``config.root`` named after what is in it.
@@ -56,7 +60,7 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
     text.make_folder(folder)
     with FileLock(folder / ".lock"):
         manifest = read_manifest(folder)
-        whole = all((folder / name).is_file() for name in SPLIT_FILES)
+        whole = all((folder / name).is_file() for name in split_files(config.kind))
         if manifest is None or manifest["settings"] != settings or not whole:
             (folder / MANIFEST).unlink(missing_ok=True)
             _build(config, folder, settings)
@@ -85,17 +89,45 @@ def _refuse_foreign(folder: Path) -> None:
 
 def _settings(config: DataConfig) -> dict[str, Any]:
     """The settings that decide what the files hold; where they name a file, its content decides, not its name."""
-    names = ("kind", *SETTINGS[config.kind], *FILTERS)
+    names = ("kind", *SETTINGS[config.kind], *(() if config.kind in ONE_SIDED else FILTERS))
     settings = {name: getattr(config, name) for name in names}
     for name in ("book_file", *FILES):
         if settings.get(name):
             settings[name] = text.sha256_file(settings[name])
+    if config.kind == "ptb":
+        settings |= {name: text.sha256_file(path) for name, path in _ptb_files(config).items()}
     return settings
+
+
+def split_files(kind: str) -> list[str]:
+    """The text files of a dataset."""
+    return [name for name in SPLIT_FILES if name.endswith(".tgt")] if kind in ONE_SIDED else SPLIT_FILES
+
+
+def _ptb_files(config: DataConfig) -> dict[str, Path]:
+    """By split, as the benchmark's usual files are called, plain or packed.
+
+    Raises:
+        UserError: if one of them is not there.
+    """
+    found = {}
+    for split in text.SPLITS:
+        name = f"ptb.{split}.txt"
+        paths = [Path(str(config.mirror)) / one for one in (name, f"{name}.gz")]
+        if not any(path.is_file() for path in paths):
+            raise UserError(
+                f"{config.mirror} has neither {name} nor {name}.gz; put one there, or name another data.mirror."
+            )
+        found[split] = next(path for path in paths if path.is_file())
+    return found
 
 
 def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
     log.info("preparing %s in %s", config.kind, folder)
-    if config.kind in ("multi30k", "iwslt15"):
+    dropped: dict[str, int] = {}
+    if config.kind in ONE_SIDED:
+        _write_lines(folder, _read_text(config))
+    elif config.kind in ("multi30k", "iwslt15"):
         dropped = _download(config, folder)
     else:
         splits, dropped = _read_or_generate(config)
@@ -106,11 +138,43 @@ def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
         log.warning("left out of the training data of %s: %s", folder, reasons)
     manifest = {
         "settings": settings,
-        "pairs": {split: sum(1 for _ in text.iter_lines(folder / f"{split}.src")) for split in text.SPLITS},
+        "pairs": {split: sum(1 for _ in text.iter_lines(folder / f"{split}.tgt")) for split in text.SPLITS},
         "dropped": dropped,
-        "sha256": {name: text.sha256_file(folder / name) for name in SPLIT_FILES},
+        "sha256": {name: text.sha256_file(folder / name) for name in split_files(config.kind)},
     }
     text.write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
+
+
+def _read_text(config: DataConfig) -> dict[str, list[str]]:
+    """The lines of each split of a text without sources, blank ones too."""
+    if config.kind == "ptb":
+        return {split: _lines_of(path) for split, path in _ptb_files(config).items()}
+    assert config.train_tgt is not None
+    lines = _lines_of(config.train_tgt)
+    if config.valid_tgt is not None and config.test_tgt is not None:
+        return {"train": lines, "valid": _lines_of(config.valid_tgt), "test": _lines_of(config.test_tgt)}
+    held_out = config.valid_size + config.test_size
+    if held_out >= len(lines):
+        raise UserError(
+            f"{config.train_tgt} has {len(lines)} lines, of which data.valid_size and data.test_size "
+            f"would hold out {held_out}; make them smaller."
+        )
+    first = len(lines) - held_out
+    cut = first + config.valid_size
+    return {"train": lines[:first], "valid": lines[first:cut], "test": lines[cut:]}
+
+
+def _lines_of(path: str | Path) -> list[str]:
+    lines = text.read_lines(path)
+    if not any(line.strip() for line in lines):
+        raise UserError(f"{path} has no text in it; name a file that has some.")
+    return lines
+
+
+def _write_lines(folder: Path, splits: dict[str, list[str]]) -> None:
+    text.make_folder(folder, without=SPLIT_FILES)
+    for split, lines in splits.items():
+        text.write_lines(folder / f"{split}.tgt", lines)
 
 
 def _download(config: DataConfig, folder: Path) -> dict[str, int]:
@@ -203,5 +267,6 @@ def _write(folder: Path, splits: dict[str, list[Pair]]) -> None:
 
 def fields_of(kind: str) -> list[dataclasses.Field[Any]]:
     """The settings of one kind of dataset, as fields of `DataConfig`."""
-    wanted = {*SETTINGS[kind], *FILTERS} | ({"mirror"} if kind in ("multi30k", "iwslt15") else set())
+    wanted = {*SETTINGS[kind], *(() if kind in ONE_SIDED else FILTERS)}
+    wanted |= {"mirror"} if kind in ("multi30k", "iwslt15", "ptb") else set()
     return [field for field in dataclasses.fields(DataConfig) if field.name in wanted]

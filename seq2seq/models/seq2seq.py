@@ -14,7 +14,7 @@ from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
 from seq2seq.models.dropout import WordDropout
 from seq2seq.models.encoder import Encoder, RNNEncoder
 from seq2seq.models.loss import linear_cross_entropy
-from seq2seq.models.recurrent import init_as_book
+from seq2seq.models.recurrent import init_as_book, init_uniform
 from seq2seq.tokenizer import PAD
 
 
@@ -113,6 +113,8 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
     model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)
     if config.init == "book":
         init_as_book(model)
+    if config.init == "uniform":
+        init_uniform(model, config.init_range)
     return model
 
 

@@ -13,15 +13,27 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.report.arms import Arm, Factor, Run, Sweep, short, shown
-from seq2seq.report.significance import METRICS, Contrast, PairedResult, contrast, holm, paired_tests, resample
+from seq2seq.report.significance import (
+    METRICS,
+    PERPLEXITY,
+    Contrast,
+    Metric,
+    PairedResult,
+    contrast,
+    holm,
+    paired_tests,
+    resample,
+)
 
 Array = npt.NDArray[np.float64]
 
-TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match"}
+TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "word_perplexity": "perplexity per word"}
+LOWER = tuple(PERPLEXITY)  # metrics of which less is better
 NEAR_BEST = 0.9  # of the best validation score: the time until then is compared
 NUM_BINS = 6  # of source length
 FEW = 0.05  # positions that fewer of the sentences have are not shown
 NUM_EXAMPLES = 5
+NUM_SAMPLES = 3
 
 
 class Mean(NamedTuple):
@@ -69,7 +81,9 @@ class Grid(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """Sentences whose source has from ``low`` to ``high`` units, and each arm's mean score on them."""
+    """Sentences whose source (or which, if there is none) has from ``low`` to ``high`` units, and each arm's mean score
+    on them.
+    """
 
     low: int
     high: int
@@ -100,13 +114,20 @@ class Analysis(NamedTuple):
     by_length: tuple[Bin, ...]
     by_position: dict[str, tuple[float, ...]]  # arm: percent of wrong units at each target position
     examples: tuple[Example, ...]
+    samples: dict[str, tuple[str, ...]]  # by arm: lines that the language model of its first seed made up
+
+    @property
+    def task(self) -> str:
+        """What the runs were trained for."""
+        return self.sweep.arms[0].runs[0].config.task
 
 
 def analyse(sweep: Sweep) -> Analysis:
     """Work everything out. Nothing depends on anything but the runs; all draws have fixed seeds."""
     metric = _main_metric(sweep)
     comparable, uncompared = _same_test_set(sweep.arms)
-    statistics_of = {name: _statistics(comparable, name) for name in METRICS}
+    metrics = METRICS if metric in METRICS else PERPLEXITY
+    statistics_of = {name: _statistics(comparable, metrics[name]) for name in metrics}
     grids = _grids(sweep, comparable)
     questions = _questions(comparable, grids)
     unit = _unit(comparable[0].runs[0].references)
@@ -115,19 +136,24 @@ def analyse(sweep: Sweep) -> Analysis:
         metric=metric,
         unit=unit,
         rows=_rows(sweep.arms, metric),
-        comparisons={name: _compare(name, statistics_of[name], questions) for name in METRICS},
-        paired=_paired(comparable, metric),
+        comparisons={name: _compare(metrics[name], statistics_of[name], questions) for name in metrics},
+        paired=_paired(comparable, metric) if metric in METRICS else (),
         baseline=comparable[0].name,
         uncompared=tuple(uncompared),
         grids=grids,
-        by_length=_by_length(comparable, statistics_of[metric], metric, unit),
-        by_position={arm.name: _by_position(arm.runs, unit) for arm in comparable},
-        examples=_examples(comparable, statistics_of["chrf"]),
+        by_length=_by_length(comparable, statistics_of[metric], metrics[metric], unit),
+        by_position={arm.name: _by_position(arm.runs, unit) for arm in comparable if arm.runs[0].hypotheses},
+        examples=_examples(comparable, statistics_of["chrf"]) if "chrf" in metrics else (),
+        samples={arm.name: tuple(arm.runs[0].samples[:NUM_SAMPLES]) for arm in sweep.arms if arm.runs[0].samples},
     )
 
 
 def _main_metric(sweep: Sweep) -> str:
-    """What the runs were kept for; where that was the loss, BLEU, if it is not 0 everywhere."""
+    """What the runs were kept for; where that was the loss, BLEU, if it is not 0 everywhere. Of language models, the
+    perplexity per word, which does not depend on the tokenizer.
+    """
+    if sweep.arms[0].runs[0].config.task == "language_model":
+        return "word_perplexity"
     monitor = sweep.arms[0].runs[0].config.trainer.monitor
     if monitor in METRICS:
         return monitor
@@ -154,9 +180,11 @@ def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
     return same, others
 
 
-def _statistics(arms: Sequence[Arm], metric: str) -> dict[str, Array]:
-    measure = METRICS[metric].statistics
-    return {arm.name: np.stack([measure(run.hypotheses, run.references) for run in arm.runs]) for arm in arms}
+def _statistics(arms: Sequence[Arm], metric: Metric) -> dict[str, Array]:
+    def measured(run: Run) -> Array:
+        return metric.statistics(run.line_nll if run.line_nll else run.hypotheses, run.references)
+
+    return {arm.name: np.stack([measured(run) for run in arm.runs]) for arm in arms}
 
 
 def _mean(values: Sequence[float | None]) -> Mean | None:
@@ -170,28 +198,32 @@ def _mean(values: Sequence[float | None]) -> Mean | None:
 
 def _rows(arms: Sequence[Arm], metric: str) -> tuple[Row, ...]:
     column = f"valid/{metric}"
-    bests = {arm.name: _mean([_best(run, column) for run in arm.runs]) for arm in arms}
-    best = max((one.mean for one in bests.values() if one is not None), default=0.0)
+    bests = {arm.name: _mean([_best(run, column, lower=metric in LOWER) for run in arm.runs]) for arm in arms}
+    lower = metric in LOWER
+    best = (min if lower else max)((one.mean for one in bests.values() if one is not None), default=0.0)
     rows = []
     for arm in arms:
         results = [run.result for run in arm.runs]
-        figures = {name: _mean([result[name] for result in results]) for name in (*METRICS, "perplexity")}
+        names = (*METRICS, "perplexity", *PERPLEXITY, "train_word_perplexity", "sentences_per_second", "train_seconds")
+        figures = {name: _mean([result.get(name) for result in results]) for name in names}
         figures["tokens_per_second"] = _mean([result["train_tokens_per_second"] for result in results])
-        figures["sentences_per_second"] = _mean([result["sentences_per_second"] for result in results])
-        figures["train_seconds"] = _mean([result["train_seconds"] for result in results])
+        figures["scored_per_second"] = _mean([result.get("tokens_per_second") for result in results])
         figures["best"] = bests[arm.name]
         figures["last"] = _mean([run.curve[-1].get(column) if run.curve else None for run in arm.runs])
-        reached = [_seconds_to(run, column, NEAR_BEST * best) if best else None for run in arm.runs]
+        near = best / NEAR_BEST if lower else NEAR_BEST * best
+        reached = [_seconds_to(run, column, near, lower=lower) if best else None for run in arm.runs]
         rows.append(Row(arm, figures, results[0]["parameters"], _mean(reached)))
     return tuple(rows)
 
 
-def _best(run: Run, column: str) -> float | None:
-    return max((row[column] for row in run.curve if math.isfinite(row.get(column, math.nan))), default=None)
+def _best(run: Run, column: str, *, lower: bool) -> float | None:
+    known = (row[column] for row in run.curve if math.isfinite(row.get(column, math.nan)))
+    return (min if lower else max)(known, default=None)
 
 
-def _seconds_to(run: Run, column: str, target: float) -> float | None:
-    return next((row.get("seconds") for row in run.curve if row.get(column, -math.inf) >= target), None)
+def _seconds_to(run: Run, column: str, target: float, *, lower: bool) -> float | None:
+    sign = -1 if lower else 1
+    return next((row.get("seconds") for row in run.curve if sign * row.get(column, math.nan) >= sign * target), None)
 
 
 def _grids(sweep: Sweep, arms: Sequence[Arm]) -> tuple[Grid, ...]:
@@ -267,11 +299,11 @@ def _controls(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
 
 
 def _compare(
-    metric: str, stats: dict[str, Array], questions: Sequence[tuple[str, str, dict[str, float]]]
+    metric: Metric, stats: dict[str, Array], questions: Sequence[tuple[str, str, dict[str, float]]]
 ) -> tuple[Comparison, ...]:
     if not questions or next(iter(stats.values())).shape[1] < 2:
         return ()
-    resampled = resample(METRICS[metric], stats)
+    resampled = resample(metric, stats)
     if not any(scores.any() for scores in resampled.scores.values()):
         return ()  # BLEU of lines with fewer than four words is 0 everywhere
     contrasts = [contrast(resampled, weights) for _, _, weights in questions]
@@ -306,12 +338,13 @@ def units(line: str, unit: str) -> list[str]:
     return list(line.strip()) if unit == "character" else line.split()
 
 
-def _by_length(arms: Sequence[Arm], stats: dict[str, Array], metric: str, unit: str) -> tuple[Bin, ...]:
-    lengths = np.array([len(units(line, unit)) for line in arms[0].runs[0].sources])
+def _by_length(arms: Sequence[Arm], stats: dict[str, Array], metric: Metric, unit: str) -> tuple[Bin, ...]:
+    first = arms[0].runs[0]
+    lengths = np.array([len(units(line, unit)) for line in first.sources or first.references])
     bins = []
     for low, high in _bounds(lengths):
         inside = (lengths >= low) & (lengths <= high)
-        scores = {name: float(METRICS[metric].score(one[:, inside].sum(axis=1)).mean()) for name, one in stats.items()}
+        scores = {name: float(metric.score(one[:, inside].sum(axis=1)).mean()) for name, one in stats.items()}
         bins.append(Bin(low, high, int(inside.sum()), scores))
     return tuple(bins)
 

@@ -18,7 +18,7 @@ UNCOMPARED: tuple[str, ...] = ("seed", "name", *runs.INCIDENTAL)
 UNCOMPARED += tuple(f"trainer.{name}" for name in ("threads", "samples", "probe", "save_minutes", "loggers"))
 # Of settings that always change together, the one that names the factor.
 TELLING = ("model.reverse", "model.peeky", "model.match_peeky", "data.book_exact", "model.cell", "model.attention")
-SHORT = {  # what an arm is called where a setting has a value
+SHORT: dict[tuple[str, Any], str] = {  # what an arm is called where a setting has a value
     ("model.reverse", True): "reverse",
     ("model.peeky", "both"): "peeky",
     ("model.peeky", "input"): "peeky input",
@@ -29,6 +29,8 @@ SHORT = {  # what an arm is called where a setting has a value
     ("model.attention", "general"): "general attention",
     ("model.attention", "additive"): "additive attention",
     ("data.book_exact", True): "book's padding",
+    ("model.tie", "decoder"): "tied",
+    **{("model.num_layers", count): f"{count} layer{'s' if count > 1 else ''}" for count in range(1, 9)},
 }
 PLAIN: tuple[Any, ...] = (False, "none", None)  # values that a baseline has, and that go without saying
 ORDERS = {  # of values that have one
@@ -56,6 +58,8 @@ class Run(NamedTuple):
     references: list[str]
     hypotheses: list[str]
     probe: dict[str, Any] | None
+    line_nll: list[float]  # of a language model, which has no sources and no hypotheses
+    samples: list[str]  # lines that it made up
 
     @property
     def seed(self) -> int:
@@ -113,6 +117,10 @@ def sweep_of(folders: Sequence[Path]) -> Sweep:
         UserError: if a file of a finished one cannot be read.
     """
     found = [_read_run(folder) for folder in sorted(folders) if runs.is_finished(folder)]
+    tasks = {run.config.task: run.folder for run in found}
+    if len(tasks) > 1:
+        (one, first), (other, second) = sorted(tasks.items())
+        raise UserError(f"{first} is a run of task={one}, {second} of task={other}; name runs of one task.")
     absent = sorted(folder for folder in folders if not runs.is_finished(folder))
     missing = [Missing(folder.name, _why_missing(folder)) for folder in absent]
     factors = _factors(found)
@@ -150,8 +158,9 @@ def _why_missing(folder: Path) -> str:
 def _read_run(folder: Path) -> Run:
     config, result = runs.read_config(folder), runs.read_result(folder)
     assert result is not None
+    alone = config.task == "language_model"
     lines = []
-    for name in (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
+    for name in (runs.REFERENCES, runs.LINE_NLL) if alone else (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again: it is scored anew."
@@ -165,10 +174,12 @@ def _read_run(folder: Path) -> Run:
         settings=flat(dataclasses.asdict(config)),
         result=result,
         curve=runs.read_metrics(folder),
-        sources=lines[0],
-        references=lines[1],
-        hypotheses=lines[2],
+        sources=[] if alone else lines[0],
+        references=lines[0] if alone else lines[1],
+        hypotheses=[] if alone else lines[2],
         probe=runs.read_probe(folder),
+        line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if alone else [],
+        samples=text.read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )
 
 

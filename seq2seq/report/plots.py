@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from seq2seq.report.analysis import TITLES, Analysis, Grid, probes
+from seq2seq.report.analysis import LOWER, TITLES, Analysis, Grid, probes
 from seq2seq.report.arms import Arm, Run, shown
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes repeat the difference.
@@ -157,10 +157,17 @@ def _by_arm(analysis: Analysis, x: str, y: str, labels: tuple[str, str]) -> Figu
     if not axes.lines:
         return None
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(*_span(axes) if analysis.metric in LOWER else (0, None))
     axes.set_xlim(left=0)
     _legend(figure, [axes])
     return figure
+
+
+def _span(axes: Axes) -> tuple[float, float]:
+    """For a perplexity, which falls from the size of the vocabulary: up to twice the least, or to where an arm ends."""
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
+    lowest, highest = (float(pick(np.concatenate(lines))) for pick in (np.min, np.max))
+    return 0.95 * lowest, 1.03 * min(highest, max(2 * lowest, *(float(line[-1]) for line in lines)))
 
 
 def _curves(analysis: Analysis) -> Figure | None:
@@ -225,7 +232,7 @@ def _differences(analysis: Analysis) -> Figure | None:
     axes.axvline(0, color="#000000", lw=1)
     axes.set_yticks(range(len(found)), [_short(one.title) for one in reversed(found)])
     axes.set_ylim(-0.6, len(found) - 0.4)
-    axes.set_xlabel(f"points of {TITLES[analysis.metric]}")
+    axes.set_xlabel(f"points of {TITLES[analysis.metric]}" + (", less is better" if analysis.metric in LOWER else ""))
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -241,7 +248,8 @@ def _length(analysis: Analysis) -> Figure | None:
     axes.set_xticks(
         range(len(bins)), [f"{span}\n({one.num_sentences:,})" for span, one in zip(spans, bins, strict=True)]
     )
-    axes.set(xlabel=f"{analysis.unit}s in the source (and sentences)", ylabel=f"{_label(analysis)} on test")
+    whose = "line (and lines)" if analysis.task == "language_model" else "source (and sentences)"
+    axes.set(xlabel=f"{analysis.unit}s in the {whose}", ylabel=f"{_label(analysis)} on test")
     axes.set_ylim(bottom=_bottom(*axes.get_ylim()))
     _legend(figure, [axes])
     return figure
@@ -252,6 +260,8 @@ def _rank(analysis: Analysis, name: str) -> int:
 
 
 def _position(analysis: Analysis) -> Figure | None:
+    if not analysis.by_position:
+        return None
     figure, (free, forced) = _figure(2, height=4.2)
     for name, wrong in analysis.by_position.items():
         free.plot(range(1, len(wrong) + 1), wrong, label=_short(name), **_look(_rank(analysis, name), marked=True))
@@ -344,10 +354,11 @@ def _reliance(analysis: Analysis) -> Figure | None:
 
 
 def _training(analysis: Analysis) -> Figure | None:
+    side = "decoder" if analysis.task == "language_model" else "encoder"
     panels = (
         ("train/grad_norm", "mean norm of the gradients"),
         ("train/clipped", "steps that were clipped, %"),
-        ("encoder/spectral_radius", "encoder's spectral radius"),
+        (f"{side}/spectral_radius", f"{side}'s spectral radius" if side == "encoder" else "spectral radius"),
     )
     figure, axes = _figure(len(panels), height=4.2)
     for one, (column, title) in zip(axes, panels, strict=True):

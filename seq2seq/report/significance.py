@@ -52,7 +52,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +75,14 @@ class Metric(NamedTuple):
     """A corpus metric as a function of sums over sentences, so that a resampled score needs no text.
 
     Attributes:
-        statistics: hypotheses and references to an array ``(sentences, k)``.
-        score: sums of statistics ``(..., k)`` to scores ``(...)`` between 0 and 100.
+        statistics: hypotheses (of a perplexity: costs) and references to an array ``(sentences, k)``.
+        score: sums of statistics ``(..., k)`` to scores ``(...)`` between 0 and ``highest``.
+        highest: infinite where nothing bounds a score; then there is no pseudo-count either.
     """
 
-    statistics: Callable[[Sequence[str], Sequence[str]], Array]
+    statistics: Callable[[Sequence[Any], Sequence[str]], Array]
     score: Callable[[Array], Array]
+    highest: float = 100.0
 
 
 class Resampled(NamedTuple):
@@ -91,18 +93,20 @@ class Resampled(NamedTuple):
         sentences, in squared points ``(runs, runs)``; the
             runs stand arm by arm, in the order of ``scores``.
         num_sentences: in the test set.
+        highest: score of the metric.
     """
 
     scores: dict[str, Array]
     covariance: Array
     num_sentences: int
+    highest: float = 100.0
 
 
 class Contrast(NamedTuple):
     """A weighted sum of arms' mean scores, in points, and how sure it is.
 
     Attributes:
-        estimate: the sum. low, high: the confidence interval, cut to what scores between 0 and 100 allow. p:
+        estimate: the sum. low, high: the confidence interval, cut to what the metric's range allows. p:
         two-sided, of the hypothesis that the sum is 0 over all seeds and sentences; None where an arm has one seed.
         standard_error: of the estimate; its square is the sum of the next two's. seed_error: what other seeds would
         change beyond what other sentences would; None where an arm has one seed. sentence_error: what other test
@@ -191,11 +195,22 @@ def exact_match_score(sums: Array) -> Array:
     return 100 * sums[..., 0] / sums[..., 1]
 
 
+def perplexity_statistics(line_nll: Sequence[float], lines: Sequence[str]) -> Array:
+    """What each line costs in nats, and its words, the end of the line being one: ``(lines, 2)``."""
+    return np.array([(nll, len(line.split()) + 1) for nll, line in zip(line_nll, lines, strict=True)], float)
+
+
+def perplexity_score(sums: Array) -> Array:
+    """Perplexity per word from sums ``(..., 2)``; of a network that has burst, the largest number there is."""
+    return np.exp(np.minimum(sums[..., 0] / sums[..., 1], 300.0))
+
+
 METRICS = {
     "bleu": Metric(bleu_statistics, bleu_score),
     "chrf": Metric(chrf_statistics, chrf_score),
     "exact_match": Metric(exact_match_statistics, exact_match_score),
 }
+PERPLEXITY = {"word_perplexity": Metric(perplexity_statistics, perplexity_score, math.inf)}  # of language models
 
 
 def resample(
@@ -225,7 +240,7 @@ def resample(
         replicates.append(metric.score(sums.reshape(size, *runs.shape[::2])))
     covariance = np.atleast_2d(np.cov(np.concatenate(replicates), rowvar=False)) * num_sentences / (num_sentences - 1)
     scores = {arm: metric.score(of_arm.sum(axis=1)) for arm, of_arm in statistics.items()}
-    return Resampled(scores, covariance, num_sentences)
+    return Resampled(scores, covariance, num_sentences, metric.highest)
 
 
 def _draw_counts(rng: np.random.Generator, num_sentences: int, size: int) -> Array:
@@ -259,7 +274,7 @@ def contrast(runs: Resampled, weights: Mapping[str, float], *, confidence: float
     error = math.sqrt(variance.seeds + variance.sentences)
     reach = float(stats.t.ppf((1 + confidence) / 2, variance.df)) * error
     p = 1.0 if alike else float(2 * stats.t.sf(abs(estimate) / error, variance.df))
-    limit = 50 * sum(abs(weight) for weight in weights.values())
+    limit = runs.highest / 2 * sum(abs(weight) for weight in weights.values())
     return Contrast(
         estimate=estimate,
         low=max(-limit, estimate - reach),
@@ -389,7 +404,8 @@ class _Variance(NamedTuple):
 def _variance(runs: Resampled, weights: Mapping[str, float]) -> _Variance:
     num_seeds = {arm: len(runs.scores[arm]) for arm in weights}
     squares = sum(weight**2 for weight in weights.values())
-    sentences = _sentence_variance(runs, weights) + squares * (100 / runs.num_sentences) ** 2
+    pseudo_count = 0.0 if math.isinf(runs.highest) else (runs.highest / runs.num_sentences) ** 2
+    sentences = _sentence_variance(runs, weights) + squares * pseudo_count
     if min(num_seeds.values()) == 1:
         return _Variance(0.0, sentences, runs.num_sentences - 1.0)
     per_arm = {arm: w**2 * float(runs.scores[arm].var(ddof=1)) / num_seeds[arm] for arm, w in weights.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from seq2seq.report.analysis import TITLES, Analysis, Comparison, Mean
+from seq2seq.report.analysis import LOWER, TITLES, Analysis, Comparison, Mean, Row
 
 ALPHA = 0.05
 CLOSE = 3.0  # points; arms that differ by less are said to end together
@@ -45,17 +45,19 @@ def verdict(one: Comparison) -> str:
 
 def sentence(one: Comparison, metric: str) -> str:
     """A comparison as a sentence or two."""
-    unit = "points of exact match" if metric == "exact_match" else f"{TITLES[metric]} points"
+    lower = metric in LOWER
+    unit = f"points of {TITLES[metric]}" if lower or metric == "exact_match" else f"{TITLES[metric]} points"
     found = one.contrast
     span = f"95\u00a0% interval {signed(found.low)} to {signed(found.high)}"
     if one.p is None:
         return (
-            f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one)} ({span}, of the test "
-            "sentences' chance alone). With one seed, another seed might say otherwise: train more."
+            f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one, lower=lower)} "
+            f"({span}, of the test sentences' chance alone). With one seed, another seed might say otherwise: train "
+            "more."
         )
     if one.p < ALPHA:
         return (
-            f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one)} "
+            f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one, lower=lower)} "
             f"({span}, p {_with_sign(one.p)}): more than chance of seeds and sentences explains."
         )
     before = one.contrast.p
@@ -95,13 +97,22 @@ def _verb(one: Comparison) -> str:
     return "bring" if one.kind == "interaction" else "is"
 
 
-def _direction(one: Comparison) -> str:
-    above = one.contrast.estimate >= 0
+def _direction(one: Comparison, *, lower: bool) -> str:
+    """Which way; ``lower``: whether less is better."""
+    above = (one.contrast.estimate >= 0) != lower
     if one.kind == "interaction":
         return "more than the sum of what each brings alone" if above else "less than the sum of what each brings alone"
     if one.kind == "three-way":
         return "more" if above else "less"
     return "better" if above else "worse"
+
+
+def ranked(analysis: Analysis) -> list[Row]:
+    """The arms' rows as a table has them: of language models, the least perplexed first."""
+    if analysis.metric not in LOWER:
+        return list(analysis.rows)
+    found = {row.arm.name: row.figures[analysis.metric] for row in analysis.rows}
+    return sorted(analysis.rows, key=lambda row: math.inf if (mean := found[row.arm.name]) is None else mean.mean)
 
 
 def findings(analysis: Analysis) -> tuple[list[str], list[str]]:

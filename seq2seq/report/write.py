@@ -73,6 +73,26 @@ CAPTIONS = {
 }
 
 
+LANGUAGE_MODEL_CAPTIONS = {  # where they differ
+    "curves": (
+        "While training",
+        "The perplexity per word on the validation text, less is better; the line is the mean over seeds, the band "
+        "goes from the lowest seed to the highest. What lies high above where the arms end is cut off.",
+    ),
+    "length": (
+        "Short and long lines",
+        "Test lines grouped by their words; means over seeds. The end of a line, a word too, weighs more in a short "
+        "one.",
+    ),
+    "training": (
+        "Gradients in training",
+        "The norm of the gradients before clipping, how often they had to be clipped, and the largest absolute "
+        "eigenvalue of the recurrent matrices: what is multiplied with itself once for each token (for gated cells, of "
+        "the candidate state).",
+    ),
+}
+
+
 class Table(NamedTuple):
     """A heading for each column and rows of text; the first column is the row's name."""
 
@@ -98,7 +118,8 @@ def write_report(analysis: Analysis, out: Path) -> Path:
         else:
             path.unlink(missing_ok=True)  # of an earlier report, on other runs
     values = _values(analysis)
-    shown_pictures = [(name, *caption, pictures[name]) for name, caption in CAPTIONS.items() if name in pictures]
+    captions = CAPTIONS | (LANGUAGE_MODEL_CAPTIONS if analysis.task == "language_model" else {})
+    shown_pictures = [(name, *caption, pictures[name]) for name, caption in captions.items() if name in pictures]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seq2seq.report", "templates"),
         autoescape=lambda name: name is not None and name.startswith(HTML),
@@ -136,7 +157,7 @@ def _values(analysis: Analysis) -> dict[str, Any]:
         "comparisons": [(TITLES[name], _comparisons(found)) for name, found in _ordered(analysis) if found],
         "paired": _paired(analysis),
         "probed": _probed(analysis),
-        "signatures": sorted({run.result["bleu_signature"] for run in runs}),
+        "signatures": sorted({run.result["bleu_signature"] for run in runs if "bleu_signature" in run.result}),
         "made_with": sorted({f"seq2seq {run.result['version']}, torch {run.result['torch']}" for run in runs}),
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
     }
@@ -148,6 +169,8 @@ def _ordered(analysis: Analysis) -> list[tuple[str, Any]]:
 
 
 def _scores(analysis: Analysis) -> Table:
+    if analysis.task == "language_model":
+        return _perplexities(analysis)
     unit = " %" if analysis.metric == "exact_match" else ""
     heads = ("arm", "seeds", "BLEU", "chrF", "exact match %", "perplexity", f"valid best{unit}", f"valid last{unit}")
     rows = []
@@ -157,18 +180,30 @@ def _scores(analysis: Analysis) -> Table:
     return Table(heads, tuple(rows))
 
 
+def _perplexities(analysis: Analysis) -> Table:
+    """The best one first."""
+    heads = ("arm", "seeds", "test, per word", "test, per token", "valid best", "valid last", "train, per word")
+    names = ("word_perplexity", "perplexity", "best", "last", "train_word_perplexity")
+    rows = []
+    for row in words.ranked(analysis):
+        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(row.figures[name]) for name in names)))
+    return Table(heads, tuple(rows))
+
+
 def _speeds(analysis: Analysis) -> Table:
+    alone = analysis.task == "language_model"
     heads = (
         "arm",
         "parameters",
         "training s",
         "training tokens/s",
-        "decoding sentences/s",
+        "scoring tokens/s" if alone else "decoding sentences/s",
         f"s to {NEAR_BEST:.0%} of the best".replace("%", " %"),
     )
     rows = []
     for row in analysis.rows:
-        figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", "sentences_per_second")]
+        last = "scored_per_second" if alone else "sentences_per_second"
+        figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", last)]
         known = (words.spread(figure, 0) for figure in figures)
         rows.append((row.arm.name, f"{row.parameters:,}", *known, words.spread(row.to_near_best, 0)))
     return Table(heads, tuple(rows))
@@ -227,13 +262,18 @@ def _results(analysis: Analysis) -> list[str]:
     keys = [factor.key for factor in analysis.sweep.factors]
     figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
     times = ["train_seconds", "train_tokens_per_second", "sentences_per_second"]
+    signature = ["bleu_signature"]
+    if analysis.task == "language_model":
+        figures = [f"{split}{name}" for split in ("", "valid_", "train_") for name in ("perplexity", "word_perplexity")]
+        figures += ["num_words", "num_unknown", "parameters", "best_step", "num_sentences"]
+        times, signature = ["train_seconds", "train_tokens_per_second", "tokens_per_second"], []
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["arm", *keys, "seed", *figures, *times, "bleu_signature"])
+    writer.writerow(["arm", *keys, "seed", *figures, *times, *signature])
     for arm in analysis.sweep.arms:
         for run in arm.runs:
             settings = [shown(arm.values[key]) for key in keys]
-            values = [run.result.get(name) for name in (*figures, *times, "bleu_signature")]
+            values = [run.result.get(name) for name in (*figures, *times, *signature)]
             writer.writerow([arm.name, *settings, run.seed, *values])
     return table.getvalue().rstrip("\n").split("\n")
 

@@ -1,0 +1,87 @@
+"""``seq2seq-generate CKPT [--prefix TEXT] [-n 5]``: lines that a language model makes up, or n-best lists reordered."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.cli.language_model import add_device_arguments, load
+from seq2seq.errors import UserError
+
+NAME = "seq2seq-generate"
+MOST_LINES, MOST_TOKENS = 1_000_000, 100_000
+
+log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = ArgumentParser(
+        prog=NAME, description="Draw lines from a language model, one on each line of stdout; each begins a new text."
+    )
+    parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, or the folder of a run of a language model")
+    parser.add_argument("--prefix", default="", metavar="TEXT", help="what each line begins with")
+    parser.add_argument("-n", "--number", type=int, default=5, metavar="N", help="lines (default: %(default)s)")
+    for flag, convert, default, meaning in (
+        ("--temperature", float, 1.0, "below 1 likelier tokens, above 1 more surprising ones; 0 always the likeliest"),
+        ("--top-k", int, 0, "draw from so many of the likeliest tokens; 0 is all"),
+        ("--top-p", float, 1.0, "draw from the fewest tokens that have this probability together"),
+        ("--seed", int, 1, "another seed, other lines"),
+        ("--max-length", int, 100, "most tokens in a line"),
+    ):
+        parser.add_argument(flag, type=convert, default=default, metavar="X", help=f"{meaning} (default: %(default)s)")
+    parser.add_argument(
+        "--rescore",
+        metavar="FILE",
+        help="draw nothing, but print this n-best list (number ||| text ||| score), each number's lines anew in order",
+    )
+    parser.add_argument(
+        "--lm-weight",
+        type=float,
+        default=0.2,
+        metavar="W",
+        help="--rescore: a score gets W times the line's log-probability added (default: %(default)s)",
+    )
+    add_device_arguments(parser)
+    options = parser.parse_args(arguments)
+    set_up()
+    sys.exit(exit_status(lambda: (_rescore if options.rescore else _generate)(options), NAME))
+
+
+def _generate(options: argparse.Namespace) -> None:
+    from seq2seq.sampling import SamplingSettings
+
+    for flag, value, low, high in (
+        ("-n", options.number, 1, MOST_LINES),
+        ("--max-length", options.max_length, 1, MOST_TOKENS),
+        ("--seed", options.seed, 0, 2**32 - 1),
+    ):
+        if not low <= value <= high:
+            raise UserError(f"{flag} {value} is out of range; it must be in [{low}, {high}].")
+    if "\n" in options.prefix:
+        raise UserError("--prefix holds a newline, and a line has none; leave it out.")
+    try:
+        settings = SamplingSettings(options.temperature, options.top_k, options.top_p)
+    except ValueError as error:
+        raise UserError(f"{error} See --help.") from None
+    model = load(options.checkpoint, options)
+    limits = {"seed": options.seed, "max_length": options.max_length}
+    for line in model.generate(options.number, prefix=options.prefix, settings=settings, **limits):
+        print(line)
+
+
+def _rescore(options: argparse.Namespace) -> None:
+    from seq2seq import rescore
+
+    rescore.check_weight(options.lm_weight)
+    entries = rescore.read_n_best(options.rescore)
+    model = load(options.checkpoint, options)
+    for entry in rescore.rescore(entries, model, options.lm_weight):
+        print(entry)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What the commands share that read a language model."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from seq2seq.cli.common import DEVICES, MOST_THREADS
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.language_model import LanguageModel
+    from seq2seq.translate import Translator
+
+
+def add_device_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
+
+
+def load(path: str, options: argparse.Namespace) -> LanguageModel:
+    """The language model that the arguments name.
+
+    Raises:
+        UserError: for a checkpoint that is refused, or a device that is not there.
+    """
+    import torch
+
+    from seq2seq.language_model import LanguageModel
+
+    if not 0 <= options.threads <= MOST_THREADS:
+        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
+    if options.device.split(":")[0] not in DEVICES:
+        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        return LanguageModel.from_checkpoint(path, device=options.device)
+    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
+        reason = str(error).split("\n")[0]
+        raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
+
+
+def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of a translation that a language model has a say in."""
+    parser.add_argument(
+        "--lm", metavar="CKPT", help="a language model of the target language, with the translator's pieces"
+    )
+    parser.add_argument(
+        "--lm-weight",
+        type=float,
+        metavar="W",
+        help="what its log-probabilities are multiplied with before they are added (default: 0.2)",
+    )
+
+
+def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) -> None:
+    """Let the language model that the arguments name, if they do, have a say.
+
+    Raises:
+        UserError: for a checkpoint that is refused, other pieces than the translator's, or a weight out of range.
+    """
+    if options.lm is None:
+        if options.lm_weight is not None:
+            raise UserError("--lm-weight is the weight of a language model; name one with --lm.")
+        return
+    translator.fuse(load(options.lm, options), 0.2 if options.lm_weight is None else options.lm_weight, name=options.lm)

@@ -1,0 +1,196 @@
+"""A language model at work: text that it makes up, and how probable it finds a given one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq import checkpoint, metrics
+from seq2seq.data.stream import Ids, inputs_of
+from seq2seq.errors import UserError
+from seq2seq.models.decoder import DecoderState
+from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.sampling import SamplingSettings, sample
+from seq2seq.search import Hypothesis
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+
+WINDOW = 1024  # tokens that are read at a time; of no consequence for the result
+CHUNK = 10_000  # lines that are read at a time; likewise
+BATCH = 64  # lines that are scored side by side
+
+
+class TextScore(NamedTuple):
+    """How probable a text is. The end of each line counts as a token, and as a word."""
+
+    line_nll: list[float]  # negative log-likelihood of each line, in nats, after all before it
+    num_tokens: int
+    num_words: int  # what stands between spaces, whatever the tokenizer makes of it
+    num_unknown: int  # tokens that stand for what the tokenizer does not know
+
+    @property
+    def nll(self) -> float:
+        """Of the whole text."""
+        return float(sum(self.line_nll))
+
+    @property
+    def perplexity(self) -> float:
+        """Per token."""
+        return metrics.perplexity(self.nll, self.num_tokens)
+
+    @property
+    def word_perplexity(self) -> float:
+        """Per word: the same text has equally many with every tokenizer."""
+        return metrics.perplexity(self.nll, self.num_words)
+
+
+class LanguageModel:
+    """A trained network with its tokenizer.
+
+    Args:
+        model: the network, on the device it is to run on; it is left in evaluation mode.
+
+    Example:
+        >>> LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1").generate(1)  # doctest: +SKIP
+        ['Die alte Lehrerin schläft.']
+    """
+
+    def __init__(self, model: RNNLanguageModel, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> LanguageModel:
+        """Load a checkpoint file, or the best one of a run folder.
+
+        Raises:
+            UserError: if there is none, or if it is refused; see `checkpoint.load_language_model`.
+        """
+        found = checkpoint.load_language_model(path)
+        return cls(found.model.to(device), found.tokenizer)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(self.model.parameters()).device
+
+    def generate(
+        self,
+        count: int,
+        *,
+        prefix: str = "",
+        settings: SamplingSettings | None = None,
+        seed: int = 1,
+        max_length: int = 100,
+    ) -> list[str]:
+        """Lines drawn at random, each as the first one of a text.
+
+        The i-th line depends on the seed and i alone, not on how many are drawn.
+
+        Args:
+            prefix: what each line begins with.
+            max_length: most tokens of a line, the prefix's included; it is broken off there.
+
+        Raises:
+            UserError: if the prefix has more tokens than ``max_length``.
+            ValueError: if it holds a newline.
+        """
+        # A space at its end would be a piece of its own, where the next word's piece brings one.
+        forced = self.tokenizer.encode([prefix.rstrip(" ")])[0]
+        if len(forced) >= max_length:
+            raise UserError(
+                f"the prefix has {len(forced)} tokens, and a line at most {max_length}; make it shorter, or the most "
+                "tokens of a line more."
+            )
+        self.model.eval()
+        found: list[Hypothesis] = []
+        for first in range(0, count, BATCH):
+            rows = range(first, min(first + BATCH, count))
+            found += sample(
+                self._step,
+                self.model.zero_state(len(rows)),
+                bos=BOS,
+                eos=EOS,
+                max_lengths=[max_length] * len(rows),
+                seeds=[int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0]) for i in rows],
+                settings=settings or SamplingSettings(),
+                device=self.device,
+                prefixes=[forced] * len(rows),
+            )
+        return self.tokenizer.decode([one.tokens for one in found])
+
+    def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
+        """Read a text from its first token to its last, with one state that is carried all the way.
+
+        There is no batch: the result is that of one long pass, to rounding, whatever the window.
+
+        Raises:
+            ValueError: if a line holds a newline.
+            UserError: if there is no line.
+        """
+        iterator = iter(lines)
+        state = self.model.zero_state(1)
+        line_nll: list[float] = []
+        num_tokens = num_words = num_unknown = 0
+        while chunk := list(itertools.islice(iterator, CHUNK)):  # so that memory does not grow with the text
+            rows = self.tokenizer.encode(chunk)
+            stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)
+            nll, state = self._stream_nll(stream, window, state)
+            ends = np.cumsum([len(row) + 1 for row in rows]).tolist()
+            line_nll += [float(nll[start:stop].sum()) for start, stop in itertools.pairwise([0, *ends])]
+            num_tokens += len(stream)
+            num_words += sum(len(line.split()) + 1 for line in chunk)
+            num_unknown += int((stream == UNK).sum())
+        if not line_nll:
+            raise UserError("there is no text to score: it has no line.")
+        return TextScore(line_nll, num_tokens, num_words, num_unknown)
+
+    def log_probs(self, lines: Sequence[str]) -> list[float]:
+        """The log-probability of each line by itself, in nats, its end included: as the first one of a text."""
+        rows = self.tokenizer.encode(lines)
+        found = [0.0] * len(rows)
+        self.model.eval()
+        for batch in _by_length([len(row) for row in rows]):
+            longest = max(len(rows[i]) for i in batch) + 1
+            tokens = torch.full((len(batch), longest), PAD)
+            for place, i in enumerate(batch):
+                tokens[place, : len(rows[i]) + 1] = torch.tensor([*rows[i], EOS])
+            tokens_in = torch.cat([torch.full((len(batch), 1), BOS), tokens[:, :-1]], dim=1)
+            with torch.no_grad():
+                state = self.model.zero_state(len(batch))
+                nll, _ = self.model.token_nll(tokens_in.to(self.device), tokens.to(self.device), state)
+            for i, value in zip(batch, nll.double().sum(1).tolist(), strict=True):
+                found[i] = -value
+        return found
+
+    def _step(self, last: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """The network's, but for the two symbols that stand nowhere in a text."""
+        log_probs, state = self.model.step(last, state)
+        log_probs[:, [PAD, BOS]] = -torch.inf
+        return log_probs, state
+
+    @torch.no_grad()
+    def _stream_nll(self, stream: Ids, window: int, state: DecoderState) -> tuple[np.ndarray, DecoderState]:
+        """Of each token of a stream that begins with a line, ``(tokens,)``, and the state after it."""
+        self.model.eval()
+        tokens_in, tokens_out = (
+            torch.from_numpy(ids.astype(np.int64)).unsqueeze(0) for ids in (inputs_of(stream), stream)
+        )
+        parts = []
+        for first in range(0, len(stream), window):
+            part = (slice(None), slice(first, first + window))
+            nll, state = self.model.token_nll(tokens_in[part].to(self.device), tokens_out[part].to(self.device), state)
+            parts.append(nll[0].double().cpu())
+        return torch.cat(parts).numpy(), state
+
+
+def _by_length(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Rows of similar length, at most `BATCH` at a time."""
+    order = sorted(range(len(lengths)), key=lambda i: lengths[i])
+    for first in range(0, len(order), BATCH):
+        yield order[first : first + BATCH]

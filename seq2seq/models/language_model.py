@@ -1,0 +1,82 @@
+"""The recurrent language model: the decoder without an encoder, and how a config becomes one."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seq2seq.config import ModelConfig
+from seq2seq.models.decoder import DecoderState, RNNDecoder
+from seq2seq.models.dropout import WordDropout
+from seq2seq.models.loss import linear_cross_entropy
+from seq2seq.models.recurrent import init_as_book, init_uniform
+from seq2seq.tokenizer import PAD
+
+
+class RNNLanguageModel(nn.Module):
+    """Predicts each token of a text from all before it. The state is carried over the ends of lines.
+
+    A line ends with ``</s>``, which is predicted; what is read in its place, and before the first line, is ``<s>``, as
+    in a translator's decoder. So both have the same step, and the weights of one fit the other.
+
+    Shapes:
+        tokens_in ``(columns, length)``; returns logits ``(columns, length, vocabulary)`` and the state after the last
+        token.
+
+    Source:
+        Mikolov et al. (2010), "Recurrent neural network based language model"; with LSTMs and dropout Zaremba et al.
+        (2014), https://arxiv.org/abs/1409.2329.
+    """
+
+    def __init__(self, decoder: RNNDecoder) -> None:
+        super().__init__()
+        self.decoder = decoder
+
+    def zero_state(self, num_columns: int) -> DecoderState:
+        """The state before the first token of a text."""
+        return self.decoder.zero_state(num_columns)
+
+    def forward(self, tokens_in: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        return self.decoder(tokens_in, state)
+
+    def step(self, last: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """One step of a search; see `RNNDecoder.step`."""
+        return self.decoder.step(last, state)
+
+    def token_nll(self, tokens_in: Tensor, tokens_out: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
+        """Negative log-likelihood of each token in nats, ``(columns, length)``, 0 at padding, and the next state."""
+        logits, state = self(tokens_in, state)
+        flat = F.cross_entropy(logits.flatten(0, 1).float(), tokens_out.flatten(), ignore_index=PAD, reduction="none")
+        return flat.view_as(tokens_out), state
+
+    def loss(
+        self, tokens_in: Tensor, tokens_out: Tensor, state: DecoderState, *, label_smoothing: float = 0.0
+    ) -> tuple[Tensor, DecoderState]:
+        """Cross-entropy in nats, summed over the real tokens of ``tokens_out``, and the next state."""
+        features, state = self.decoder.features(tokens_in, state)
+        real, output = tokens_out != PAD, self.decoder.output
+        loss = linear_cross_entropy(
+            features[real], output.weight, output.bias, tokens_out[real], label_smoothing=label_smoothing
+        )
+        return loss, state
+
+
+def build_language_model(config: ModelConfig, vocab: int) -> RNNLanguageModel:
+    """The network that a config describes, with fresh weights; what it says of an encoder is not looked at."""
+    embedding = nn.Embedding(vocab, config.embedding_size, padding_idx=PAD)
+    if config.tie != "none":
+        nn.init.normal_(embedding.weight, std=config.embedding_size**-0.5)  # as in `build_seq2seq`
+    decoder = RNNDecoder(
+        embedding,
+        config.stack("decoder"),
+        tie=config.tie != "none",
+        dropout=config.dropout,
+        embedding_dropout=config.embedding_dropout,
+        word_dropout=WordDropout(config.tgt_word_dropout, config.word_dropout_kind),
+    )
+    model = RNNLanguageModel(decoder)
+    if config.init == "book":
+        init_as_book(model)
+    if config.init == "uniform":
+        init_uniform(model, config.init_range)
+    return model
