@@ -313,6 +313,7 @@ RESUMED: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2, "cell": "gru"},
         "optim": {"schedule": "plateau", "algorithm": "sgd", "lr": 0.5, "plateau_patience": 0},
     },
+    "average of the weights": {"optim": {"ema": 0.8}, "model": {"locked_dropout": True, "dropout": 0.3}},
     "accumulate": {
         "trainer": {"accumulate": 3, "validate_every": 0.5, "monitor": "loss", "progress": False, "max_epochs": 2}
     },
@@ -348,6 +349,21 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
         assert equal(weights(tmp_path / "whole"), weights(folder)), limit
         assert equal(weights(tmp_path / "whole", "best.ckpt"), weights(folder, "best.ckpt")), limit
         assert rows(tmp_path / "whole") == rows(folder), limit
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path, ema: float) -> None:
+    write_text(tmp_path)
+    first = run(config(tmp_path, optim={"lr": 0.02}), tmp_path / "first")
+    still = config(tmp_path, optim={"lr": 1e-12, "algorithm": "sgd", "ema": ema})
+    cold = run(still, tmp_path / "cold")
+    still.warm_start = str(tmp_path / "first")
+    warm = run(still, tmp_path / "warm")
+    assert warm["perplexity"] == pytest.approx(first["perplexity"], rel=1e-5)
+    assert cold["perplexity"] > 1.2 * first["perplexity"]
+    still.warm_start = str(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="nowhere does not exist"):
+        run(still, tmp_path / "none")
 
 
 def test_the_state_counts(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ PAGE = (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8")
 SHORT = dict(re.findall(r'^([A-Z]+)="([^"]+)"', PAGE, re.MULTILINE))
 GONE_ON = "Said, and gone on with"  # the section of what is no mistake
 PROGRESS = re.compile(
-    r"preparing |going on from |epoch \d|  (source|reference|hypothesis) |$|\d+ \+ \d+ pieces|\S+ failed: |"
+    r"preparing |going on from |epoch \d|  (source|reference|hypothesis) |$|\d+ (\+ \d+ )?pieces, |\S+ failed: |"
     r"tokenizer.vocab_size=\d+ is clipped "
 )
 
