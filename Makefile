@@ -53,7 +53,7 @@ bench: install ## measure speed beside plain torch loops, into docs/benchmarks.m
 test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
 
-TRUST := batch beam checkpoint download files fuzz mistakes safety sampling sweep text training translate
+TRUST := average batch beam checkpoint download files fuzz language_model mistakes outputs safety sampling sweep text training translate
 test-trust: install ## run the tests of docs/trust.md alone; they are part of make test
 	$(BIN)/python -m pytest -q --numprocesses auto $(TRUST:%=tests/test_%.py) $(ARGS)
 
