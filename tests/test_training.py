@@ -23,6 +23,7 @@ from seq2seq import checkpoint, training
 from seq2seq.callbacks import Checkpoints
 from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
+from seq2seq.data.batch import Batch
 from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.lit import LitTranslator, build_optimizer, lr_factor
@@ -92,6 +93,33 @@ def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path
     assert equal(weights(tmp_path / "a", "best.ckpt"), weights(tmp_path / "b", "best.ckpt"))
     assert rows(tmp_path / "a") == rows(tmp_path / "b")
     assert not equal(weights(tmp_path / "a"), weights(tmp_path / "c"))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("sampling", [0.0, 0.5])
+def test_every_epoch_draws_its_batches_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int, sampling: float
+) -> None:
+    seen: dict[int, list[tuple[int, ...]]] = {}
+    sources: dict[int, dict[int, list[int]]] = {}
+    step = LitTranslator.training_step
+
+    def note(self: LitTranslator, batch: Batch, batch_idx: int) -> torch.Tensor:
+        seen.setdefault(self.current_epoch, []).append(tuple(batch.rows))
+        read = zip(batch.rows, batch.src.tolist(), strict=True)
+        sources.setdefault(self.current_epoch, {}).update({row: [one for one in src if one] for row, src in read})
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(LitTranslator, "training_step", note)
+    tokenizer = {"type": "bpe", "vocab_size": 40, "byte_fallback": False, "sampling": sampling}
+    trainer = {"max_epochs": 3, "progress": False, "samples": 0}
+    run(config(tmp_path, data={"num_workers": num_workers}, tokenizer=tokenizer, trainer=trainer), tmp_path / "run")
+    assert list(seen) == [0, 1, 2]
+    for epoch in seen:
+        assert sorted(row for batch in seen[epoch] for row in batch) == list(range(200))
+    batches = [set(seen[epoch]) for epoch in seen]
+    assert not batches[0] & batches[1] and not batches[1] & batches[2]  # other sentences stand together
+    assert (sources[0] == sources[1]) == (not sampling)
 
 
 class Killed(Exception):

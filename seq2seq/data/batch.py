@@ -217,7 +217,7 @@ class BatchLoader:
         tokenizers: Tokenizers | None = None,
     ) -> None:
         self.corpus = corpus
-        self.batch_sampler = sampler  # Lightning looks here to set the epoch
+        self.sampler = self.batch_sampler = sampler  # Lightning looks for both, and tells the first one the epoch
         self.end_symbol = end_symbol
         self.accumulate = accumulate
         self.num_workers = num_workers
