@@ -25,6 +25,7 @@ from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.models.language_model import RNNLanguageModel, build_language_model
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
+from seq2seq.shortlist import Shortlist
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.tokenizer import load as load_tokenizer
 
@@ -57,6 +58,7 @@ class Checkpoint(NamedTuple):
     model: Seq2Seq
     tokenizers: Tokenizers
     decode: DecodeConfig
+    shortlist: Shortlist | None = None
 
 
 class LanguageModelCheckpoint(NamedTuple):
@@ -249,7 +251,8 @@ def load(path: str | Path) -> Checkpoint:
     tokenizers = _tokenizers(path, mine["tokenizer"])
     model = build_seq2seq(config, len(tokenizers.src), len(tokenizers.tgt))
     load_weights(model, contents["state_dict"], path)
-    return Checkpoint(model.eval(), tokenizers, decode)
+    shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
+    return Checkpoint(model.eval(), tokenizers, decode, shortlist)
 
 
 def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
@@ -305,6 +308,34 @@ def _tokenizers(path: Path, saved: dict[str, Any]) -> Tokenizers:
     except UserError as error:
         raise UserError(f"{path} is refused: {error}") from None
     return Tokenizers(src, tgt)
+
+
+def _shortlist(mine: Mapping[str, Any], src_vocab: int, tgt_vocab: int, path: Path) -> Shortlist | None:
+    """The shortlist of a checkpoint that has one.
+
+    Raises:
+        UserError: if it does not go with the vocabularies.
+    """
+    saved = mine.get("shortlist")
+    if saved is None:
+        return None
+    tables = list(saved.values()) if isinstance(saved, dict) and tuple(saved) == Shortlist._fields else []
+    if tables and all(isinstance(one, Tensor) and one.dtype == torch.int32 for one in tables):
+        shortlist = Shortlist(*tables)
+        if shortlist.fits(src_vocab, tgt_vocab):
+            return shortlist
+    raise UserError(f"{path} is refused: its shortlist does not go with its vocabularies; train again.")
+
+
+def add_shortlist(path: Path, shortlist: Shortlist) -> None:
+    """Put a shortlist into a checkpoint that is there.
+
+    Raises:
+        UserError: as `read` and `save`.
+    """
+    contents = read(path)
+    contents[SECTION]["shortlist"] = shortlist._asdict()
+    save(path, contents)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) -> None:

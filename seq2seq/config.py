@@ -410,6 +410,8 @@ class DecodeConfig:
         2000, "longest source in tokens; the rest of a longer line is left out, warned of and counted"
     )
     batch_tokens: int = key(8192, "most tokens in a batch while decoding")
+    int8: bool = key(False, "on a CPU: weights of 8-bit integers, which take a fraction of the time")
+    shortlist: bool = key(False, "on a CPU: choose from the pieces that trainer.shortlist has found for the source")
 
     def __post_init__(self) -> None:
         _one_of("decode.search", self.search, SEARCHES)
@@ -450,6 +452,9 @@ class TrainerConfig:
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
     probe: int = key(256, "test sentences that the trained network is probed with for probe.json; 0 is off")
     save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
+    shortlist: int = key(
+        0, "target pieces for each source piece that are learnt at the end, for decode.shortlist; 0 is off"
+    )
     samples: int = key(5, "translations, or generated lines, shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
@@ -463,6 +468,7 @@ class TrainerConfig:
             _within(f"trainer.{name}", getattr(self, name), 0, 1e6)
         _within("trainer.threads", self.threads, 0, 1024)
         _within("trainer.probe", self.probe, 0)
+        _within("trainer.shortlist", self.shortlist, 0, 1000)
         _one_of("trainer.accelerator", self.accelerator, ("cpu", "gpu", "auto"))
         _one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
         _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
@@ -498,6 +504,8 @@ class Config:
         _within("seed", self.seed, 0, 2**32 - 1)
         if any(part in ("", ".", "..") for part in self.name.split("/")):
             raise UserError(f"name={self.name!r} cannot be a folder's name; use letters, digits, - and _.")
+        if self.decode.shortlist and not self.trainer.shortlist:
+            raise UserError("decode.shortlist=true needs trainer.shortlist above 0, which learns one.")
         if self.model.tie == "all" and not self.tokenizer.joint:
             raise UserError(
                 "model.tie=all needs one vocabulary for both sides; use tokenizer.joint=true or model.tie=decoder."

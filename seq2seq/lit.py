@@ -244,7 +244,8 @@ class LitTranslator(LitModel):
         steps_per_epoch: int,
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
-        self.translator = Translator(model, tokenizers, dataclasses.replace(config.decode, search="greedy"))
+        decode = dataclasses.replace(config.decode, search="greedy", shortlist=False)  # which is learnt at the end
+        self.translator = Translator(model, tokenizers, decode)
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation
         self._valid_nll, self._valid_tokens = 0.0, 0

@@ -22,6 +22,8 @@ class State(Protocol):
     def select(self: AnyState, rows: Tensor) -> AnyState: ...
 
 
+BLOCK = 64  # log-probabilities of which the highest is looked at first
+
 AnyState = TypeVar("AnyState", bound=State)
 # From last tokens (n,) and state to log-probabilities (n, vocabulary) and the next state.
 Step = Callable[[Tensor, AnyState], tuple[Tensor, AnyState]]
@@ -242,6 +244,23 @@ def force(log_probs: Tensor, tokens: Tensor, rows: Tensor) -> Tensor:
     return forced
 
 
+def _highest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` highest of each row and where they are, by ``topk``: on a CPU of the few blocks with the highest
+    maxima alone, in which they must be.
+    """
+    size = log_probs.shape[1]
+    blocks = size // BLOCK
+    if log_probs.device.type != "cpu" or blocks < 4 * count:
+        return log_probs.topk(count)
+    maxima = log_probs[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK)).amax(2)
+    first = maxima.topk(count).indices * BLOCK  # (n, count)
+    inside = (first.unsqueeze(2) + torch.arange(BLOCK)).flatten(1)
+    rest = torch.arange(blocks * BLOCK, size).expand(len(log_probs), -1)
+    places = torch.cat([inside, rest], 1)
+    top = log_probs.gather(1, places).topk(count)
+    return top.values, places.gather(1, top.indices)
+
+
 def likeliest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` highest of each row and their tokens, best first, lower tokens first among equals; each
     ``(n, at most count)``, on the CPU.
@@ -249,8 +268,8 @@ def likeliest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     ``topk`` alone leaves open which of two equals it takes, so rows where any are equal, and that is few, are sorted.
     """
     size = log_probs.shape[1]
-    top = log_probs.topk(min(count + 1, size))  # one more, to see whether the last has an equal outside
-    values, tokens = top.values.cpu(), top.indices.cpu()
+    top, places = _highest(log_probs, min(count + 1, size))  # one more, to see whether the last has an equal outside
+    values, tokens = top.cpu(), places.cpu()
     equal = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)
     rows = equal.any(1).nonzero().squeeze(1)
     if len(rows):

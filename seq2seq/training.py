@@ -28,7 +28,7 @@ from seq2seq import __version__, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
 from seq2seq.config import Config
 from seq2seq.data import text
-from seq2seq.data.corpus import Tokenizers, train_tokenizers
+from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
 from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
@@ -58,6 +58,7 @@ from seq2seq.runs import (
     read_result,
     write_json,
 )
+from seq2seq.shortlist import learn
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
@@ -103,6 +104,10 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
     if best_step is None:
         return {}  # one of several processes, the first of which goes on
+    if config.trainer.shortlist:
+        corpus = encode_corpus(data_folder, "train", tokenizers)
+        shortlist = learn(*corpus, tokenizers, count=config.trainer.shortlist)
+        checkpoint.add_shortlist(folder / CHECKPOINTS / checkpoint.BEST, shortlist)
     score = test_language_model if config.task == "language_model" else test
     result = score(config, folder, data_folder) | {
         "best_step": best_step,

@@ -25,10 +25,12 @@ from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
 from seq2seq.fusion import FusedState, check_weight, fuse
 from seq2seq.language_model import LanguageModel
+from seq2seq.models.inference import Columns, Inference, is_known
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.search import Hypothesis, forced, greedy
+from seq2seq.shortlist import Shortlist
 from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE, same_pieces
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class Translator:
         decode: the search, and bounds on the work.
         others: further networks with the same tokenizers, on the same device; the mean of all their probabilities
             decides.
+        shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
+        trained: whether the weights stay as they are, so that what is made of them for decoding can be kept.
 
     Example:
         >>> Translator.from_checkpoint("runs/phrasebook/seed-1").translate(["The dog sleeps."])  # doctest: +SKIP
@@ -89,6 +93,8 @@ class Translator:
         decode: DecodeConfig | None = None,
         *,
         others: Sequence[Seq2Seq] = (),
+        shortlist: Shortlist | None = None,
+        trained: bool = False,
     ) -> None:
         self.model = model
         self.models = (model, *others)
@@ -96,6 +102,9 @@ class Translator:
         self.decode = decode or DecodeConfig()
         self.language_model: RNNLanguageModel | None = None  # that has a say, after `fuse`
         self.language_model_weight = 0.0
+        self.shortlist = shortlist
+        self.trained = trained
+        self._forms: tuple[bool, list[Inference | None]] | None = None  # as `_inference` made them, with its int8
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
 
     @classmethod
@@ -123,7 +132,9 @@ class Translator:
             if other.model.fixed_length != first.model.fixed_length:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
-        return cls(models[0], first.tokenizers, first.decode, others=models[1:])
+        return cls(
+            models[0], first.tokenizers, first.decode, others=models[1:], shortlist=first.shortlist, trained=True
+        )
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
         """Let a language model have a say in each step of a search; see `fusion.fuse`. It is left in evaluation mode.
@@ -157,7 +168,7 @@ class Translator:
             ValueError: if a line or a prefix holds a newline, or if there is not one prefix for each line.
             UserError: if a prefix has no room in ``model.fixed_length``, or ``decode.copy_unknown`` no attention.
         """
-        rows, asked, hypotheses = self._found(lines, 1, attention=False, prefixes=prefixes)
+        rows, asked, hypotheses = self._found(lines, 1, attention=False, prefixes=prefixes, scores=False)
         outputs = [""] * len(lines)
         best = [own[0] for own in hypotheses]
         unknowns = [self._unknowns(*pair) for pair in zip(asked, best, strict=True)]
@@ -293,7 +304,13 @@ class Translator:
         return ids
 
     def _found(
-        self, lines: Sequence[str], num_best: int, *, attention: bool, prefixes: Sequence[str] | None
+        self,
+        lines: Sequence[str],
+        num_best: int,
+        *,
+        attention: bool,
+        prefixes: Sequence[str] | None,
+        scores: bool = True,
     ) -> tuple[list[int], list[_Asked], list[list[Hypothesis]]]:
         """The rows that are not blank, as they are searched, with their hypotheses."""
         if prefixes is not None and len(prefixes) != len(lines):
@@ -302,7 +319,7 @@ class Translator:
             self.require_attention("decode.copy_unknown (--copy-unknown)")
         rows = [i for i, line in enumerate(lines) if line.strip()]
         asked = self._ask([lines[i] for i in rows], [prefixes[i] if prefixes else "" for i in rows])
-        return rows, asked, self._search(asked, num_best, attention or self.decode.copy_unknown)
+        return rows, asked, self._search(asked, num_best, attention or self.decode.copy_unknown, scores)
 
     def _ask(self, lines: Sequence[str], prefixes: Sequence[str]) -> list[_Asked]:
         """What to search for; an output has room for its prefix, and ``decode.max_extra`` tokens after it."""
@@ -368,12 +385,13 @@ class Translator:
                     unknowns.append(" ".join(written[seen.start : seen.stop]) or UNK_SURFACE)
         return unknowns
 
-    def _search(self, asked: Sequence[_Asked], num_best: int, attention: bool) -> list[list[Hypothesis]]:
+    def _search(self, asked: Sequence[_Asked], num_best: int, attention: bool, scores: bool) -> list[list[Hypothesis]]:
+        forms = self._inference()
         width = self.decode.beam_size if self.decode.search == "beam" else 1
         return self._in_batches(
             asked,
             [len(one.ids) + (not self.model.fixed_length) for one in asked],
-            lambda batch: self._search_batch(batch, num_best, attention),
+            lambda batch: self._search_batch(batch, forms, num_best, attention, scores),
             width=width,
         )
 
@@ -426,30 +444,96 @@ class Translator:
         if batch:
             yield batch
 
+    def _inference(self) -> list[Inference | None]:
+        """The inference form of each model; None of one that has none, whose own step is taken.
+
+        Raises:
+            UserError: if there is none and ``decode.int8`` or ``decode.shortlist`` asks for one, or for no shortlist.
+        """
+        int8 = self.decode.int8
+        if self.decode.shortlist and self.shortlist is None:
+            raise UserError(
+                "decode.shortlist (--shortlist): this checkpoint has none; train with trainer.shortlist=10."
+            )
+        if self.decode.shortlist and self.language_model is not None:
+            raise UserError(
+                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out one of them."
+            )
+        if self._forms is None or self._forms[0] != int8 or not self.trained:
+            known = [is_known(model) for model in self.models]
+            if not all(known) and (int8 or self.decode.shortlist):
+                asked = "decode.int8 (--int8)" if int8 else "decode.shortlist (--shortlist)"
+                raise UserError(f"{asked} is for networks on the CPU, of torch's own recurrent layers; leave it out.")
+            forms = [
+                Inference(model, int8=int8) if one else None for model, one in zip(self.models, known, strict=True)
+            ]
+            self._forms = int8, forms
+        return self._forms[1]
+
     @torch.no_grad()
-    def _start(self, asked: Sequence[_Asked]) -> tuple[Any, Any]:
-        """The step function of all models together, and the state that it starts from."""
+    def _start(
+        self,
+        asked: Sequence[_Asked],
+        forms: Sequence[Inference | None] | None = None,
+        columns: Columns | None = None,
+        *,
+        normalise: bool = True,
+    ) -> tuple[Any, Any]:
+        """The step function of all models together, and the state that it starts from.
+
+        Args:
+            forms: the models' inference forms; the model itself takes the place of one that is None.
+            columns, normalise: for `Inference.start`.
+        """
         end = [] if self.model.fixed_length else [EOS]
         sources = [[*one.ids, *end] for one in asked]
         src, src_lengths = pad(sources).to(self.device), torch.tensor([len(row) for row in sources])
-        states = tuple(model.encode(src, src_lengths) for model in self.models)
-        alone = len(states) == 1
-        step: Any = self.model.decoder.step if alone else ensemble([model.decoder.step for model in self.models])
-        state: Any = states[0] if alone else EnsembleState(states)
+        started: list[Any] = [
+            (model.decoder.step, model.encode(src, src_lengths))
+            if form is None
+            else form.start(src, src_lengths, columns=columns, normalise=normalise)
+            for model, form in zip(self.models, forms or [None] * len(self.models), strict=True)
+        ]
+        step, state = started[0]
+        if len(started) > 1:
+            step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
         if self.language_model is None:
             return step, state
         heard = self.language_model.zero_state(len(sources))
         return fuse(step, self.language_model.step, self.language_model_weight), FusedState(state, heard)
 
-    def _search_batch(self, asked: Sequence[_Asked], num_best: int, attention: bool) -> list[list[Hypothesis]]:
-        decode = self.decode
-        step, state = self._start(asked)
-        options: dict[str, Any] = {
-            **self._symbols,
+    def _search_batch(
+        self,
+        asked: Sequence[_Asked],
+        forms: Sequence[Inference | None],
+        num_best: int,
+        attention: bool,
+        scores: bool,
+    ) -> list[list[Hypothesis]]:
+        symbols, prefixes, columns = self._symbols, [one.prefix_ids for one in asked], None
+        if self.decode.shortlist and self.shortlist is not None:
+            columns = self.shortlist.columns([one.ids for one in asked], prefixes)
+            symbols |= {name: columns.place(symbols[name]) for name in ("bos", "eos") if symbols[name] is not None}
+            prefixes = [[columns.place(token) for token in prefix] for prefix in prefixes]
+        alone = len(forms) == 1 and self.language_model is None
+        without = not scores and self.decode.search == "greedy" and alone
+        step, state = self._start(asked, forms, columns, normalise=not without)
+        options = {
+            **symbols,
             "max_lengths": [one.limit for one in asked],
-            "prefixes": [one.prefix_ids for one in asked],
+            "prefixes": prefixes,
             "keep_attention": attention,
         }
+        found = self._run(step, state, asked, num_best, options)
+        if columns is not None:
+            found = [[one._replace(tokens=columns.tokens[one.tokens].tolist()) for one in own] for own in found]
+        return [[one._replace(score=math.nan) for one in own] for own in found] if without else found
+
+    def _run(
+        self, step: Any, state: Any, asked: Sequence[_Asked], num_best: int, options: dict[str, Any]
+    ) -> list[list[Hypothesis]]:
+        """The search that ``decode.search`` names."""
+        decode = self.decode
         if decode.search == "beam":
             return beam(step, state, settings=self._beam_settings(num_best), **options)
         if decode.search == "sample":

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,6 +22,7 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 DEVICES = ("cpu", "cuda", "mps")
 MOST_THREADS = 1024
+SMALL = 500_000  # parameters, as in training
 SEARCH_ARGUMENTS = {"length_penalty": "beam", "coverage_penalty": "beam"}
 SEARCH_ARGUMENTS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
 
@@ -120,7 +122,22 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="a .ckpt file, or the folder of a run, whose best one is taken; several make an ensemble",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        default=0,
+        metavar="N",
+        help="torch's threads (default: one for a small network, else one for each core that may be used)",
+    )
+    parser.add_argument(
+        "--int8", action="store_true", default=None, help="on a CPU: weights of 8-bit integers, several times as fast"
+    )
+    parser.add_argument(
+        "--shortlist",
+        action="store_true",
+        default=None,
+        help="on a CPU: choose from the pieces that training found for the source (trainer.shortlist)",
+    )
     for flag, name, convert, meaning in (
         ("--batch-tokens", "batch_tokens", int, "most tokens in a batch"),
         ("--max-source", "max_source", int, "longest source in tokens; longer lines are cut, with a warning"),
@@ -161,6 +178,7 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     """
     import torch
 
+    from seq2seq.models.seq2seq import num_parameters
     from seq2seq.translate import Translator
 
     if not 0 <= options.threads <= MOST_THREADS:
@@ -175,6 +193,8 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         reason = str(error).split("\n")[0]
         raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
+    if not options.threads:
+        torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
     if translator.decode.copy_unknown:
         translator.require_attention(
@@ -183,6 +203,21 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     if translator.decode.search == "beam" and translator.decode.coverage_penalty:
         translator.require_attention("--coverage-penalty")
     return translator
+
+
+def _threads(parameters: int) -> int:
+    """One thread for a network whose steps are too short to share, else as many as torch takes by itself, but no more
+    than a container's share of the processors.
+    """
+    import torch
+
+    if parameters < SMALL:
+        return 1
+    threads = torch.get_num_threads()
+    with suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+        threads = max(1, min(threads, int(quota) // int(period)))  # no number where there is no bound
+    return threads
 
 
 def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]:
@@ -199,6 +234,8 @@ def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]
         "search",
         "beam_size",
         "copy_unknown",
+        "int8",
+        "shortlist",
         *SEARCH_ARGUMENTS,
     )
     changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
