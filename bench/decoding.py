@@ -27,7 +27,7 @@ from seq2seq.tokenizer import BOS, EOS
 
 VOCAB = 8000
 BATCH = 128  # of the plain loop
-TOKENS = 4096  # of ours
+TOKENS = 8192  # of ours, as by default
 SHORTLIST = 1500  # tokens of a batch, of which a row may take 300
 MODEL = ModelConfig(
     cell="lstm", hidden_size=512, embedding_size=256, num_layers=2, bidirectional=True, attention="general"
