@@ -126,11 +126,12 @@ def book(root: Path, sizes: Sizes) -> list[str]:
 
 def decode(root: Path, sizes: Sizes) -> list[str]:
     """Sentences a second in configuration A, outputs as long as their sources."""
-    names = ("plain", "greedy", "beam", "single")
-    units = {"plain": sizes.sentences, "greedy": sizes.sentences, "beam": sizes.sentences // 4}
+    names = ("plain", "greedy", "int8", "beam", "beam-int8", "single")
+    units = dict.fromkeys(names[:3], sizes.sentences) | dict.fromkeys(names[3:5], sizes.sentences // 4)
     units["single"] = max(1, sizes.sentences // 8)
     turns = _rounds("decode", names, sizes.models[-1], root, sizes, units)
     labels = {"plain": "plain module loop, batches of 128", "greedy": "seq2seq, greedy", "beam": "seq2seq, beam of 5"}
+    labels |= {"int8": "seq2seq, greedy, `--int8`", "beam-int8": "seq2seq, beam of 5, `--int8`"}
     labels["single"] = "seq2seq, greedy, a line at a time"
     lines = ["| | sentences/s | of the plain loop | peak memory |", "| --- | ---: | ---: | ---: |"]
     for name in names:

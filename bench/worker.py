@@ -203,7 +203,7 @@ def book_numpy(gate: Gate) -> None:
     gate.serve(do)
 
 
-def decode_seq2seq(gate: Gate, prepared: work.Prepared, *, search: str, batch: int) -> None:
+def decode_seq2seq(gate: Gate, prepared: work.Prepared, *, search: str, int8: bool, batch: int) -> None:
     """Translations of the test text, each a token longer than its source, by `Translator`; a unit is a sentence."""
     import torch
 
@@ -217,8 +217,8 @@ def decode_seq2seq(gate: Gate, prepared: work.Prepared, *, search: str, batch: i
     model = build_seq2seq(prepared.config.model, *(len(one) for one in prepared.tokenizers))
     with torch.no_grad():
         model.decoder.output.bias[EOS] = -1e9  # no output ends before it is as long as it may be
-    decode = DecodeConfig(search=search, beam_size=5, max_ratio=1.0, max_extra=1)
-    translator = Translator(model, prepared.tokenizers, decode)
+    decode = DecodeConfig(search=search, beam_size=5, max_ratio=1.0, max_extra=1, int8=int8)
+    translator = Translator(model, prepared.tokenizers, decode, trained=True)
     lines = _test_lines(prepared)
 
     def do(count: int) -> tuple[float, float]:
@@ -294,8 +294,8 @@ def main(words: Sequence[str]) -> None:
     if part == "decode":
         if contender == "plain":
             decode_plain(gate, prepared)
-        search = "beam" if contender == "beam" else "greedy"
-        decode_seq2seq(gate, prepared, search=search, batch=1 if contender == "single" else 0)
+        search, int8 = "beam" if "beam" in contender else "greedy", "int8" in contender
+        decode_seq2seq(gate, prepared, search=search, int8=int8, batch=1 if contender == "single" else 0)
     if contender == "seq2seq":
         train_seq2seq(gate, prepared, folder, unit="step")
     train_plain(gate, prepared, tutorial=contender == "tutorial")
