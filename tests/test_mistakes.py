@@ -21,6 +21,7 @@ from filelock import FileLock
 
 from seq2seq import checkpoint, runs, training
 from seq2seq.cli import sweep
+from seq2seq.models.inference import Inference
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from tests.conftest import ROOT
@@ -145,14 +146,14 @@ def best_as_last(world: World) -> None:
     world.best.with_name("previous.ckpt").unlink()
 
 
-def no_memory(error: Exception, method: str = "loss") -> Make:
+def no_memory(error: Exception, owner: type = Seq2Seq, method: str = "loss") -> Make:
     """There is none for a batch, whichever comes."""
 
     def fail(*arguments: object, **options: object) -> None:
         raise error
 
     four = b"1+1\n1+2\n1+3\n1+4\n"
-    step: Make = lambda world: world.patch.setattr(Seq2Seq, method, fail)  # noqa: E731
+    step: Make = lambda world: world.patch.setattr(owner, method, fail)  # noqa: E731
     return both(a_file("test.src", four), a_file("test.tgt", four), step)
 
 
@@ -225,8 +226,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "too little memory on a GPU": no_memory(NO_MEMORY_ON_A_GPU),
     "too little memory on a CPU": no_memory(NO_MEMORY_ON_A_CPU),
     "too little memory for one pair": no_memory(NO_MEMORY_ON_A_CPU),
-    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, "encode"),
-    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, "encode"),
+    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, Inference, "start"),
+    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, Inference, "start"),
     "too little memory while scoring": no_memory(NO_MEMORY_ON_A_CPU),
     "a CPU without bfloat16": no_bfloat16,
     "another program's checkpoint": lambda world: torch.save({"state_dict": {}}, world.folder / "a.ckpt"),

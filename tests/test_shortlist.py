@@ -12,6 +12,9 @@ import pytest
 import torch
 
 from seq2seq import checkpoint, shortlist
+from seq2seq.cli import evaluate
+from seq2seq.cli import train as train_command
+from seq2seq.cli.common import _threads
 from seq2seq.config import Config, DecodeConfig, ModelConfig
 from seq2seq.data.corpus import TokenArray, Tokenizers, write_tokens
 from seq2seq.errors import UserError
@@ -154,6 +157,43 @@ def test_a_checkpoint_carries_its_shortlist_and_refuses_a_wrong_one(tmp_path: Pa
         checkpoint.add_shortlist(path, wrong)
         with pytest.raises(UserError, match="its shortlist does not go with its vocabularies; train again"):
             checkpoint.load(path)
+
+
+def test_training_learns_a_shortlist_that_commands_decode_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = ["data=addition", "tokenizer=char", "data.train_size=60", "data.valid_size=5", "data.test_size=5"]
+    small += ["model.hidden_size=8", "model.embedding_size=4", "trainer.max_epochs=1", "trainer.probe=0"]
+    monkeypatch.setattr("sys.argv", ["seq2seq-train", *small, "trainer.shortlist=2", "decode.shortlist=true"])
+    with pytest.raises(SystemExit) as ended:
+        train_command.main()
+    assert not ended.value.code, capsys.readouterr().err
+    (best,) = tmp_path.glob("runs/**/best.ckpt")
+    loaded = checkpoint.load(best)
+    assert loaded.shortlist is not None
+    assert loaded.shortlist.best.shape == (len(loaded.tokenizers.src), 3)
+    assert loaded.decode.shortlist
+    test = best.parent.parent
+    asked = [str(best), "--src", str(test / "test.src"), "--ref", str(test / "test.ref"), "--hyp", "hyp"]
+    for flags in ([], ["--shortlist"], ["--int8", "--shortlist", "--beam", "2"]):
+        with pytest.raises(SystemExit) as ended:
+            evaluate.main([*asked, *flags])
+        assert not ended.value.code, capsys.readouterr().err
+        if "--int8" not in flags:
+            assert (tmp_path / "hyp").read_bytes() == (test / "test.hyp").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "parameters", "wanted"),
+    [("max 100000", 10**6, 8), ("200000 100000", 10**6, 2), ("50000 100000", 10**6, 1), ("max 100000", 1000, 1)],
+)
+def test_threads_are_no_more_than_a_container_may_use(
+    monkeypatch: pytest.MonkeyPatch, text: str, parameters: int, wanted: int
+) -> None:
+    monkeypatch.setattr(Path, "read_text", lambda path, encoding: text)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    assert _threads(parameters) == wanted
 
 
 def test_a_shortlist_must_be_learnt_to_be_used() -> None:
