@@ -20,6 +20,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.models.language_model import build_language_model
 from seq2seq.rescore import parse, rescore
 from seq2seq.search import greedy
+from seq2seq.shortlist import Shortlist
 from seq2seq.tokenizer import BOS, Tokenizer, train
 from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
@@ -108,6 +109,18 @@ def test_a_translator_listens_to_its_language_model(tokenizers: Tokenizers, sear
     assert fused.translate(lines) != plain.translate(lines)
     assert fused.translate(lines)[1:2] == fused.translate(lines[1:2])
     assert fused.translate(lines)[3] == ""
+    assert fused.translate(lines) == [own[0].text if own else "" for own in fused.n_best(lines, 1)]
+
+
+def test_a_shortlist_beside_a_language_model_is_refused(tokenizers: Tokenizers) -> None:
+    size = len(tokenizers.tgt)
+    everything = Shortlist(torch.full((size, 1), -1).int(), torch.arange(size).int(), torch.tensor(size).int())
+    model = tiny_model(vocab=size)
+    translator = Translator(model, tokenizers, DecodeConfig(shortlist=True), shortlist=everything)
+    assert translator.translate(["a dog runs"]) == Translator(model, tokenizers).translate(["a dog runs"])
+    translator.fuse(a_language_model(tokenizers.tgt), 0.2)
+    with pytest.raises(UserError, match=r"\(--shortlist\) and a language model \(--lm\) do not go together; leave out"):
+        translator.translate(["a dog runs"])
 
 
 def test_a_fused_score_is_the_weighted_sum_of_both_models_log_probabilities(tokenizers: Tokenizers) -> None:

@@ -344,7 +344,7 @@ def test_a_list_has_no_text_twice_though_its_pieces_differ() -> None:
         for line, own in zip(LINES, one.n_best(LINES, 10), strict=True):
             texts = [each.text for each in own]
             assert len(set(texts)) == len(texts)
-            (hypotheses,) = one._search(one._ask([line], [""]), 30, False)
+            (hypotheses,) = one._search(one._ask([line], [""]), 30, False, True)
             all_texts = both.tgt.decode([each.tokens for each in hypotheses])
             found += len(set(all_texts)) < len(all_texts)
             scores = [each.normalised for each in hypotheses]
