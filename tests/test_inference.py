@@ -331,12 +331,17 @@ def test_what_has_no_inference_form_takes_its_own_step_and_cannot_be_asked_for_8
         without.translate(LINES)
 
 
-def test_torch_without_8_bit_products_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object) -> None:
-        raise NotImplementedError
+@pytest.mark.parametrize("products", [None, -1.0])
+def test_a_machine_without_right_8_bit_products_is_named(
+    monkeypatch: pytest.MonkeyPatch, products: float | None
+) -> None:
+    def product(layer: Int8Linear, x: Tensor, bias: Tensor | None) -> Tensor:
+        if products is None:
+            raise NotImplementedError  # of which torch makes a RuntimeError
+        return torch.full((len(x), len(layer.scale)), products)
 
-    monkeypatch.setattr(Int8Linear, "_product", refuse)
-    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products, which torch"):
+    monkeypatch.setattr(Int8Linear, "_product", product)
+    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
         Inference(tiny_model(), int8=True)
 
 

@@ -497,15 +497,20 @@ def _build_int8(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Int8Li
 
 
 def _require_int8() -> None:
-    """Make sure that there are products of 8-bit matrices.
+    """Make sure that there are products of 8-bit matrices, and right ones: those of a processor without VNNI add up in
+    16 bits, which do not hold them.
 
     Raises:
         UserError: if not.
     """
+    signs = torch.ones(64, 64).triu() * 2 - 1
     try:
-        Int8Linear(torch.eye(2), bounded=True)(torch.eye(2), torch.eye(2))
-    except (RuntimeError, AttributeError, NotImplementedError):
+        product = Int8Linear(signs, bounded=True)(signs, torch.zeros(64, 64))
+        right = torch.allclose(product, signs @ signs.t(), atol=1e-3)
+    except (RuntimeError, AttributeError):
+        right = False
+    if not right:
         raise UserError(
-            f"decode.int8 (--int8) needs oneDNN's 8-bit products, which torch {torch.__version__} has not on this "
-            "machine; leave it out."
-        ) from None
+            f"decode.int8 (--int8) needs oneDNN's 8-bit products and a processor with VNNI; torch {torch.__version__} "
+            "finds them not here. Leave it out."
+        )
