@@ -18,7 +18,6 @@ import torch
 
 from seq2seq import partial
 from seq2seq.files import translate_file
-from tests.conftest import LINES
 from tests.test_translate import translator
 
 partial.SAVE_SECONDS = 0.0  # every window is saved
@@ -33,12 +32,14 @@ def saved_lines(target: Path) -> int:
         return 0
 
 
-def is_over(child: int, target: Path, rng: random.Random) -> bool:
-    """Let a process live for a random while; every second time, one that starts only when it has saved something."""
+def is_over(child: int, target: Path, rng: random.Random, pace: float) -> bool:
+    """Let a process live for a random while, in which it saves a window or none; every second time, one that starts
+    only when it has saved something.
+    """
     before, deadline = saved_lines(target), time.monotonic() + 10 * rng.randrange(2)
     while time.monotonic() < deadline and saved_lines(target) == before:
         time.sleep(0.0005)
-    time.sleep(rng.expovariate(100))
+    time.sleep(rng.expovariate(2 / pace))
     os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
@@ -49,7 +50,11 @@ def main(source: str, target: Path, window: int, seed: int) -> None:
     """Fork, kill at a random moment, and so on until a process has finished."""
     torch.set_num_threads(1)
     model = translator()
-    model.translate(LINES)
+    scratch = target.with_name(f"scratch{target.suffix}")
+    begun = time.monotonic()
+    whole = translate_file(model, source, scratch, window=window)
+    pace = (time.monotonic() - begun) / (whole.num_lines / window)  # seconds for a window, on this machine
+    scratch.unlink()
     rng = random.Random(seed)
     kills: list[int] = []
     while True:
@@ -57,7 +62,7 @@ def main(source: str, target: Path, window: int, seed: int) -> None:
         if not child:
             translate_file(model, source, target, window=window, resume=True)
             os._exit(0)
-        if is_over(child, target, rng):
+        if is_over(child, target, rng, pace):
             break
         kills.append(saved_lines(target))
     print(len(kills), len(set(kills)))

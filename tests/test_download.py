@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import http.server
+import logging
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -116,8 +117,10 @@ def test_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_nothing_but_errors_is_printed(
-    server: tuple[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    server: tuple[str, Path], tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    """By the library; a command has its log lines shown, and another test may have run one in this process."""
+    caplog.set_level(logging.WARNING, logger="seq2seq")
     url, served = server
     (served / "a.txt").write_bytes(CONTENT)
     download.fetch(f"{url}/a.txt", SHA256, tmp_path / "a.txt")
