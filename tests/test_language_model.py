@@ -302,6 +302,40 @@ def test_a_perplexity_is_the_same_whatever_columns_and_window_are_set_to(
     assert float(rows(tmp_path / "one")[0][column]) == pytest.approx(float(rows(tmp_path / "other")[0][column]), 1e-5)
 
 
+def test_a_training_carries_the_state_from_window_to_window_and_begins_each_epoch_without(tmp_path: Path) -> None:
+    """With a rate of next to nothing the losses of an epoch are those of one pass over whole columns."""
+    write_text(tmp_path)
+    changed: dict[str, Any] = {
+        "data": {"columns": 3, "bptt": 4},
+        "model": {"init": "uniform", "init_range": 1.0},
+        "optim": {"lr": 1e-12, "algorithm": "sgd"},
+    }
+    run(config(tmp_path, **changed), tmp_path / "run")
+    own = LanguageModel.from_checkpoint(tmp_path / "run")
+    lines = (tmp_path / "text").read_text().splitlines()[:40]
+    stream = np.array([one for row in own.tokenizer.encode(lines) for one in (*row, EOS)], dtype=np.int32)
+    columns = Columns(stream, 3)
+    ids = [torch.from_numpy(side.astype(np.int64)) for side in (columns.tokens_in, columns.tokens_out)]
+    with torch.no_grad():
+        whole, _ = own.model.token_nll(*ids, own.model.zero_state(3))
+        parts = zip(*(side.split(4, dim=1) for side in ids), strict=True)
+        without = sum(own.model.token_nll(*part, own.model.zero_state(3))[0].sum() for part in parts)
+    losses = [float(row["train/loss"]) for row in rows(tmp_path / "run")]
+    assert losses == pytest.approx([whole.sum().item() / len(stream)] * 2, rel=1e-5)
+    assert abs(float(without) / len(stream) - losses[0]) > 0.01
+
+
+def test_a_validation_carries_the_state_from_window_to_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path)
+    changed: dict[str, Any] = {"model": {"init": "uniform", "init_range": 1.0}, "optim": {"lr": 1e-12}}
+    found = []
+    for window in (1024, 3):
+        monkeypatch.setattr("seq2seq.data.datamodule.WINDOW", window)
+        run(config(tmp_path, **changed), tmp_path / str(window))
+        found.append([float(row["valid/loss"]) for row in rows(tmp_path / str(window))])
+    assert found[0] == pytest.approx(found[1], rel=1e-5)
+
+
 class Killed(Exception):
     pass
 
