@@ -7,8 +7,8 @@ import dataclasses
 import logging
 import os
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -181,18 +181,9 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     from seq2seq.models.seq2seq import num_parameters
     from seq2seq.translate import Translator
 
-    if not 0 <= options.threads <= MOST_THREADS:
-        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
-    if options.device.split(":")[0] not in DEVICES:
-        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
+    with placed(options):
         paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
         translator = Translator.from_checkpoints(paths, device=options.device)
-    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
-        reason = str(error).split("\n")[0]
-        raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
     if not options.threads:
         torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
@@ -203,6 +194,28 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     if translator.decode.search == "beam" and translator.decode.coverage_penalty:
         translator.require_attention("--coverage-penalty")
     return translator
+
+
+@contextmanager
+def placed(options: argparse.Namespace) -> Iterator[None]:
+    """Around what loads a network: as many threads as the arguments ask for, and a line for a device that is not there.
+
+    Raises:
+        UserError: for a number of threads out of range, a device that is not known, or one that cannot be used.
+    """
+    import torch
+
+    if not 0 <= options.threads <= MOST_THREADS:
+        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
+    if options.device.split(":")[0] not in DEVICES:
+        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    try:
+        yield
+    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
+        reason = str(error).split("\n")[0]
+        raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
 
 
 def _threads(parameters: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.common import DEVICES, MOST_THREADS
+from seq2seq.cli.common import placed
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,21 +25,10 @@ def load(path: str, options: argparse.Namespace) -> LanguageModel:
     Raises:
         UserError: for a checkpoint that is refused, or a device that is not there.
     """
-    import torch
-
     from seq2seq.language_model import LanguageModel
 
-    if not 0 <= options.threads <= MOST_THREADS:
-        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
-    if options.device.split(":")[0] not in DEVICES:
-        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
+    with placed(options):
         return LanguageModel.from_checkpoint(path, device=options.device)
-    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
-        reason = str(error).split("\n")[0]
-        raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
 
 
 def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
