@@ -369,6 +369,11 @@ class OptimConfig:
         0.0, "decay of a running average of the weights, which validation, best.ckpt and the test take; 0 is off"
     )
     label_smoothing: float = key(0.0, "share of the target's probability spread over the vocabulary")
+    r_drop: float = key(
+        0.0,
+        "weight of the difference between two passes with different dropout (Liang et al. 2021); a step takes twice as "
+        "long; 0 is off",
+    )
 
     def __post_init__(self) -> None:
         _one_of("optim.algorithm", self.algorithm, OPTIMIZERS)
@@ -377,6 +382,7 @@ class OptimConfig:
             raise UserError(f"optim.lr={self.lr:g} is out of range; it must be above 0.")
         for name in ("weight_decay", "warmup_steps", "plateau_patience", "decay_after", "clip_norm", "clip_value"):
             _within(f"optim.{name}", getattr(self, name), 0)
+        _within("optim.r_drop", self.r_drop, 0, 100)
         for name in ("momentum", "beta1", "beta2", "decay_start", "plateau_factor", "ema", "label_smoothing"):
             _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
         if not 0 < self.eps < 1:
@@ -512,6 +518,12 @@ class Config:
             )
         if self.decode.copy_unknown and self.model.attention == "none":
             raise UserError("decode.copy_unknown=true needs attention; got model.attention=none. Use general, say.")
+        own = [name for name in DROPOUTS if name != "weight_dropout"]  # whose masks a whole batch shares
+        if self.optim.r_drop and not any(getattr(self.model, name) for name in own):
+            raise UserError(
+                f"optim.r_drop={self.optim.r_drop:g} compares two passes with different dropout, and there is none; "
+                "set model.dropout, say, or leave optim.r_drop 0."
+            )
         _one_of("task", self.task, TASKS)
         if self.task == "language_model":
             self._check_language_model()
@@ -536,6 +548,10 @@ class Config:
             raise UserError(
                 f"task=language_model has no source, and so no {', '.join(stray)}; leave out what sets them, or begin "
                 "with experiment=lm, which does."
+            )
+        if self.optim.r_drop:
+            raise UserError(
+                f"optim.r_drop={self.optim.r_drop:g} is for translation; leave it 0 with task=language_model."
             )
         if self.tokenizer.sampling:
             raise UserError(

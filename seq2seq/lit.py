@@ -257,6 +257,7 @@ class LitTranslator(LitModel):
             batch.tgt_in,
             batch.tgt_out,
             label_smoothing=self.config.optim.label_smoothing,
+            r_drop=self.config.optim.r_drop,
         )
         return self._counted(loss, batch)
 

@@ -47,6 +47,50 @@ def test_gradients_are_those_of_differences(smoothing: float, monkeypatch: pytes
     )
 
 
+def r_drop_of_torch(
+    features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, smoothing: float, share: float
+) -> Tensor:
+    """Liang et al. (2021), equations 2 to 4, halved, from torch's own functions."""
+    logits = F.linear(features, weight, bias)
+    log_p, log_q = logits.log_softmax(1).chunk(2)
+    losses = F.cross_entropy(logits, targets.repeat(2), reduction="sum", label_smoothing=smoothing)
+    both_ways = F.kl_div(log_p, log_q, reduction="sum", log_target=True) + F.kl_div(
+        log_q, log_p, reduction="sum", log_target=True
+    )
+    return (losses + share * both_ways / 2) / 2
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("chunk", [1, 42, 10**6])
+def test_r_drop_is_that_of_torch(smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", chunk)  # 1 is a target at a time, 42 three targets
+    for tokens in (1, 8):
+        features, weight, bias, _ = arguments(2 * tokens, 5, 7)
+        targets = torch.randint(0, 7, (tokens,))
+        ours = linear_cross_entropy(features, weight, bias, targets, label_smoothing=smoothing, consistency=5.0)
+        theirs = r_drop_of_torch(features, weight, bias, targets, smoothing, 5.0)
+        for one, other in zip(
+            *([one, *torch.autograd.grad(0.37 * one, [features, weight, bias])] for one in (ours, theirs)), strict=True
+        ):
+            torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+
+
+def test_equal_passes_have_nothing_between_them() -> None:
+    features, weight, bias, targets = arguments(6, 5, 7)
+    twice = linear_cross_entropy(torch.cat([features, features]), weight, bias, targets, consistency=5.0)
+    torch.testing.assert_close(twice, linear_cross_entropy(features, weight, bias, targets), rtol=1e-12, atol=1e-12)
+
+
+def test_predictions_that_exclude_each_other_are_finitely_far_apart() -> None:
+    features = torch.tensor([[300.0], [-300.0]], requires_grad=True)
+    weight, bias = torch.tensor([[1.0], [-1.0]]), torch.zeros(2)
+    loss = linear_cross_entropy(features, weight, bias, torch.tensor([0]), consistency=4.0)
+    loss.backward()
+    # Cross-entropies 0 and 600, halved; each is 600 from the other.
+    assert loss.item() == 600 / 2 + 4.0 / 4 * (600 + 600)
+    assert features.grad is not None and features.grad.isfinite().all()
+
+
 def test_logits_of_any_size_give_finite_losses() -> None:
     features = torch.tensor([[1e4], [-1e4]], requires_grad=True)
     weight, bias = torch.tensor([[1.0], [0.0], [-1.0]]), torch.zeros(3)

@@ -243,6 +243,24 @@ def test_loss_is_the_summed_cross_entropy_of_real_tokens() -> None:
     torch.testing.assert_close(model.loss(src, lengths, tgt_in, tgt_out, label_smoothing=0.1), smooth)
 
 
+def test_r_drop_is_nothing_without_dropout_and_adds_a_divergence_with_it() -> None:
+    src, lengths = rows([[4, 5, 3], [6, 3]])
+    batch = (src, lengths, torch.tensor([[2, 4, 5], [2, 7, 0]]), torch.tensor([[4, 5, 3], [7, 3, 0]]))
+    plain = tiny_model(vocab=9).train()
+    torch.testing.assert_close(plain.loss(*batch, r_drop=5.0), plain.loss(*batch))
+    model = tiny_model(vocab=9, dropout=0.5).train()
+
+    def loss(weight: float) -> torch.Tensor:
+        torch.manual_seed(1)  # equal masks for all weights
+        return model.loss(*batch, r_drop=weight)
+
+    divergence = loss(2.0) - loss(1.0)
+    assert divergence > 0
+    torch.testing.assert_close(loss(5.0), loss(1.0) + 4 * divergence)
+    model.eval()
+    torch.testing.assert_close(model.loss(*batch, r_drop=5.0), model.loss(*batch))
+
+
 def test_dropout_acts_on_embeddings_between_layers_and_before_the_output() -> None:
     model = build_seq2seq(ModelConfig(num_layers=2, dropout=0.5, embedding_dropout=0.25, hidden_size=6), 12, 12)
     assert (model.encoder.rnn.dropout, model.decoder.rnn.dropout) == (0.5, 0.5)

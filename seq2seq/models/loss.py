@@ -12,7 +12,13 @@ CHUNK = 2**21  # logits worked on at a time: few enough for the processor's cach
 
 
 def linear_cross_entropy(
-    features: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, *, label_smoothing: float = 0.0
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    consistency: float = 0.0,
 ) -> Tensor:
     """The cross-entropy, in nats and summed, of ``F.linear(features, weight, bias)`` with the targets.
 
@@ -20,14 +26,21 @@ def linear_cross_entropy(
     gradient is made as long as they are at hand: in the forward pass, so that it costs no second reading and what is
     kept has the size of the arguments. In mixed precision products are of autocast's type, and the softmax of float32.
 
+    Args:
+        consistency: R-Drop's weight (Liang et al. 2021, https://arxiv.org/abs/2106.14448). Above 0 there are two rows
+            of features for each target, from two passes with different dropout, first all of one, then all of the
+            other; half their cross-entropies, and a quarter of the divergences of the two distributions from each other
+            times this weight, are summed.
+
     Shapes:
-        features ``(tokens, width)``, weight ``(vocabulary, width)``, bias ``(vocabulary,)``, targets ``(tokens,)``.
+        features ``(tokens, width)``, weight ``(vocabulary, width)``, bias ``(vocabulary,)``, targets ``(tokens,)``;
+        with ``consistency`` features ``(2 * tokens, width)``.
     """
     device = features.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else features.dtype
     if torch.is_grad_enabled():
-        return _LinearCrossEntropy.apply(features, weight, bias, targets, label_smoothing, dtype)
-    return _sum(features.to(dtype), weight.to(dtype), bias.to(dtype), targets, label_smoothing, None)
+        return _LinearCrossEntropy.apply(features, weight, bias, targets, label_smoothing, consistency, dtype)
+    return _sum(features.to(dtype), weight.to(dtype), bias.to(dtype), targets, label_smoothing, consistency, None)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -39,11 +52,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor,
         targets: Tensor,
         label_smoothing: float,
+        consistency: float,
         dtype: torch.dtype,
     ) -> Tensor:
         exact = torch.promote_types(dtype, torch.float32)
         gradients = tuple(torch.zeros_like(one, dtype=exact) for one in (features, weight, bias))
-        total = _sum(features.to(dtype), weight.to(dtype), bias.to(dtype), targets, label_smoothing, gradients)
+        inputs = (features.to(dtype), weight.to(dtype), bias.to(dtype))
+        total = _sum(*inputs, targets, label_smoothing, consistency, gradients)
         ctx.save_for_backward(*gradients)
         ctx.dtypes = features.dtype, weight.dtype, bias.dtype
         return total
@@ -52,7 +67,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> Any:
         scaled = ((one * scale).to(dtype) for one, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
-        return *scaled, None, None, None
+        return *scaled, None, None, None, None
 
 
 def _sum(
@@ -61,33 +76,62 @@ def _sum(
     bias: Tensor,
     targets: Tensor,
     label_smoothing: float,
+    consistency: float,
     gradients: tuple[Tensor, ...] | None,
 ) -> Tensor:
     """The loss; its gradients at features, weight and bias are added to ``gradients``."""
     vocab = len(weight)
     exact = torch.promote_types(features.dtype, torch.float32)
     total = features.new_zeros((), dtype=exact)
-    rows = max(1, CHUNK // vocab)
-    for start in range(0, len(features), rows):
-        inputs, wanted = features[start : start + rows], targets[start : start + rows, None]
-        logits = torch.addmm(bias, inputs, weight.t()).to(exact)  # (rows, vocabulary)
+    passes = 2 if consistency else 1
+    features = features.unflatten(0, (passes, len(targets)))
+    rows = max(1, CHUNK // (passes * vocab))
+    for start in range(0, len(targets), rows):
+        inputs = features[:, start : start + rows].flatten(0, 1)
+        wanted = targets[start : start + rows, None].repeat(passes, 1)
+        logits = torch.addmm(bias, inputs, weight.t()).to(exact)  # (passes * rows, vocabulary)
         logits -= logits.amax(1, keepdim=True)
         right = logits.gather(1, wanted)
         if label_smoothing:
             right = (1 - label_smoothing) * right + label_smoothing * logits.mean(1, keepdim=True)
+        log_probs = logits.clone() if consistency else None
         probs = logits.exp_()
         norm = probs.sum(1, keepdim=True)
-        total += (norm.log() - right).sum()
+        total += (norm.log() - right).sum() / passes
+        if gradients is None and log_probs is None:
+            continue
+        probs /= norm
+        pull = None
+        if log_probs is not None:
+            divergence, pull = _divergence(probs, log_probs.sub_(norm.log()))
+            total += consistency / 4 * divergence
         if gradients is None:
             continue
         # The gradient at the logits: the probabilities less those that are wanted.
-        probs /= norm
         at_targets = probs.gather(1, wanted) - (1 - label_smoothing)
         probs.scatter_(1, wanted, at_targets)
         if label_smoothing:
             probs -= label_smoothing / vocab
-        _add_products(gradients, slice(start, start + rows), probs, inputs, weight)
+        if pull is not None:
+            probs.div_(passes).add_(pull, alpha=consistency / 4)
+        for first, at_logits, its_inputs in zip(
+            range(start, passes * len(targets), len(targets)), probs.chunk(passes), inputs.chunk(passes), strict=True
+        ):
+            _add_products(gradients, slice(first, first + len(its_inputs)), at_logits, its_inputs, weight)
     return total
+
+
+def _divergence(probs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """Both Kullback-Leibler divergences between the distributions of the first half of the rows and those of the
+    second, summed; and the gradient at the logits.
+    """
+    p, q = probs.chunk(2)
+    log_p, log_q = log_probs.chunk(2)
+    ratio = log_p - log_q
+    q_from_p, p_from_q = (p * ratio).sum(1, keepdim=True), -(q * ratio).sum(1, keepdim=True)
+    at_p = p * (ratio - q_from_p) + p - q
+    at_q = q * (-ratio - p_from_q) + q - p
+    return q_from_p.sum() + p_from_q.sum(), torch.cat([at_p, at_q])
 
 
 def _add_products(

@@ -52,18 +52,33 @@ class Seq2Seq(nn.Module):
         return logits
 
     def loss(
-        self, src: Tensor, src_lengths: Tensor, tgt_in: Tensor, tgt_out: Tensor, *, label_smoothing: float = 0.0
+        self,
+        src: Tensor,
+        src_lengths: Tensor,
+        tgt_in: Tensor,
+        tgt_out: Tensor,
+        *,
+        label_smoothing: float = 0.0,
+        r_drop: float = 0.0,
     ) -> Tensor:
         """Cross-entropy in nats, summed over the real tokens of ``tgt_out``; padding is not even projected.
 
         With ``label_smoothing`` that share of the target's probability is spread evenly over the vocabulary (Szegedy et
-        al. 2016).
+        al. 2016). With ``r_drop`` every pair passes twice, with different dropout, and that weight is on how far the
+        two predictions are from each other (Liang et al. 2021).
         """
+        wanted = tgt_out[tgt_out != PAD]
+        if r_drop:
+            src, src_lengths, tgt_in, tgt_out = (torch.cat([one, one]) for one in (src, src_lengths, tgt_in, tgt_out))
         features, _ = self.decoder.features(tgt_in, self.encode(src, src_lengths))
-        real = tgt_out != PAD
         output = self.decoder.output
         return linear_cross_entropy(
-            features[real], output.weight, output.bias, tgt_out[real], label_smoothing=label_smoothing
+            features[tgt_out != PAD],
+            output.weight,
+            output.bias,
+            wanted,
+            label_smoothing=label_smoothing,
+            consistency=r_drop,
         )
 
 
