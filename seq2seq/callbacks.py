@@ -47,12 +47,14 @@ COLUMNS = (  # those that the task has
 
 
 class Stopwatch(L.Callback):
-    """Seconds and target tokens of the training alone, validations left out; both survive a resume."""
+    """Seconds and target tokens of the training alone, and seconds of its validations; all survive a resume."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self.tokens = 0
+        self.valid_seconds = 0.0
         self._running_since: float | None = None
+        self._validating_since = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._running_since = time.perf_counter()
@@ -66,9 +68,11 @@ class Stopwatch(L.Callback):
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._lap()
         self._running_since = None
+        self._validating_since = time.perf_counter()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._running_since = time.perf_counter()
+        self.valid_seconds += self._running_since - self._validating_since
 
     def _lap(self) -> None:
         now = time.perf_counter()
@@ -81,10 +85,11 @@ class Stopwatch(L.Callback):
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "tokens": self.tokens}
+        return {"seconds": self.seconds, "tokens": self.tokens, "valid_seconds": self.valid_seconds}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
+        self.valid_seconds = state_dict.get("valid_seconds", 0.0)  # which older checkpoints do not count
 
 
 class MetricsFile(L.Callback):

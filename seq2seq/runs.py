@@ -33,6 +33,7 @@ FIGURES = (  # that a result has, as numbers
     "sentences_per_second",
     "train_seconds",
     "train_tokens_per_second",
+    "valid_seconds",
 )
 LANGUAGE_MODEL_FIGURES = (
     "perplexity",
@@ -42,6 +43,7 @@ LANGUAGE_MODEL_FIGURES = (
     "tokens_per_second",
     "train_seconds",
     "train_tokens_per_second",
+    "valid_seconds",
 )
 PROBED: dict[str, type | tuple[type, ...]] = {
     "gradient_reach": list,
@@ -99,6 +101,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
     remedy = "delete it to have the run scored again"
     values = _read_json(folder / RESULT, remedy)
     if values is not None:
+        values.setdefault("valid_seconds", 0.0)  # which older versions did not count
         for name, value in values.items():
             if name.endswith("perplexity") and value is None:  # JSON has no infinity
                 values[name] = math.inf

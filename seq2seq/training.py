@@ -113,6 +113,7 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
         "best_step": best_step,
         "train_seconds": round(stopwatch.seconds, 2),
         "train_tokens_per_second": round(stopwatch.tokens_per_second(), 1),
+        "valid_seconds": round(stopwatch.valid_seconds, 2),
         "seed": config.seed,
         "data": str(data_folder),
         "version": __version__,
@@ -470,7 +471,8 @@ def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
         _show_translation(folder, config, result)
     print(
         f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
-        f"{result['train_tokens_per_second']:,.0f} target tokens/s; everything is in {folder}"
+        f"{result['train_tokens_per_second']:,.0f} target tokens/s, validated for {result['valid_seconds']:.0f} s; "
+        f"everything is in {folder}"
     )
 
 

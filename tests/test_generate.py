@@ -113,7 +113,13 @@ def make_language_model(folder: Path, cell: str, tie: str, seed: int) -> None:
     per_word = float(np.exp(nll.sum() / (6 * len(LINES))))
     figures = {"perplexity": 3.0, "word_perplexity": per_word, "num_words": 240, "parameters": 99, "num_unknown": 0}
     figures |= {f"{split}_{name}": 4.0 for split in ("train", "valid") for name in ("perplexity", "word_perplexity")}
-    figures |= {"tokens_per_second": 5.0, "train_seconds": 6.0, "train_tokens_per_second": 7.0, "num_sentences": 40}
+    figures |= {
+        "tokens_per_second": 5.0,
+        "train_seconds": 6.0,
+        "train_tokens_per_second": 7.0,
+        "valid_seconds": 3.0,
+        "num_sentences": 40,
+    }
     about = {"task": "language_model", "version": "1", "torch": "2", "best_step": 1}
     (folder / "config.yaml").write_text(yaml.safe_dump(dataclasses.asdict(config)))
     (folder / "test.json").write_text(json.dumps({**figures, **about}))

@@ -51,7 +51,12 @@ def make_run(folder: Path, config: Config, num_right: int, *, probed: bool = Tru
         (folder / name).write_text("".join(f"{line}\n" for line in text))
     exact = 100 * num_right / len(REFERENCES)
     figures = {"bleu": 0.0, "chrf": 50.0, "ter": 10.0, "exact_match": exact, "perplexity": 2.0, "parameters": 1234}
-    times = {"train_seconds": 40.0, "train_tokens_per_second": 1000.0, "sentences_per_second": 200.0}
+    times = {
+        "train_seconds": 40.0,
+        "train_tokens_per_second": 1000.0,
+        "sentences_per_second": 200.0,
+        "valid_seconds": 3.0,
+    }
     about = {"bleu_signature": "nrefs:1", "best_step": 40, "num_sentences": 60, "version": "1", "torch": "2"}
     (folder / "test.json").write_text(json.dumps({**figures, **times, **about, **result}))
     (folder / "metrics.csv").write_text(

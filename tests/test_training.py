@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ import torch
 import yaml
 
 from seq2seq import checkpoint, training
-from seq2seq.callbacks import Checkpoints
+from seq2seq.callbacks import Checkpoints, Stopwatch
 from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
 from seq2seq.data.batch import Batch
@@ -78,6 +79,33 @@ def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
     assert f"test BLEU {result['bleu']:.2f}" in printed
     assert result["bleu_signature"] in printed
     assert printed.count("hypothesis") == 1
+    assert result["valid_seconds"] > 0
+
+
+def test_the_stopwatch_tells_training_from_validation_and_goes_on_after_a_resume(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("seq2seq.callbacks.time.perf_counter", lambda: now)
+    trainer, batch = SimpleNamespace(world_size=2), SimpleNamespace(num_tokens=30)
+    first, second = Stopwatch(), Stopwatch()
+    first.on_train_start(trainer, None)
+    now += 4  # a step
+    first.on_train_batch_end(trainer, None, None, batch, 0)
+    now += 1  # what comes between a step and a validation belongs to the training
+    first.on_validation_start(trainer, None)
+    now += 7
+    first.on_validation_end(trainer, None)
+    second.load_state_dict(first.state_dict())
+    now += 1000  # nothing ran
+    second.on_train_start(trainer, None)
+    now += 5
+    second.on_train_batch_end(trainer, None, None, batch, 1)
+    second.on_validation_start(trainer, None)
+    now += 2
+    second.on_validation_end(trainer, None)
+    assert (second.seconds, second.valid_seconds, second.tokens) == (10, 9, 120)
+    assert second.tokens_per_second() == 12
 
 
 def test_tokenised_text_is_scored_as_it_stands_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
