@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config import CELLS, PEEKY, ModelConfig, Stack
 from seq2seq.errors import UserError
-from seq2seq.models.dropout import LockedDropout, WordDropout, drop_weights
+from seq2seq.models.dropout import Dropout, LockedDropout, WordDropout, drop_weights
 from seq2seq.models.recurrent import LayerByLayer, build_recurrent
 from seq2seq.models.seq2seq import build_seq2seq
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK
@@ -40,6 +40,36 @@ def sequences(width: int = 6) -> Tensor:
 
 def packed(inputs: Tensor) -> Any:
     return pack_padded_sequence(inputs, torch.tensor(LENGTHS), batch_first=True, enforce_sorted=False)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.4, 0.9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_dropout_drops_its_share_of_units_each_by_itself(p: float, dtype: torch.dtype) -> None:
+    dropout, inputs = Dropout(p), torch.ones(101, 7, 301, dtype=dtype, requires_grad=True)
+    torch.manual_seed(0)
+    outputs = dropout(inputs)
+    outputs.sum().backward()
+    assert inputs.grad is not None and torch.equal(inputs.grad, outputs)  # the factor of each
+    values = outputs.unique().tolist()
+    assert values == pytest.approx([0, 1 / (1 - p)], rel=0.01 if dtype == torch.bfloat16 else 1e-3)
+    dropped = (outputs == 0).double().flatten()
+    spread = (p * (1 - p)) ** 0.5
+    assert abs(dropped.mean() - p) < 5 * spread / len(dropped) ** 0.5
+    for distance in (1, 2, 3, 4, 301):  # four units share a random number
+        both = (dropped[distance:] * dropped[:-distance]).mean()
+        assert abs(both - p**2) < 8 * spread / len(dropped) ** 0.5
+
+
+def test_dropout_is_drawn_from_the_seed_and_off_in_evaluation() -> None:
+    dropout, inputs = Dropout(0.5), sequences()
+    torch.manual_seed(0)
+    first, second = dropout(inputs), dropout(inputs)
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(dropout(inputs), first)
+    assert torch.equal(Dropout(0.0)(inputs), inputs)
+    dropout.eval()
+    assert torch.equal(dropout(inputs), inputs)
 
 
 @pytest.mark.parametrize("is_packed", [False, True])

@@ -81,6 +81,33 @@ def test_without_gradients_it_is_torch_itself() -> None:
         assert torch.equal(rnn(inputs)[0], nn.LSTM.forward(rnn, inputs)[0])
 
 
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("layers, bidirectional", [(1, False), (2, True)])
+def test_mixed_precision_is_as_near_to_the_exact_as_its_products(
+    packed: bool, layers: int, bidirectional: bool
+) -> None:
+    torch.manual_seed(0)
+    rnn = LSTM(8, 16, num_layers=layers, bidirectional=bidirectional, batch_first=True)
+    inputs = torch.randn(len(LENGTHS), max(LENGTHS), 8, requires_grad=True)
+    exact = run(rnn, inputs, packed=packed, hidden=None)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = run(rnn, inputs, packed=packed, hidden=None)
+    assert [one.dtype for one in mixed] == [torch.float32] * len(mixed)
+    for one, other in zip(exact, mixed, strict=True):
+        assert not torch.equal(one, other)
+        assert (one - other).norm() < 0.02 * one.norm()  # bfloat16 has 8 significant bits
+
+
+def test_a_low_precision_first_state_gets_a_gradient_of_its_type() -> None:
+    rnn = LSTM(3, 4, batch_first=True)
+    hidden = [torch.zeros(1, 2, 4, dtype=torch.bfloat16, requires_grad=True) for _ in range(2)]
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, _ = rnn(torch.randn(2, 5, 3), hidden)
+    outputs.sum().backward()
+    for one in hidden:
+        assert one.grad is not None and one.grad.dtype == torch.bfloat16 and one.grad.any()
+
+
 def test_frozen_weights_get_no_gradient() -> None:
     rnn = LSTM(3, 4, batch_first=True)
     rnn.bias_hh_l0.requires_grad_(False)

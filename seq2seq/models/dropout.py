@@ -16,7 +16,24 @@ Sequences = TypeVar("Sequences", Tensor, PackedSequence)
 
 def build_dropout(probability: float, *, locked: bool) -> nn.Module:
     """Dropout that draws for each position, or one that draws once for all positions of a sentence."""
-    return LockedDropout(probability) if locked else nn.Dropout(probability)
+    return LockedDropout(probability) if locked else Dropout(probability)
+
+
+class Dropout(nn.Dropout):
+    """torch's, quicker on a CPU, where the random numbers are most of its cost: 16 random bits decide on a unit, so the
+    probability is rounded to a multiple of 2^-16.
+
+    Source:
+        Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from overfitting".
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or not self.p or input.device.type != "cpu":
+            return super().forward(input)
+        draws = torch.empty(input.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None)
+        dropped = round(self.p * 2**16)  # of 2^16 equally likely numbers
+        kept = draws.view(torch.int16)[: input.numel()].view(input.shape) >= dropped - 2**15
+        return input * kept.to(input.dtype).mul_(1 / (1 - dropped / 2**16))
 
 
 class LockedDropout(nn.Module):

@@ -23,14 +23,15 @@ class LSTM(nn.LSTM):
     torch's own goes back through every operation of every step, and for packed sequences fills a tensor of the size of
     the whole batch with zeros at each. Here a layer is one function: its backward pass makes the gradients at the gates
     step by step, and those at the weights and inputs from all of them at once, in one product each. Dropout draws the
-    same units as torch's.
+    same units as torch's. In mixed precision products are of autocast's type, and states and gates of float32.
     """
 
     def forward(self, inputs: Any, hidden: Any = None) -> Any:
         packed = isinstance(inputs, PackedSequence)
         data = inputs.data if packed else inputs
-        ours = torch.is_grad_enabled() and data.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
-        if not ours or not (packed or self.hidden_size >= DENSE):
+        mixed = torch.is_autocast_enabled("cpu")
+        ours = torch.is_grad_enabled() and data.device.type == "cpu"
+        if not ours or not (packed or mixed or self.hidden_size >= DENSE):
             return super().forward(inputs, hidden)
         if packed:
             return self._packed(inputs, hidden)
@@ -94,16 +95,20 @@ class _Layer(torch.autograd.Function):
         sizes: list[int],
         backwards: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        h, c = h.clone(), c.clone()  # the state of each sentence, which ends as its last
-        gates = torch.addmm(b_ih + b_hh, inputs, w_ih.t())  # (tokens, 4 hidden): i f g o
-        h_before, c_before, tanh_c, outputs = (gates.new_empty(len(gates), h.shape[1]) for _ in range(4))
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else inputs.dtype
+        exact = torch.promote_types(dtype, torch.float32)
+        h, c = h.to(exact, copy=True), c.to(exact, copy=True)  # the state of each sentence, which ends as its last
+        inputs, w_ih, w_hh = inputs.to(dtype), w_ih.to(dtype), w_hh.to(dtype)
+        gates = torch.addmm((b_ih + b_hh).to(dtype), inputs, w_ih.t()).to(exact)  # (tokens, 4 hidden): i f g o
+        h_before = gates.new_empty(len(gates), h.shape[1], dtype=dtype)
+        c_before, tanh_c, outputs = (gates.new_empty(len(gates), h.shape[1]) for _ in range(3))
         recurrent = w_hh.t()
         for n, gate, (i, f, g, o), h0, c0, squashed, output in _steps(
             sizes, backwards, gates, gates.chunk(4, dim=1), h_before, c_before, tanh_c, outputs
         ):
             own_h, own_c = h[:n], c[:n]
             h0.copy_(own_h), c0.copy_(own_c)
-            gate.addmm_(h0, recurrent)
+            _add_product(gate, h0, recurrent)
             i.sigmoid_(), f.sigmoid_(), g.tanh_(), o.sigmoid_()
             own_c.mul_(f).addcmul_(i, g)
             torch.tanh(own_c, out=squashed)
@@ -132,9 +137,10 @@ class _Layer(torch.autograd.Function):
             _tanh_backward(torch.mul(own_c, i, out=work), g, grad_input=d_g)
             _sigmoid_backward(torch.mul(own_c, c0, out=work), f, grad_input=d_f)
             own_c *= f
-            torch.mm(d_gate, w_hh, out=own_h)
+            _product(d_gate, w_hh, own_h)
         wanted = ctx.needs_input_grad
         d_bias = d_gates.sum(0)
+        d_gates = d_gates.to(w_ih.dtype)
         return (
             d_gates @ w_ih if wanted[0] else None,
             d_h if wanted[1] else None,
@@ -146,6 +152,22 @@ class _Layer(torch.autograd.Function):
             None,
             None,
         )
+
+
+def _product(rows: Tensor, weight: Tensor, out: Tensor) -> None:
+    """``rows @ weight`` in the weight's type, into ``out``."""
+    if rows.dtype == weight.dtype:
+        torch.mm(rows, weight, out=out)
+    else:
+        out.copy_(rows.to(weight.dtype) @ weight)
+
+
+def _add_product(total: Tensor, rows: Tensor, weight: Tensor) -> None:
+    """Add ``rows @ weight``, which have one type, to a total that may have a more exact one."""
+    if rows.dtype == total.dtype:
+        total.addmm_(rows, weight)
+    else:
+        total += (rows @ weight).to(total.dtype)
 
 
 def _steps(sizes: list[int], backwards: bool, *parts: Any) -> Iterator[tuple[Any, ...]]:
