@@ -6,13 +6,14 @@ import argparse
 import os
 import platform
 import re
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.parts import HEADINGS, PARTS, QUICK, Sizes
+from bench.parts import HEADINGS, PARTS, PICTURES, QUICK, Sizes
 from bench.rounds import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -44,6 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             tables[part] = [f"### {HEADINGS[part]}", "", *PARTS[part](root, sizes)]
             print("\n".join(tables[part]), flush=True)
             print(f"({time.monotonic() - started:.0f} s)\n", file=sys.stderr)
+        if not options.quick:
+            for part in PICTURES.keys() & tables.keys():
+                shutil.copyfile(root / PICTURES[part], PAGE.with_name(PICTURES[part]))
     if not options.quick:
         words = " ".join(sys.argv[1:] if arguments is None else arguments)
         words = re.sub(r" ?--folder[ =]\S+", "", words)  # a place of this machine alone
@@ -54,7 +58,8 @@ def page(old: str, tables: dict[str, list[str]], command: str) -> str:
     """The page with these parts' tables between their marks, everything else as it was."""
     for part, lines in tables.items():
         marks = f"<!-- bench {part} -->", f"<!-- end of bench {part} -->"
-        measured = f"`{command}` on {processor()}, one thread."
+        threads = "one thread where no other number is given" if part == "scaling" else "one thread"
+        measured = f"`{command}` on {processor()}, {threads}."
         table = "\n".join([marks[0], lines[0], "", measured, *lines[1:], marks[1]])
         pattern = re.escape(marks[0]) + ".*?" + re.escape(marks[1])
         if not re.search(pattern, old, re.DOTALL):

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from bench import work
 from bench.rounds import ROOT, Contender, Turn, interleave, ratios, spread
+from bench.scaling import LENGTH_TOKENS, Factors, measure, tables
 
 COMMANDS = ("data", "train", "evaluate", "translate", "average", "report", "probe")
 
@@ -29,6 +30,7 @@ class Sizes(NamedTuple):
     vocab: int = work.VOCAB
     models: tuple[str, ...] = ("P", "A")
     commands: tuple[str, ...] = COMMANDS
+    factors: Factors = Factors()
 
 
 QUICK = Sizes(repetitions=2, steps=2, sentences=64, corpus=100_000)
@@ -190,7 +192,34 @@ def corpus(root: Path, sizes: Sizes) -> list[str]:
     return [*lines, f"| most memory resident at the first step | {warm['peak_mb']:,.0f} MB |"]
 
 
+def scaling(root: Path, sizes: Sizes) -> list[str]:
+    """Target tokens a second by threads, batch, length and vocabulary; the picture is left below the root."""
+    from bench.picture import picture
+
+    curves = measure(
+        root,
+        sizes.factors,
+        models=sizes.models,
+        repetitions=min(sizes.repetitions, 3),
+        pairs=sizes.pairs,
+        vocab=sizes.vocab,
+    )
+    (root / PICTURES["scaling"]).write_text(picture(curves), encoding="utf-8")
+    meanings = "; ".join(f"{name}: {work.MEANINGS[name]}" for name in sizes.models)
+    about = (
+        "Target tokens a second: of the clock where threads are varied, of the processor's time elsewhere. "
+        f"{meanings}. "
+        f"What is not varied: one thread, batches of {work.BATCH} sentences, Multi30k's lengths, vocabularies of "
+        f"{sizes.vocab:,}. Where the length is varied, all targets have that one, and a batch has {LENGTH_TOKENS:,} "
+        "target tokens."
+    )
+    image = f"![Target tokens a second by threads, batch, length and vocabulary]({PICTURES['scaling']})"
+    return [about, "", image, "", *tables(curves)]
+
+
 PARTS = {"train": train, "padding": padding, "book": book, "decode": decode, "start": start, "corpus": corpus}
+PARTS["scaling"] = scaling
+PICTURES = {"scaling": "scaling.svg"}  # that a part leaves below its root
 HEADINGS = {
     "train": "Training",
     "padding": "Padding",
@@ -198,4 +227,5 @@ HEADINGS = {
     "decode": "Decoding, configuration A",
     "start": "Start-up",
     "corpus": "A large corpus",
+    "scaling": "How speed scales",
 }

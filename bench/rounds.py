@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 class Turn(NamedTuple):
     """What a contender did in one of its turns."""
 
-    seconds: float  # of the processor
+    seconds: float  # of the processor, unless the worker's clock is another
     held: float  # units of work: target tokens, sentences, floating-point operations
     peak_mb: float
     training: float = 0.0  # seconds of it without the validation
@@ -26,6 +26,15 @@ class Turn(NamedTuple):
     @property
     def rate(self) -> float:
         return self.held / self.seconds
+
+
+class Player(Protocol):
+    """What takes turns."""
+
+    name: str
+
+    def turn(self, units: int) -> Turn:
+        """Do some units of work."""
 
 
 class Contender:
@@ -75,7 +84,7 @@ class Contender:
 
 
 def interleave(
-    contenders: Sequence[Contender],
+    contenders: Sequence[Player],
     units: Mapping[str, int],
     repetitions: int,
     *,

@@ -16,6 +16,7 @@ VOCAB = 8000
 BATCH = 128
 PAIRS = 29_000
 HELD_OUT = 512
+MEAN_TOKENS = 14.5  # of a target, its end symbol included
 # Quantiles of what the training set has with 8,000 BPE pieces a side: the lengths of the English sentences, and by how
 # much the German ones are longer, but for the rare extremes.
 TARGET_LENGTHS = [
@@ -47,8 +48,16 @@ class Prepared(NamedTuple):
     tokenizers: Tokenizers
 
 
-def draw_lengths(rng: np.random.Generator, pairs: int) -> tuple[np.ndarray, np.ndarray]:
-    """Words of each source and of each target."""
+def draw_lengths(rng: np.random.Generator, pairs: int, tokens: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Words of each source and of each target.
+
+    Args:
+        tokens: of every target, the end symbol included; sources differ from them as much as Multi30k's do, in
+            proportion. 0 for Multi30k's lengths.
+    """
+    if tokens:
+        longer = np.quantile(SOURCE_LONGER, rng.random(pairs)) * tokens / MEAN_TOKENS
+        return np.maximum(tokens - 1 + np.round(longer).astype(int), 1), np.full(pairs, tokens - 1)
     tgt = np.quantile(TARGET_LENGTHS, rng.random(pairs)).astype(int)
     longer = np.quantile(SOURCE_LONGER, rng.random(pairs)) + 0.56 - 0.01 * tgt
     return np.clip(tgt + np.round(longer).astype(int), 2, 50), tgt
@@ -64,18 +73,19 @@ def words(rng: np.random.Generator, lengths: np.ndarray, kinds: int) -> list[str
     return [" ".join(f"w{word}" for word in drawn[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
 
 
-def make(root: Path, model: ModelConfig, *, pairs: int = PAIRS, vocab: int = VOCAB) -> Prepared:
+def make(root: Path, model: ModelConfig, *, pairs: int = PAIRS, vocab: int = VOCAB, tokens: int = 0) -> Prepared:
     """The dataset below ``root``, made first if it is not there, and an experiment with one thread and a progress bar.
 
     Args:
         vocab: pieces a side, the four reserved ones included.
+        tokens: as for `draw_lengths`.
     """
     sizes = {"train": pairs, "valid": min(HELD_OUT, pairs), "test": min(HELD_OUT, pairs)}
     if not (root / "test.tgt").is_file():
         root.mkdir(parents=True, exist_ok=True)
         rng = np.random.default_rng(1)
         for split, size in sizes.items():
-            for side, lengths in zip(("src", "tgt"), draw_lengths(rng, size), strict=True):
+            for side, lengths in zip(("src", "tgt"), draw_lengths(rng, size, tokens), strict=True):
                 text.write_lines(root / f"{split}.{side}", words(rng, lengths, vocab - 4))
     files: dict[str, Any] = {
         f"{split}_{side}": str(root / f"{split}.{side}") for split in sizes for side in ("src", "tgt")

@@ -16,15 +16,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench import work
+
+if TYPE_CHECKING:
+    from seq2seq.config import DecodeConfig
+    from seq2seq.translate import Translator
 
 
 class Gate:
     """The worker's end of the line to `bench.rounds`."""
 
     def __init__(self) -> None:
+        self.clock: Callable[[], float] = time.process_time
         self._answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as we run)
 
@@ -37,16 +42,20 @@ class Gate:
 
     def done(self, **figures: float) -> None:
         """Say what the units took."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({"peak_mb": peak, **figures}), file=self._answers, flush=True)
+        print(json.dumps({"peak_mb": peak_mb(), **figures}), file=self._answers, flush=True)
 
     def serve(self, do: Callable[[int], tuple[float, float]]) -> None:
         """Do units by a function that returns how much they held, and the seconds of training in them."""
         while True:
             count = self.wait()
-            started = time.process_time()
+            started = self.clock()
             held, training = do(count)
-            self.done(seconds=time.process_time() - started, held=held, training=training)
+            self.done(seconds=self.clock() - started, held=held, training=training)
+
+
+def peak_mb() -> float:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 class _Terminal(io.TextIOWrapper):
@@ -71,12 +80,12 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
 
         def _answer_and_wait(self) -> None:
             if self.left == 0 and self.since:
-                seconds = time.process_time() - self.since
+                seconds = gate.clock() - self.since
                 gate.done(seconds=seconds, held=self.tokens - self.tokens_before, training=self.training)
             if self.left == 0:
                 self.left = gate.wait()
                 self.tokens_before, self.training = self.tokens, 0.0
-                self.since = self.lap = time.process_time()
+                self.since = self.lap = gate.clock()
 
         def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
             if unit == "epoch" or self.tokens == 0:
@@ -85,7 +94,7 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
-            now = time.process_time()
+            now = gate.clock()
             self.training, self.lap = self.training + now - self.lap, now
             if unit == "step":
                 self.left -= 1
@@ -93,7 +102,7 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
 
         def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
             super().on_validation_end(trainer, pl_module)
-            self.lap = time.process_time()
+            self.lap = gate.clock()
 
     sys.stderr = _Terminal(open(os.devnull, "wb"))  # noqa: SIM115
     os.environ.setdefault("TERM", "xterm")
@@ -109,7 +118,7 @@ def train_plain(gate: Gate, prepared: work.Prepared, *, tutorial: bool) -> None:
 
     from bench.plain import Plain, StepByStep, Steps
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(prepared.config.trainer.threads)
     torch.manual_seed(0)
     sizes = [len(one) for one in prepared.tokenizers]
     steps = Steps((StepByStep if tutorial else Plain)(prepared.config.model, *sizes))
@@ -205,20 +214,10 @@ def book_numpy(gate: Gate) -> None:
 
 def decode_seq2seq(gate: Gate, prepared: work.Prepared, *, search: str, int8: bool, batch: int) -> None:
     """Translations of the test text, each a token longer than its source, by `Translator`; a unit is a sentence."""
-    import torch
-
     from seq2seq.config import DecodeConfig
-    from seq2seq.models.seq2seq import build_seq2seq
-    from seq2seq.tokenizer import EOS
-    from seq2seq.translate import Translator
 
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    model = build_seq2seq(prepared.config.model, *(len(one) for one in prepared.tokenizers))
-    with torch.no_grad():
-        model.decoder.output.bias[EOS] = -1e9  # no output ends before it is as long as it may be
     decode = DecodeConfig(search=search, beam_size=5, max_ratio=1.0, max_extra=1, int8=int8)
-    translator = Translator(model, prepared.tokenizers, decode, trained=True)
+    translator = endless_translator(prepared, decode)
     lines = _test_lines(prepared)
 
     def do(count: int) -> tuple[float, float]:
@@ -228,6 +227,22 @@ def decode_seq2seq(gate: Gate, prepared: work.Prepared, *, search: str, int8: bo
         return count, 0.0
 
     gate.serve(do)
+
+
+def endless_translator(prepared: work.Prepared, decode: DecodeConfig) -> Translator:
+    """One with random weights, whose outputs are all as long as they may be."""
+    import torch
+
+    from seq2seq.models.seq2seq import build_seq2seq
+    from seq2seq.tokenizer import EOS
+    from seq2seq.translate import Translator
+
+    torch.set_num_threads(prepared.config.trainer.threads)
+    torch.manual_seed(0)
+    model = build_seq2seq(prepared.config.model, *(len(one) for one in prepared.tokenizers))
+    with torch.no_grad():
+        model.decoder.output.bias[EOS] = -1e9
+    return Translator(model, prepared.tokenizers, decode, trained=True)
 
 
 def decode_plain(gate: Gate, prepared: work.Prepared) -> None:

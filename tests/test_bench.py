@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import re
+import statistics
+import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from bench import work
+from bench import __main__, work
 from bench.__main__ import PAGE, page
-from bench.parts import HEADINGS, PARTS, Sizes, start, train
+from bench.forked import Forked
+from bench.parts import HEADINGS, PARTS, PICTURES, Sizes, start, train
+from bench.picture import draw
 from bench.plain import Plain, StepByStep, greedy
 from bench.rounds import Turn, ratios, spread
+from bench.scaling import LENGTH_BATCHES, LENGTH_TOKENS, Curves, Factors, Line, Point, _work, tables
+from bench.worker import Gate
+from seq2seq.data.corpus import encode_corpus
+from seq2seq.models.inference import has_int8
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters
+from seq2seq.translate import Translator
 from tests.conftest import ROOT
 
 MINIATURE = Sizes(repetitions=1, steps=1, pairs=300, vocab=60, models=("tiny",), commands=("report",))
+FACTORS = Factors(threads=(1,), batch=(64, 128), length=(50,), vocab=(40, 60))
 
 
 @pytest.mark.slow
@@ -40,6 +52,116 @@ def test_start_up_is_measured_in_miniature(tmp_path: Path) -> None:
         "| `seq2seq-report --help`",
         "| `seq2seq-translate`, one line",
     ]
+
+
+@pytest.mark.slow
+def test_scaling_is_measured_in_miniature_onto_the_page_and_into_a_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    target = tmp_path / "benchmarks.md"
+    target.write_text("before\n<!-- bench scaling -->\nold\n<!-- end of bench scaling -->\nafter\n")
+    monkeypatch.setattr(__main__, "PAGE", target)
+    monkeypatch.setattr(__main__, "Sizes", lambda: MINIATURE._replace(factors=FACTORS))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as the command sets it, and as it was after the test
+    __main__.main(["--only", "scaling"])
+    written = target.read_text()
+    assert written.startswith("before\n<!-- bench scaling -->\n### How speed scales\n\n`make bench ARGS=")
+    assert "one thread where no other number is given.\n" in written
+    assert f"]({PICTURES['scaling']})" in written
+    labels = ["tiny, training", "tiny, training, plain loop", "tiny, greedy"]
+    labels += ["tiny, greedy, `--int8`"] if has_int8() else []
+    rows = [line.strip("| ").split(" | ") for line in written.splitlines() if re.match(r"\| [a-z\d]", line)]
+    assert [row[0] for row in rows if row[1:] != labels] == ["1", "64", "128", "50", "40", "60"]
+    assert [row[0] for row in rows if row[1:] == labels] == [
+        "threads",
+        "sentences in a batch",
+        "target tokens in a sentence",
+        "pieces in a vocabulary",
+    ]
+    assert all(re.fullmatch(r"[\d,]+", cell) and cell != "0" for row in rows if row[1:] != labels for cell in row)
+    assert ET.parse(tmp_path / PICTURES["scaling"]).getroot().tag.endswith("svg")
+    assert "threads: tiny, training and tiny, training, plain loop (" in capsys.readouterr().err
+
+
+def test_the_picture_of_scaling_has_the_figures_of_the_tables() -> None:
+    rng = np.random.default_rng(1)
+    curves: Curves = {
+        factor: {label: {value: rng.uniform(100, 9000, 3).tolist() for value in values} for label in ("one", "two")}
+        for factor, values in Factors()._asdict().items()
+    }
+    rows = [line.strip("| ").split(" | ") for line in tables(curves) if re.match(r"\| \d", line)]
+    written = [[row[0], *(cell.split(" (")[0] for cell in row[1:])] for row in rows]
+    drawn = []
+    for axes in draw(curves).axes:
+        ticks = [label.get_text() for label in axes.get_xticklabels()]
+        medians = [[f"{rate:,.0f}" for rate in np.asarray(line.get_ydata())] for line in axes.lines]
+        drawn += [list(row) for row in zip(ticks, *medians, strict=True)]
+    assert drawn == written
+    assert written[0][1] == f"{statistics.median(curves['threads']['one'][1]):,.0f}"
+
+
+def test_one_factor_is_varied_at_a_time() -> None:
+    usual = Point(threads=1, batch=work.BATCH, length=0, vocab=work.VOCAB)
+    for factor, values in Factors()._asdict().items():
+        for value in values:
+            point = Point.where(factor, value, work.VOCAB)
+            assert getattr(point, factor) == value
+            if factor == "length":
+                assert point.batch * point.length == LENGTH_TOKENS
+                point = point._replace(batch=usual.batch)
+            assert point._replace(**{factor: getattr(usual, factor)}) == usual
+            assert point.steps * point.batch == max(work.BATCH, point.batch)
+
+
+def test_all_targets_have_the_length_that_is_asked_for_and_fill_whole_batches(tmp_path: Path) -> None:
+    point = Point.where("length", 50, 60)
+    prepared = point.prepare(tmp_path, "tiny", 300)
+    src, tgt = encode_corpus(prepared.folder, "train", prepared.tokenizers)
+    assert len(tgt) == LENGTH_BATCHES * point.batch
+    assert set(tgt.lengths() + 1) == {50}
+    assert prepared.config.data.batch_sentences == point.batch
+    assert 45 < src.lengths().mean() < 55
+    assert src.lengths().std() > 3
+
+
+@pytest.mark.parametrize("factor, value", [("batch", 100), ("length", 50)])
+def test_decoded_tokens_are_counted_as_they_come(
+    factor: str, value: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes, tokens = [], []
+
+    def translate(self: Translator, lines: list[str]) -> list[str]:
+        found = self.n_best(lines, 1)
+        sizes.append(len(lines))
+        tokens.extend(len(best.tgt_pieces) for (best,) in found)
+        return [best.text for (best,) in found]
+
+    class Once(Gate):
+        def __init__(self) -> None:
+            pass
+
+        def serve(self, do: Any) -> None:
+            self.held, _ = do(1)
+
+    monkeypatch.setattr(Translator, "translate", translate)
+    gate = Once()
+    _work(gate, Line("tiny", "greedy"), Point.where(factor, value, 60), tmp_path, 300)
+    assert gate.held == sum(tokens)
+    assert sizes == ([100, 28] if factor == "batch" else [40])
+    assert factor == "batch" or set(tokens) == {50}
+
+
+def _end(gate: Gate) -> None:
+    """Do one turn's work, then end."""
+    gate.done(seconds=2.0, held=float(6 * gate.wait()))
+    sys.exit(3)
+
+
+def test_a_forked_contender_that_ends_is_named() -> None:
+    with Forked("the third", _end) as contender:
+        assert contender.turn(5).rate == 15.0
+        with pytest.raises(RuntimeError, match="the third ended with status 3; see what it said above"):
+            contender.turn(5)
 
 
 @pytest.mark.parametrize("name", work.MODELS)

@@ -70,11 +70,11 @@ def draw(analysis: Analysis) -> dict[str, str]:
         for name, paint in painters.items():
             figure = paint(analysis)
             if figure is not None:
-                pictures[name] = _svg(figure)
+                pictures[name] = to_svg(figure)
     return pictures
 
 
-def _svg(figure: Figure) -> str:
+def to_svg(figure: Figure) -> str:
     """The picture on white paper, without the moment at which it was drawn."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")

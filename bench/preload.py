@@ -1,0 +1,12 @@
+"""What `bench.forked` has in memory before it forks; torch and OpenMP read these variables when they are loaded."""
+
+import os
+
+from seq2seq.cli.common import set_up
+
+os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"))
+set_up()
+
+import bench.plain  # noqa: E402
+import bench.scaling  # noqa: E402, F401
+import seq2seq.training  # noqa: E402, F401
