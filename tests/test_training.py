@@ -150,6 +150,19 @@ def test_every_epoch_draws_its_batches_anew(
     assert (sources[0] == sources[1]) == (not sampling)
 
 
+def test_r_drop_is_part_of_the_loss_that_is_trained_on(tmp_path: Path) -> None:
+    """Equal seeds give the first step equal weights and masks; what differs is the weight of the divergence."""
+    losses = []
+    for weight in (1e-6, 1.0, 5.0):
+        model = {"hidden_size": 12, "embedding_size": 6, "dropout": 0.5}
+        trainer = {"max_steps": 1, "progress": False, "samples": 0}
+        folder = tmp_path / str(weight)
+        run(config(tmp_path, model=model, optim={"r_drop": weight}, trainer=trainer), folder)
+        losses.append(float(rows(folder)[0]["train/loss"]))
+    assert losses[1] > losses[0] + 1e-4
+    assert losses[2] - losses[0] == pytest.approx(5 * (losses[1] - losses[0]), rel=1e-3)
+
+
 class Killed(Exception):
     pass
 
