@@ -33,6 +33,7 @@ def both(smoothing: float, scale: float, *given: Tensor) -> list[list[Tensor]]:
 @pytest.mark.parametrize("chunk", [1, 21, 10**6])
 def test_loss_and_gradients_are_those_of_torch(smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)  # 1 is a row at a time, 21 three rows
+    monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     for tokens in (1, 8):
         ours, theirs = both(smoothing, 0.37, *arguments(tokens, 5, 7))
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -41,6 +42,7 @@ def test_loss_and_gradients_are_those_of_torch(smoothing: float, chunk: int, mon
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_gradients_are_those_of_differences(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", 12)
+    monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     *given, targets = arguments(5, 3, 6)
     assert torch.autograd.gradcheck(
         lambda *three: linear_cross_entropy(*three, targets, label_smoothing=smoothing), given
@@ -64,6 +66,7 @@ def r_drop_of_torch(
 @pytest.mark.parametrize("chunk", [1, 42, 10**6])
 def test_r_drop_is_that_of_torch(smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CHUNK", chunk)  # 1 is a target at a time, 42 three targets
+    monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     for tokens in (1, 8):
         features, weight, bias, _ = arguments(2 * tokens, 5, 7)
         targets = torch.randint(0, 7, (tokens,))

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 CHUNK = 2**21  # logits worked on at a time: few enough for the processor's cache, many enough for a good product
+CHUNK_ROWS = 256  # but no fewer rows than these: each chunk reads and writes the gradient of all the weights
 
 
 def linear_cross_entropy(
@@ -85,7 +86,7 @@ def _sum(
     total = features.new_zeros((), dtype=exact)
     passes = 2 if consistency else 1
     features = features.unflatten(0, (passes, len(targets)))
-    rows = max(1, CHUNK // (passes * vocab))
+    rows = max(1, CHUNK_ROWS // passes, CHUNK // (passes * vocab))
     for start in range(0, len(targets), rows):
         inputs = features[:, start : start + rows].flatten(0, 1)
         wanted = targets[start : start + rows, None].repeat(passes, 1)
