@@ -19,6 +19,11 @@ def arguments(tokens: int, width: int, vocab: int, dtype: torch.dtype = torch.fl
     return *(one.requires_grad_() for one in drawn), targets
 
 
+@pytest.fixture(autouse=True)
+def nothing_is_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FEW", 0)
+
+
 def both(smoothing: float, scale: float, *given: Tensor) -> list[list[Tensor]]:
     """Loss and gradients: ours, and torch's."""
     features, weight, bias, targets = given
@@ -37,6 +42,26 @@ def test_loss_and_gradients_are_those_of_torch(smoothing: float, chunk: int, mon
     for tokens in (1, 8):
         ours, theirs = both(smoothing, 0.37, *arguments(tokens, 5, 7))
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_few_logits_have_the_loss_of_many(
+    smoothing: float, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, weight, bias, targets = arguments(40, 6, 11)
+    given = [one.detach().float().requires_grad_() for one in (features, weight, bias)]
+    found = []
+    for few in (0, 40 * 11 - 1, 40 * 11):
+        monkeypatch.setattr(module, "FEW", few)
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            loss = linear_cross_entropy(*given, targets, label_smoothing=smoothing)
+        assert loss.dtype == torch.float32
+        assert ("LinearCrossEntropy" in type(loss.grad_fn).__name__) == (few < 40 * 11)
+        found.append([loss, *torch.autograd.grad(loss, given)])
+    tolerance = 1e-5 if dtype == torch.float32 else 2e-2
+    torch.testing.assert_close(found[0], found[1], rtol=0, atol=0)
+    torch.testing.assert_close(found[2], found[0], rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])

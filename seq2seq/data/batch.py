@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from seq2seq.data.corpus import Corpus, Tokenizers
+from seq2seq.data.corpus import Corpus, Ragged, Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import BOS, EOS, PAD
 
@@ -43,20 +43,25 @@ class Batch(NamedTuple):
 
 
 def collate(
-    src: Sequence[Sequence[int]], tgt: Sequence[Sequence[int]], rows: list[int], *, end_symbol: bool = True
+    src: Ragged | Sequence[Sequence[int]],
+    tgt: Ragged | Sequence[Sequence[int]],
+    rows: list[int],
+    *,
+    end_symbol: bool = True,
 ) -> Batch:
     """Pad sentences (ids without bos and eos) into a `Batch`; ``end_symbol`` puts ``</s>`` after both sides."""
-    end = [EOS] if end_symbol else []
-    src_rows = [[*row, *end] for row in src]
-    tgt_rows = [[*row, *end] for row in tgt]
-    tgt_out = pad(tgt_rows)
-    tgt_in = torch.cat([torch.full((len(tgt_rows), 1), BOS), tgt_out[:, :-1]], dim=1)
-    num_tokens = sum(map(len, tgt_rows))
+    src, tgt = (side if isinstance(side, Ragged) else Ragged.of(side) for side in (src, tgt))
+    tgt_out = _padded(tgt, end_symbol=end_symbol)
+    tgt_in = np.empty_like(tgt_out)
+    tgt_in[:, 0] = BOS
+    tgt_in[:, 1:] = tgt_out[:, :-1]
+    tgt_in[tgt_out == PAD] = PAD
+    num_tokens = len(tgt.ids) + len(tgt.lengths) * end_symbol
     return Batch(
-        src=pad(src_rows),
-        src_lengths=torch.tensor([len(row) for row in src_rows]),
-        tgt_in=tgt_in.masked_fill(tgt_out == PAD, PAD),
-        tgt_out=tgt_out,
+        src=torch.from_numpy(_padded(src, end_symbol=end_symbol)),
+        src_lengths=torch.from_numpy(src.lengths + end_symbol),
+        tgt_in=torch.from_numpy(tgt_in),
+        tgt_out=torch.from_numpy(tgt_out),
         rows=rows,
         num_tokens=num_tokens,
         loss_scale=float(num_tokens),
@@ -65,11 +70,16 @@ def collate(
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     """Rows of ids as one tensor ``(rows, longest)``, filled up with pad."""
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    padded = np.full((len(rows), lengths.max()), PAD, dtype=np.int64)
-    tokens = np.fromiter(itertools.chain.from_iterable(rows), np.int64, lengths.sum())
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = tokens
-    return torch.from_numpy(padded)
+    return torch.from_numpy(_padded(Ragged.of(rows), end_symbol=False))
+
+
+def _padded(rows: Ragged, *, end_symbol: bool) -> np.ndarray:
+    lengths = rows.lengths
+    padded = np.full((len(lengths), lengths.max() + end_symbol), PAD, dtype=np.int64)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = rows.ids
+    if end_symbol:
+        padded[np.arange(len(lengths)), lengths] = EOS
+    return padded
 
 
 class Shape(NamedTuple):
@@ -278,8 +288,10 @@ class _Epoch(Dataset[Batch]):
         first = position - position % self.accumulate
         step = range(first, min(first + self.accumulate, len(self)))
         tokens = sum(self._target_tokens(one) for one in step)
-        rows, src, tgt = self._sentences(position)
-        batch = collate(src[self.share], tgt[self.share], rows[self.share], end_symbol=self.end_symbol)
+        src, tgt = self._sentences(position)
+        if self.world_size > 1:
+            src, tgt = (Ragged.of(side.lists()[self.share]) for side in (src, tgt))
+        batch = collate(src, tgt, self.rows[position][self.share].tolist(), end_symbol=self.end_symbol)
         # Lightning divides each loss by the number of batches to a step (a short last group's too), and averages over
         # processes.
         return batch._replace(loss_scale=tokens / (self.accumulate * self.world_size))
@@ -288,18 +300,17 @@ class _Epoch(Dataset[Batch]):
         """Of a whole batch, all processes' shares together."""
         rows = self.rows[position]
         if self.sampling:
-            num_tokens = sum(map(len, self._sentences(position)[2]))
+            num_tokens = len(self._sentences(position)[1].ids)
         else:
             num_tokens = int((self.corpus.tgt.offsets[rows + 1] - self.corpus.tgt.offsets[rows]).sum())
         return num_tokens + len(rows) * self.end_symbol
 
-    def _sentences(self, position: int) -> tuple[list[int], list[list[int]], list[list[int]]]:
-        """Rows of a whole batch, and the ids of their sources and targets; with sampling, in pieces drawn anew."""
-        rows = self.rows[position].tolist()
+    def _sentences(self, position: int) -> list[Ragged]:
+        """The ids of a whole batch's sources and of its targets; with sampling, in pieces drawn anew."""
         sides = [array.take(self.rows[position]) for array in self.corpus]
         if self.sampling and self.tokenizers:
             seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
             for side, tokenizer in enumerate(self.tokenizers):
-                texts = tokenizer.decode(sides[side])
-                sides[side] = tokenizer.encode(texts, sampling=self.sampling, seed=(seed + side) % 2**32)
-        return rows, sides[0], sides[1]
+                texts = tokenizer.decode(sides[side].lists())
+                sides[side] = Ragged.of(tokenizer.encode(texts, sampling=self.sampling, seed=(seed + side) % 2**32))
+        return sides

@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -22,6 +22,24 @@ from seq2seq.tokenizer import Tokenizer, load, train
 log = logging.getLogger(__name__)
 
 CHUNK = 10_000  # lines encoded at a time
+
+
+class Ragged(NamedTuple):
+    """Rows of different lengths, one after the other."""
+
+    ids: np.ndarray  # (tokens,)
+    lengths: np.ndarray  # (rows,)
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]]) -> Ragged:
+        """Lists of ids, joined."""
+        lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+        return cls(np.fromiter(itertools.chain.from_iterable(rows), np.int64, lengths.sum()), lengths)
+
+    def lists(self) -> list[list[int]]:
+        """Each row as a list."""
+        ids, ends = self.ids.tolist(), self.lengths.cumsum().tolist()
+        return [ids[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 class TokenArray:
@@ -40,10 +58,13 @@ class TokenArray:
     def __getitem__(self, row: int) -> np.ndarray:
         return self.ids[self.offsets[row] : self.offsets[row + 1]]
 
-    def take(self, rows: np.ndarray) -> list[list[int]]:
+    def take(self, rows: np.ndarray) -> Ragged:
         """The ids of some rows."""
-        ends = zip(self.offsets[rows].tolist(), self.offsets[rows + 1].tolist(), strict=True)
-        return [self.ids[start:end].tolist() for start, end in ends]
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        ends = lengths.cumsum()
+        total = int(ends[-1]) if len(ends) else 0
+        return Ragged(self.ids[np.arange(total) + (starts - ends + lengths).repeat(lengths)], lengths)
 
     def lengths(self) -> np.ndarray:
         """Tokens in each row, as int32."""

@@ -86,21 +86,22 @@ class RNNEncoder(nn.Module):
         turned = src_lengths - 1 if self.end_symbol else src_lengths
         tokens = reverse_padded(src, turned) if self.reverse else src
         embedded = self.dropout(self.word_dropout(self.embedding, tokens))  # (batch, length, embedding)
-        packed = pack_padded_sequence(embedded, src_lengths.cpu(), batch_first=True, enforce_sorted=False)
-        outputs, final = drop_weights(self.rnn, self.weight_dropout, packed)
+        lengths, inputs = src_lengths.cpu(), embedded
+        if lengths.amin() < src.shape[1]:
+            inputs = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
+        outputs, final = drop_weights(self.rnn, self.weight_dropout, inputs)
         states = final if isinstance(final, tuple) else (final,)
         joined = tuple(self._join_directions(state) for state in states)
         if not self.keep_memory:
             return Encoded(joined)
-        return Encoded(joined, *self._memory(outputs, src_lengths, turned, size=src.shape[1]))
+        if isinstance(outputs, PackedSequence):
+            outputs, _ = pad_packed_sequence(outputs, batch_first=True, padding_value=PAD, total_length=src.shape[1])
+        return Encoded(joined, *self._memory(outputs, src_lengths, turned))
 
-    def _memory(
-        self, outputs: PackedSequence, src_lengths: Tensor, turned: Tensor, *, size: int
-    ) -> tuple[Tensor, Tensor]:
-        memory, _ = pad_packed_sequence(outputs, batch_first=True, padding_value=PAD, total_length=size)
+    def _memory(self, memory: Tensor, src_lengths: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         if self.reverse:
             memory = reverse_padded(memory, turned)
-        return self.memory_dropout(memory), length_mask(src_lengths.to(memory.device), size)
+        return self.memory_dropout(memory), length_mask(src_lengths.to(memory.device), memory.shape[1])
 
     def _join_directions(self, state: Tensor) -> Tensor:
         """(layers * directions, batch, hidden) to (batch, layers, directions * hidden)."""

@@ -67,13 +67,16 @@ class Seq2Seq(nn.Module):
         al. 2016). With ``r_drop`` every pair passes twice, with different dropout, and that weight is on how far the
         two predictions are from each other (Liang et al. 2021).
         """
-        wanted = tgt_out[tgt_out != PAD]
+        real = (tgt_out != PAD).flatten().nonzero().squeeze(1)
+        wanted = tgt_out.flatten()[real]
         if r_drop:
-            src, src_lengths, tgt_in, tgt_out = (torch.cat([one, one]) for one in (src, src_lengths, tgt_in, tgt_out))
+            real = torch.cat([real, real + tgt_out.numel()])
+            src, src_lengths, tgt_in = (torch.cat([one, one]) for one in (src, src_lengths, tgt_in))
         features, _ = self.decoder.features(tgt_in, self.encode(src, src_lengths))
+        features = features.flatten(0, 1)  # (batch * length, width)
         output = self.decoder.output
         return linear_cross_entropy(
-            features[tgt_out != PAD],
+            features if len(real) == len(features) else features.index_select(0, real),
             output.weight,
             output.bias,
             wanted,
