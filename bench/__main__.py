@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="few repetitions; prints, and leaves the page alone")
-    parser.add_argument("--pairs", type=int, metavar="N", help="size of the large corpus, in ten thousands")
+    parser.add_argument("--pairs", type=int, metavar="N", help="pairs in the large corpus, a multiple of 10,000")
     parser.add_argument("--repetitions", type=int, metavar="N", help="turns of each contender")
     parser.add_argument("--folder", type=Path, help="where to keep the data (default: a folder that is removed)")
     options = parser.parse_args(arguments)
