@@ -206,7 +206,7 @@ def book_numpy(gate: Gate) -> None:
                 grads = network.backward()
                 clip(grads, MAX_NORM)
                 adam.update(weights, grads)
-            (network.greedy(valid_src, CHARACTERS["_"], 4) == valid_tgt[:, 1:]).all(axis=1).mean()
+            (network.greedy(valid_src, CHARACTERS.index("_"), 4) == valid_tgt[:, 1:]).all(axis=1).mean()
         return count, 0.0
 
     gate.serve(do)
