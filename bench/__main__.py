@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.quick:
         words = " ".join(sys.argv[1:] if arguments is None else arguments)
         words = re.sub(r" ?--folder[ =]\S+", "", words)  # a place of this machine alone
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables, f'make bench ARGS="{words}"'), encoding="utf-8")
+        command = f'make bench ARGS="{words}"' if words else "make bench"
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables, command), encoding="utf-8")
 
 
 def page(old: str, tables: dict[str, list[str]], command: str) -> str:

@@ -47,8 +47,10 @@ class LitModel(L.LightningModule):
         self.valid_figures: dict[str, float] = {}
         # Since the last validation; the sum is a tensor, so that a GPU is not waited for.
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
-        # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped.
+        # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped;
+        # and what is not counted in yet, each step's norm and whether it was clipped.
         self.gradients = torch.zeros(4, dtype=torch.float64)
+        self._norms: list[tuple[Tensor, Tensor]] = []
         self._at_work: Shape | str | None = None  # the batch that is trained on
 
     def configure_optimizers(self) -> Any:
@@ -103,6 +105,21 @@ class LitModel(L.LightningModule):
         if self.average is not None:
             self.average.update()
 
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        """As the optimiser's own does, which opens a record for torch's profiler as well."""
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Lightning sets the name of the hook some fifty times in a step; a module would look first whether it is a
+        parameter.
+        """
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def on_validation_start(self) -> None:
         if self.average is not None:
             self.average.swap()
@@ -120,24 +137,33 @@ class LitModel(L.LightningModule):
     ) -> None:
         """What Lightning would do, with the norm kept."""
         parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
+        gradients = [one.grad for one in parameters]
+        norm = measure = nn.utils.get_total_norm(gradients)
         if gradient_clip_val and gradient_clip_algorithm == "norm":
-            norm = nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
-            clipped = norm > gradient_clip_val
-        else:
-            norm = nn.utils.get_total_norm([one.grad for one in parameters])
-            clipped = torch.zeros((), dtype=torch.bool, device=norm.device)
-            if gradient_clip_val:
-                largest = nn.utils.get_total_norm([one.grad for one in parameters], norm_type=math.inf)
-                clipped = largest > gradient_clip_val
-                nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        # A handful of tensors, so that a GPU is not waited for. In 16-mixed a step that overflows is left out, as the
-        # scaler leaves it out.
-        steps, total, largest, num_clipped = self.gradients.to(norm.device)
-        finite = norm.isfinite()
-        norm = torch.where(finite, norm, 0.0)
-        self.gradients = torch.stack(
-            [steps + finite, total + norm, torch.maximum(largest, norm), num_clipped + (clipped & finite)]
-        )
+            # torch would multiply by 1 too; a GPU is not asked, which would have to be waited for.
+            if norm.device.type != "cpu" or not norm + 1e-6 <= gradient_clip_val:
+                nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+        elif gradient_clip_val:
+            measure = nn.utils.get_total_norm(gradients, norm_type=math.inf)
+            nn.utils.clip_grad_value_(parameters, gradient_clip_val)
+        self._norms.append((norm, measure > (gradient_clip_val or math.inf)))
+        if len(self._norms) >= 1000:
+            self._count_gradients()
+
+    def _count_gradients(self) -> None:
+        """Count in what is not, one by one, so that a run that is gone on with has the same sums. In 16-mixed a
+        step that overflows is left out, as the scaler leaves it out.
+        """
+        if not self._norms:
+            return
+        steps, total, largest, num_clipped = self.gradients.tolist()
+        columns = (torch.stack(column).tolist() for column in zip(*self._norms, strict=True))
+        for norm, clipped in zip(*columns, strict=True):
+            if math.isfinite(norm):
+                steps, total, largest = steps + 1, total + norm, max(largest, norm)
+                num_clipped += clipped
+        self._norms = []
+        self.gradients = torch.tensor([steps, total, largest, num_clipped], dtype=torch.float64)
 
     def _counted(self, loss: Tensor, batch: Batch | Window) -> Tensor:
         """The summed loss of a batch as its gradient is to be taken, noted."""
@@ -168,6 +194,7 @@ class LitModel(L.LightningModule):
             self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
 
     def _gradient_figures(self) -> dict[str, float]:
+        self._count_gradients()
         steps, total, largest, num_clipped = self.gradients.tolist()
         mean = total / steps if steps else math.nan
         share = 100 * num_clipped / steps if steps else math.nan
@@ -201,6 +228,7 @@ class LitModel(L.LightningModule):
         return float(self.trainer.optimizers[0].param_groups[0]["lr"])
 
     def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
+        self._count_gradients()
         contents[checkpoint.SECTION] = self._section()
         contents["training"] = {
             "plateau": self.plateau.state_dict() if self.plateau else None,

@@ -285,13 +285,15 @@ class _Epoch(Dataset[Batch]):
         return len(self.rows)
 
     def __getitem__(self, position: int) -> Batch:
-        first = position - position % self.accumulate
-        step = range(first, min(first + self.accumulate, len(self)))
-        tokens = sum(self._target_tokens(one) for one in step)
         src, tgt = self._sentences(position)
         if self.world_size > 1:
             src, tgt = (Ragged.of(side.lists()[self.share]) for side in (src, tgt))
         batch = collate(src, tgt, self.rows[position][self.share].tolist(), end_symbol=self.end_symbol)
+        if self.accumulate == self.world_size == 1:
+            return batch
+        first = position - position % self.accumulate
+        step = range(first, min(first + self.accumulate, len(self)))
+        tokens = sum(self._target_tokens(one) for one in step)
         # Lightning divides each loss by the number of batches to a step (a short last group's too), and averages over
         # processes.
         return batch._replace(loss_scale=tokens / (self.accumulate * self.world_size))
