@@ -417,6 +417,7 @@ class DecodeConfig:
     )
     batch_tokens: int = key(8192, "most tokens in a batch while decoding")
     int8: bool = key(False, "on a CPU: weights of 8-bit integers, which take a fraction of the time")
+    cuda_graphs: bool = key(False, "on a GPU: launch the decoder's step as a whole, recorded once for each shape")
     shortlist: bool = key(False, "on a CPU: choose from the pieces that trainer.shortlist has found for the source")
 
     def __post_init__(self) -> None:

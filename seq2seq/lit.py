@@ -272,7 +272,8 @@ class LitTranslator(LitModel):
         steps_per_epoch: int,
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
-        decode = dataclasses.replace(config.decode, search="greedy", shortlist=False)  # which is learnt at the end
+        # A shortlist is learnt at the end, and a graph would go on with weights that stand elsewhere meanwhile.
+        decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False)
         self.translator = Translator(model, tokenizers, decode)
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation

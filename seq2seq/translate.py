@@ -25,6 +25,7 @@ from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
 from seq2seq.fusion import FusedState, check_weight, fuse
 from seq2seq.language_model import LanguageModel
+from seq2seq.models.graphs import StepGraphs, cuda_graph
 from seq2seq.models.inference import Columns, Inference, is_known
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
@@ -35,6 +36,7 @@ from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE, same_pieces
 
 log = logging.getLogger(__name__)
 
+GRAPHED = ("cuda",)  # kinds of devices that record graphs
 WINDOW = 4096  # lines that are sorted by length and decoded together
 
 Found = TypeVar("Found")
@@ -105,6 +107,7 @@ class Translator:
         self.shortlist = shortlist
         self.trained = trained
         self._forms: tuple[bool, list[Inference | None]] | None = None  # as `_inference` made them, with its int8
+        self._graphs: list[StepGraphs] = []  # of each model, where ``decode.cuda_graphs`` asks for them
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
 
     @classmethod
@@ -470,6 +473,23 @@ class Translator:
             self._forms = int8, forms
         return self._forms[1]
 
+    def _steps(self) -> Sequence[Any]:
+        """The step of each model, as it is or from a graph.
+
+        Raises:
+            UserError: if ``decode.cuda_graphs`` asks for graphs where there are none.
+        """
+        steps = [model.decoder.step for model in self.models]
+        if not self.decode.cuda_graphs:
+            return steps
+        if self.device.type not in GRAPHED:
+            raise UserError(
+                f"decode.cuda_graphs (--cuda-graphs) is for networks on a GPU, and this one is on {self.device.type}; "
+                "add --device cuda, or leave it out."
+            )
+        self._graphs = self._graphs or [StepGraphs(step, cuda_graph) for step in steps]
+        return self._graphs
+
     @torch.no_grad()
     def _start(
         self,
@@ -487,12 +507,13 @@ class Translator:
         """
         end = [] if self.model.fixed_length else [EOS]
         sources = [[*one.ids, *end] for one in asked]
+        steps = self._steps()
         src, src_lengths = pad(sources).to(self.device), torch.tensor([len(row) for row in sources])
         started: list[Any] = [
-            (model.decoder.step, model.encode(src, src_lengths))
+            (step, model.encode(src, src_lengths))
             if form is None
             else form.start(src, src_lengths, columns=columns, normalise=normalise)
-            for model, form in zip(self.models, forms or [None] * len(self.models), strict=True)
+            for model, step, form in zip(self.models, steps, forms or [None] * len(self.models), strict=True)
         ]
         step, state = started[0]
         if len(started) > 1:

@@ -28,6 +28,7 @@ ORDER = [  # each may import from those before it
     "models.loss",
     "models.language_model",
     "models.seq2seq",
+    "models.graphs",
     "models.inference",
     "data.text",
     "data.lexicon",

@@ -133,6 +133,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--int8", action="store_true", default=None, help="on a CPU: weights of 8-bit integers, several times as fast"
     )
     parser.add_argument(
+        "--cuda-graphs",
+        action="store_true",
+        default=None,
+        help="on a GPU: launch the decoder's step as a whole, recorded once for each shape",
+    )
+    parser.add_argument(
         "--shortlist",
         action="store_true",
         default=None,
@@ -248,6 +254,7 @@ def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]
         "beam_size",
         "copy_unknown",
         "int8",
+        "cuda_graphs",
         "shortlist",
         *SEARCH_ARGUMENTS,
     )
