@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.data.batch import Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
-from seq2seq.data.corpus import Corpus, TokenArray, Tokenizers, write_tokens
+from seq2seq.data.corpus import Corpus, Ragged, TokenArray, Tokenizers, write_tokens
 from seq2seq.tokenizer import Tokenizer, train
 from tests.conftest import LINES
 
@@ -54,6 +55,18 @@ def test_without_an_end_symbol_nothing_is_added_to_either_side() -> None:
 
 def test_a_blank_source_still_has_its_end_symbol() -> None:
     assert collate([[]], [[4]], [0]).src.tolist() == [[3]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(4, 99), max_size=5), min_size=1, max_size=6), st.data())
+def test_any_rows_are_taken_in_any_order(rows: list[list[int]], data: st.DataObject) -> None:
+    chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=8))
+    with tempfile.TemporaryDirectory() as folder:
+        write_tokens(Path(folder) / "a", rows)
+        taken = TokenArray(Path(folder) / "a").take(np.array(chosen, dtype=np.int64))
+    assert taken.lists() == [rows[row] for row in chosen]
+    assert taken.lengths.tolist() == [len(rows[row]) for row in chosen]
+    assert Ragged.of(taken.lists()).ids.tolist() == taken.ids.tolist()
 
 
 def test_pad_fills_up_to_the_longest() -> None:
