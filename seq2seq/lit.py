@@ -167,10 +167,14 @@ class LitModel(L.LightningModule):
 
     def _counted(self, loss: Tensor, batch: Batch | Window) -> Tensor:
         """The summed loss of a batch as its gradient is to be taken, noted."""
-        self.train_loss = self.train_loss.to(self.device) + loss.detach()
         self.train_tokens += batch.num_tokens
-        if self.device.type == "cpu" and not math.isfinite(loss.detach()):  # a GPU would have to wait for it
-            self._refuse_loss(loss)
+        if loss.device.type == "cpu":
+            value = loss.item()
+            self.train_loss += value
+            if not math.isfinite(value):
+                self._refuse_loss(loss)
+        else:  # a GPU, which would have to be waited for
+            self.train_loss = self.train_loss.to(loss.device) + loss.detach()
         return loss / batch.loss_scale
 
     def _refuse_loss(self, loss: Tensor) -> None:
