@@ -401,6 +401,7 @@ def test_every_picture_is_a_whole_svg_and_the_same_each_time(analysis: Analysis)
         arms = {"baseline", "peeky", "reverse", "reverse + peeky"}
         if name not in ("interaction", "differences", "reliance"):
             assert arms <= set(texts), name
+        assert "mathdefault" not in svg, name  # a formula that is not set as one
     assert {"peeky − baseline", "reverse × peeky"} <= set(re.findall(r">([^<>]+)</text>", pictures["differences"]))
 
 

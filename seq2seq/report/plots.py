@@ -13,7 +13,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from seq2seq.report.analysis import LOWER, TITLES, Analysis, Grid, probes
 from seq2seq.report.arms import Arm, Run, shown
@@ -326,6 +326,9 @@ def _decay(analysis: Analysis) -> Figure | None:
     if not axes.lines:
         return None
     axes.set(xlabel="encoder steps between reading a token and the end", ylabel="gradient from target token 1")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # matplotlib's own is a formula
+    axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, [axes])
     return figure
