@@ -43,9 +43,10 @@ class StepGraphs:
 
     Args:
         step: `RNNDecoder.step` of a network in evaluation mode, whose weights stay where they are.
+        record: `cuda_graph`.
     """
 
-    def __init__(self, step: Step, record: Record = cuda_graph) -> None:
+    def __init__(self, step: Step, record: Record) -> None:
         self.step = step
         self.record = record
         self.recorded: dict[tuple[int, int], _Recorded] = {}  # by rows and source length
@@ -82,7 +83,8 @@ class _Recorded:
             of_source(state.keys),
         )
         self.copied: list[Tensor | None] = [None] * len(_read(self.state))  # what is where the graph reads it
-        self.outputs, self.replay = record(lambda: step(self.last, self.state))
+        with torch.cuda.device_of(self.last):  # which need not be the first GPU; nothing on a CPU
+            self.outputs, self.replay = record(lambda: step(self.last, self.state))
 
     def __call__(self, last: Tensor, state: DecoderState) -> Outputs:
         rows = len(last)
