@@ -405,6 +405,25 @@ def test_every_picture_is_a_whole_svg_and_the_same_each_time(analysis: Analysis)
     assert {"peeky − baseline", "reverse × peeky"} <= set(re.findall(r">([^<>]+)</text>", pictures["differences"]))
 
 
+@pytest.mark.parametrize(
+    ("last", "marks"), [(1e-12, {"1e-10", "0.0001"}), (1e-3, {"0.01", "0.1"}), (0.04, {"0.05", "0.1"})]
+)
+def test_a_gradient_that_vanishes_has_numbers_at_its_axis(
+    last: float, marks: set[str], analysis: Analysis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reach = [{"by_distance": {"norm": [0.3, last]}}]
+    monkeypatch.setattr(plots, "probes", lambda arm: [{"gradient_reach": reach}])
+    figure = plots._decay(analysis)
+    assert figure is not None
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    low, high = axes.get_ylim()
+    ticks = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+    shown = {label.get_text() for place, label in ticks if low <= place <= high}
+    assert len(shown) >= 3 and shown & marks
+    assert all(float(label) > 0 for label in shown)
+
+
 def test_the_report_is_a_function_of_the_folders(sweep_folder: Path, analysis: Analysis, tmp_path: Path) -> None:
     write_report(analysis, tmp_path / "one")
     (tmp_path / "two").mkdir()

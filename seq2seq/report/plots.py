@@ -326,7 +326,9 @@ def _decay(analysis: Analysis) -> Figure | None:
     if not axes.lines:
         return None
     axes.set(xlabel="encoder steps between reading a token and the end", ylabel="gradient from target token 1")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axes.get_ylim()
+    if high < 10_000 * low:  # over more decades their powers are marks enough
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # matplotlib's own is a formula
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
