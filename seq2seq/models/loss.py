@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 
 CHUNK = 2**21  # logits worked on at a time: few enough for the processor's cache, many enough for a good product
 CHUNK_ROWS = 256  # but no fewer rows than these: each chunk reads and writes the gradient of all the weights
-FEW = 2**17  # logits, all together, up to which torch's own functions are quicker: by a fifth or more
+FEW = 2**17  # logits, all together, up to which torch's own functions are mostly quicker: by up to a half
 
 
 def linear_cross_entropy(
