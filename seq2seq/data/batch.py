@@ -16,6 +16,8 @@ from seq2seq.data.corpus import Corpus, Ragged, Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import BOS, EOS, PAD
 
+AT_ONCE = 16  # batches made in a row, which takes half the time that they take between the steps of a training
+
 
 class Batch(NamedTuple):
     """Sentence pairs as padded rows. ``tgt_out`` is ``tgt_in`` one token later: ``a b </s>`` for ``<s> a b``."""
@@ -260,12 +262,13 @@ class BatchLoader:
 
     def _batches(self, epoch: _Epoch, positions: range) -> Iterator[Batch]:
         if not self.num_workers:
-            return map(epoch.__getitem__, positions)
+            for start in range(0, len(positions), AT_ONCE):
+                yield from [epoch[position] for position in positions[start : start + AT_ONCE]]
+            return
         # With a generator of its own the loader draws nothing from the global random stream.
-        loader = DataLoader(
+        yield from DataLoader(
             epoch, batch_size=None, sampler=positions, num_workers=self.num_workers, generator=torch.Generator()
         )
-        return iter(loader)
 
 
 class _Epoch(Dataset[Batch]):
