@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, cast
 
 import lightning as L
@@ -26,6 +26,8 @@ from seq2seq.evaluate import show_samples
 from seq2seq.models.recurrent import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.translate import Translator
+
+SEEDS_AT_ONCE = 64  # steps whose seeds are made in a row, which is quicker than each in its step
 
 
 class LitModel(L.LightningModule):
@@ -48,9 +50,9 @@ class LitModel(L.LightningModule):
         # Since the last validation; the sum is a tensor, so that a GPU is not waited for.
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
         # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped;
-        # and what is not counted in yet, each step's norm and whether it was clipped.
-        self.gradients = torch.zeros(4, dtype=torch.float64)
-        self._norms: list[tuple[Tensor, Tensor]] = []
+        # and what is not counted in yet, each step's norm and whether it was clipped, on a GPU as tensors.
+        self.gradients = [0.0] * 4
+        self._norms: list[tuple[float | Tensor, bool | Tensor]] = []
         self._at_work: Shape | str | None = None  # the batch that is trained on
 
     def configure_optimizers(self) -> Any:
@@ -93,8 +95,8 @@ class LitModel(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch | Window, batch_idx: int) -> None:
         self._at_work = batch.shape
-        stream = [self.config.seed, self.current_epoch, batch_idx, self.global_rank]
-        seed = int(np.random.SeedSequence(stream).generate_state(1, np.uint64)[0])
+        block, index = divmod(batch_idx, SEEDS_AT_ONCE)
+        seed = _step_seeds(self.config.seed, self.current_epoch, block, self.global_rank)[index]
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)  # manual_seed of all devices takes a stack trace for each
         else:
@@ -138,11 +140,12 @@ class LitModel(L.LightningModule):
         """What Lightning would do, with the norm kept."""
         parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
         gradients = [one.grad for one in parameters]
-        norm = measure = nn.utils.get_total_norm(gradients)
+        total = nn.utils.get_total_norm(gradients)
+        # A GPU is not asked, which would have to be waited for.
+        norm = measure = total.item() if total.device.type == "cpu" else total
         if gradient_clip_val and gradient_clip_algorithm == "norm":
-            # torch would multiply by 1 too; a GPU is not asked, which would have to be waited for.
-            if norm.device.type != "cpu" or not norm + 1e-6 <= gradient_clip_val:
-                nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
+            if norm is total or not norm + 1e-6 <= gradient_clip_val:  # torch would multiply by 1 too
+                nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, total)
         elif gradient_clip_val:
             measure = nn.utils.get_total_norm(gradients, norm_type=math.inf)
             nn.utils.clip_grad_value_(parameters, gradient_clip_val)
@@ -154,16 +157,12 @@ class LitModel(L.LightningModule):
         """Count in what is not, one by one, so that a run that is gone on with has the same sums. In 16-mixed a
         step that overflows is left out, as the scaler leaves it out.
         """
-        if not self._norms:
-            return
-        steps, total, largest, num_clipped = self.gradients.tolist()
-        columns = (torch.stack(column).tolist() for column in zip(*self._norms, strict=True))
-        for norm, clipped in zip(*columns, strict=True):
+        steps, total, largest, num_clipped = self.gradients
+        for norm, clipped in ((float(norm), float(clipped)) for norm, clipped in self._norms):
             if math.isfinite(norm):
-                steps, total, largest = steps + 1, total + norm, max(largest, norm)
-                num_clipped += clipped
+                steps, total, largest, num_clipped = steps + 1, total + norm, max(largest, norm), num_clipped + clipped
         self._norms = []
-        self.gradients = torch.tensor([steps, total, largest, num_clipped], dtype=torch.float64)
+        self.gradients = [steps, total, largest, num_clipped]
 
     def _counted(self, loss: Tensor, batch: Batch | Window) -> Tensor:
         """The summed loss of a batch as its gradient is to be taken, noted."""
@@ -192,14 +191,14 @@ class LitModel(L.LightningModule):
     def _validated(self) -> None:
         """The figures are known: hand them on, and count from here."""
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
-        self.gradients = torch.zeros_like(self.gradients)
+        self.gradients = [0.0] * 4
         self.log_dict(self.valid_figures, logger=False)
         if self.plateau is not None:
             self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
 
     def _gradient_figures(self) -> dict[str, float]:
         self._count_gradients()
-        steps, total, largest, num_clipped = self.gradients.tolist()
+        steps, total, largest, num_clipped = self.gradients
         mean = total / steps if steps else math.nan
         share = 100 * num_clipped / steps if steps else math.nan
         return {"train/grad_norm": mean, "train/grad_norm_max": largest, "train/clipped": share}
@@ -238,7 +237,7 @@ class LitModel(L.LightningModule):
             "plateau": self.plateau.state_dict() if self.plateau else None,
             "train_loss": float(self.train_loss),
             "train_tokens": self.train_tokens,
-            "gradients": self.gradients.tolist(),
+            "gradients": self.gradients,
             "stopped": self.trainer.should_stop,
         }
         if self.average is not None and not self.average.swapped:
@@ -248,7 +247,7 @@ class LitModel(L.LightningModule):
         training = contents["training"]
         self.train_loss = torch.tensor(training["train_loss"], dtype=torch.float64)
         self.train_tokens = training["train_tokens"]
-        self.gradients = torch.tensor(training.get("gradients", [0.0] * 4), dtype=torch.float64)
+        self.gradients = training.get("gradients", [0.0] * 4)
         self._plateau_state = training["plateau"]
         if self.average is not None:
             self.average.load_state_dict(training["average"])
@@ -372,6 +371,14 @@ def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -
         state = adam.state[group["params"][0]]
         steps = int(state["step"]) + 1 if state else 1
         group["eps"] = config.eps / math.sqrt(1 - config.beta2**steps)
+
+
+@lru_cache(maxsize=1)
+def _step_seeds(seed: int, epoch: int, block: int, rank: int) -> list[int]:
+    """The seeds of the steps of one block of an epoch's batches."""
+    steps = range(block * SEEDS_AT_ONCE, (block + 1) * SEEDS_AT_ONCE)
+    streams = (np.random.SeedSequence([seed, epoch, step, rank]) for step in steps)
+    return [int(stream.generate_state(1, np.uint64)[0]) for stream in streams]
 
 
 def lr_factor(config: OptimConfig, step: int, num_steps: int, steps_per_epoch: int = 1) -> float:
