@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.data.batch import Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
+from seq2seq.data.batch import AT_ONCE, Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
 from seq2seq.data.corpus import Corpus, Ragged, TokenArray, Tokenizers, write_tokens
 from seq2seq.tokenizer import Tokenizer, train
 from tests.conftest import LINES
@@ -37,6 +37,16 @@ def same(one: list[Batch], other: list[Batch]) -> bool:
         a.rows == b.rows and torch.equal(a.src, b.src) and torch.equal(a.tgt_out, b.tgt_out)
         for a, b in zip(one, other, strict=True)
     )
+
+
+@pytest.mark.parametrize("position", [0, 1, AT_ONCE - 1, AT_ONCE, 2 * AT_ONCE + 3])
+def test_an_epoch_of_many_batches_misses_none_wherever_it_begins(corpus: Corpus, position: int) -> None:
+    lengths = np.stack([corpus.src.lengths() + 1, corpus.tgt.lengths() + 1], axis=1)
+    alone = BatchLoader(corpus, LengthBatchSampler(lengths, batch_tokens=0, batch_sentences=1, seed=3))
+    rows = [one.tolist() for one in alone.batch_sampler.batches()]
+    assert len(rows) == len(corpus.src) > 2 * AT_ONCE + 3
+    alone.load_state_dict({"epoch": 0, "position": position})
+    assert [batch.rows for batch in alone] == rows[position:]
 
 
 def test_a_batch_shifts_the_target_and_pads_with_zeros() -> None:

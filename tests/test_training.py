@@ -16,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -24,7 +25,7 @@ from seq2seq import checkpoint, training
 from seq2seq.callbacks import Checkpoints, Stopwatch
 from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
-from seq2seq.data.batch import Batch
+from seq2seq.data.batch import Batch, collate
 from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.lit import LitModel, LitTranslator, build_optimizer, lr_factor
@@ -112,6 +113,26 @@ def test_tokenised_text_is_scored_as_it_stands_too(tmp_path: Path, capsys: pytes
     result = run(config(tmp_path, data={"variant": "tokenized"}, trainer={"max_steps": 1}), tmp_path / "run")
     assert "tok:none" in result["bleu_tokenized_signature"] and "tok:13a" in result["bleu_signature"]
     assert f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature nrefs:1" in capsys.readouterr().out
+
+
+def test_every_step_of_every_epoch_and_process_draws_its_own_numbers() -> None:
+    batch = collate([[4]], [[5]], [0])
+    seeds = set()
+    for seed in (1, 2):
+        for rank in (0, 1):
+            for epoch in (0, 1):
+                at = SimpleNamespace(
+                    config=SimpleNamespace(seed=seed),
+                    current_epoch=epoch,
+                    global_rank=rank,
+                    device=torch.device("cpu"),
+                )
+                for batch_idx in range(150):
+                    LitModel.on_train_batch_start(at, batch, batch_idx)  # type: ignore[arg-type]
+                    expected = np.random.SeedSequence([seed, epoch, batch_idx, rank]).generate_state(1, np.uint64)[0]
+                    assert torch.initial_seed() % 2**64 == int(expected)
+                    seeds.add(torch.initial_seed())
+    assert len(seeds) == 2 * 2 * 2 * 150
 
 
 def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
