@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import metrics
-from seq2seq.data.batch import Batch, LengthBatchSampler, collate
+from seq2seq.data.batch import Batch, LengthBatchSampler, collate, enough_memory
 from seq2seq.errors import UserError
 from seq2seq.models.encoder import RNNEncoder
 from seq2seq.models.recurrent import length_mask, reverse_padded
@@ -69,7 +69,8 @@ def probe(
           model holds most likely), ``nll`` (nats) and ``count``.
 
     Raises:
-        UserError: if the two are not line-aligned, nothing is left to probe, or an argument is out of range.
+        UserError: if the two are not line-aligned, nothing is left to probe, an argument is out of range, or the memory
+            does not suffice for a batch.
     """
     for name, value in (("steps", steps), ("max_positions", max_positions)):
         if value < 1:
@@ -106,6 +107,11 @@ def _batches(translator: Translator, sources: Sequence[str], references: Sequenc
         collate([kept[i][0] for i in rows], [kept[i][1] for i in rows], rows.tolist(), end_symbol=end_symbol)
         for rows in sampler.batches()
     ]
+
+
+def _enough_memory(batch: Batch) -> AbstractContextManager[None]:
+    remedy = "leave out the longest pairs"
+    return enough_memory(batch.shape, remedy, alone=remedy)
 
 
 @contextmanager
@@ -256,9 +262,10 @@ def _gradient_reach(
     reaches = [_Reach(max_positions) for _ in range(steps)]
     for batch in batches:
         places = _places(encoder, batch.src_lengths, batch.src.shape[1])
-        norms = _gradient_norms(translator.model, batch.to(translator.device), steps)
-        for reach, of_step, target in zip(reaches, norms, batch.tgt_out.T, strict=False):  # a batch may have fewer
-            reach.add(of_step, places, target != PAD)
+        with _enough_memory(batch):
+            norms = _gradient_norms(translator.model, batch.to(translator.device), steps)
+            for reach, of_step, target in zip(reaches, norms, batch.tgt_out.T, strict=False):  # a batch may have fewer
+                reach.add(of_step, places, target != PAD)
     return [reach.figures(t) for t, reach in enumerate(reaches, start=1)]
 
 
@@ -311,11 +318,12 @@ def _by_target_position(
     accuracy = {name: _Means(max_positions) for name in ("accuracy", "nll")}
     reliance = {name: _Means(max_positions) for name in ("total_variation", "kl", "argmax_changed")}
     for batch in batches:
-        for t, real, right, moved in _steps(model, batch.to(translator.device), average):
-            position = torch.full((int(real.sum()),), t)
-            for columns, values in ((accuracy, right), (reliance, moved)):
-                for name, value in values.items():
-                    columns[name].add(position, value[real])
+        with _enough_memory(batch):
+            for t, real, right, moved in _steps(model, batch.to(translator.device), average):
+                position = torch.full((int(real.sum()),), t)
+                for columns, values in ((accuracy, right), (reliance, moved)):
+                    for name, value in values.items():
+                        columns[name].add(position, value[real])
     return (_summed_up(reliance) if is_peeky else None), _summed_up(accuracy)
 
 
@@ -329,7 +337,8 @@ def _average_summary(translator: Translator, batches: Sequence[Batch]) -> Tensor
     """The mean over all probed sentences of the summary that the decoder is shown, ``(hidden,)``."""
     contexts = []
     for batch in batches:
-        state = translator.model.encode(batch.src.to(translator.device), batch.src_lengths)
+        with _enough_memory(batch):
+            state = translator.model.encode(batch.src.to(translator.device), batch.src_lengths)
         contexts.append(cast(Tensor, state.context))
     return torch.cat(contexts).cpu().double().mean(dim=0).to(contexts[0])
 

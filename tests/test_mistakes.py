@@ -229,6 +229,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, Inference, "start"),
     "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, Inference, "start"),
     "too little memory while scoring": no_memory(NO_MEMORY_ON_A_CPU),
+    "too little memory while probing": no_memory(NO_MEMORY_ON_A_CPU, Seq2Seq, "encode"),
     "a CPU without bfloat16": no_bfloat16,
     "another program's checkpoint": lambda world: torch.save({"state_dict": {}}, world.folder / "a.ckpt"),
     "one that is cut short": half_a_checkpoint,
