@@ -26,6 +26,7 @@ from tests import attentive
 from tests.conftest import LINES, Command, tiny_model
 from tests.test_translate import translator
 
+SCORE = 1e-5  # how far scores of one output may be apart
 INPUT = [*LINES, "", "a", "the dog " * 5, "  ", "sings"]
 
 
@@ -74,7 +75,7 @@ def test_an_n_best_list_is_what_the_library_finds(beam: Translator, folder: Path
     wanted += [(i, "", 0.0) for i, own in enumerate(found) if not own]
     for mine, other in zip(rows, sorted(wanted, key=lambda row: (row[0], -row[2])), strict=True):
         assert mine[:2] == other[:2]
-        assert mine[2] == pytest.approx(other[2], abs=1e-6)
+        assert mine[2] == pytest.approx(other[2], abs=SCORE)
     assert [sum(row[0] == i for row in rows) for i in range(len(INPUT))] == [
         1 if not one.strip() else 3 for one in INPUT
     ]
@@ -95,8 +96,11 @@ def test_the_lists_of_all_shards_are_the_whole(beam: Translator, folder: Path, s
     translate_file(beam, "in", "whole", wanted=Wanted(num_best=2))
     for k in range(1, shards + 1):
         translate_file(beam, "in", f"{k}.gz", wanted=Wanted(num_best=2), shard=(k, shards))
-    blocks = [gzip.decompress(Path(f"{k}.gz").read_bytes()) for k in range(1, shards + 1)]
-    assert b"".join(blocks) == Path("whole").read_bytes()
+    blocks = b"".join(gzip.decompress(Path(f"{k}.gz").read_bytes()) for k in range(1, shards + 1))
+    rows, whole = ([parse_n_best(line) for line in lines] for lines in (blocks.decode().splitlines(), read("whole")))
+    assert [row[:2] for row in rows] == [row[:2] for row in whole]
+    # On some processors the sums of a small batch round otherwise than those of a large one.
+    assert [row[2] for row in rows] == pytest.approx([row[2] for row in whole], abs=SCORE)
 
 
 class Killed(BaseException):
