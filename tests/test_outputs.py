@@ -26,7 +26,6 @@ from tests import attentive
 from tests.conftest import LINES, Command, tiny_model
 from tests.test_translate import translator
 
-SCORE = 1e-5  # how far scores of one output may be apart
 INPUT = [*LINES, "", "a", "the dog " * 5, "  ", "sings"]
 
 
@@ -75,7 +74,7 @@ def test_an_n_best_list_is_what_the_library_finds(beam: Translator, folder: Path
     wanted += [(i, "", 0.0) for i, own in enumerate(found) if not own]
     for mine, other in zip(rows, sorted(wanted, key=lambda row: (row[0], -row[2])), strict=True):
         assert mine[:2] == other[:2]
-        assert mine[2] == pytest.approx(other[2], abs=SCORE)
+        assert mine[2] == pytest.approx(other[2], abs=1e-6)
     assert [sum(row[0] == i for row in rows) for i in range(len(INPUT))] == [
         1 if not one.strip() else 3 for one in INPUT
     ]
@@ -100,7 +99,7 @@ def test_the_lists_of_all_shards_are_the_whole(beam: Translator, folder: Path, s
     rows, whole = ([parse_n_best(line) for line in lines] for lines in (blocks.decode().splitlines(), read("whole")))
     assert [row[:2] for row in rows] == [row[:2] for row in whole]
     # On some processors the sums of a small batch round otherwise than those of a large one.
-    assert [row[2] for row in rows] == pytest.approx([row[2] for row in whole], abs=SCORE)
+    assert [row[2] for row in rows] == pytest.approx([row[2] for row in whole], abs=1e-5)
 
 
 class Killed(BaseException):

@@ -4,6 +4,7 @@ it.
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import math
@@ -366,6 +367,23 @@ def test_reliance_equals_a_loop_over_sentences_that_changes_one_step(cell: str, 
     overall = probe(translator, SOURCES, REFERENCES)["peeky_reliance"]["overall"]
     assert (overall["total_variation"], overall["kl"]) == (pytest.approx(tv, rel=1e-4), pytest.approx(kl, rel=1e-4))
     assert tv > 0.001
+
+
+@pytest.mark.parametrize("reading", [1, 2, 3], ids=["reach", "average summary", "positions"])
+def test_too_little_memory_for_a_batch_is_said_wherever_it_is_read(
+    reading: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    translator, readings = tiny(peeky="both"), itertools.count(1)
+    encode = translator.model.encode
+
+    def out_of_memory(*arguments: Any) -> Any:
+        if next(readings) == reading:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return encode(*arguments)
+
+    monkeypatch.setattr(translator.model, "encode", out_of_memory)
+    with pytest.raises(UserError, match=r"a batch of 1 sentence\(s\) x 5 source and 4 target tokens; leave out"):
+        probe(translator, ["abcd"], ["abc"])
 
 
 def test_without_peeky_there_is_nothing_to_rely_on() -> None:
