@@ -264,7 +264,7 @@ def test_r_drop_is_nothing_without_dropout_and_adds_a_divergence_with_it() -> No
 def test_dropout_acts_on_embeddings_between_layers_and_before_the_output() -> None:
     model = build_seq2seq(ModelConfig(num_layers=2, dropout=0.5, embedding_dropout=0.25, hidden_size=6), 12, 12)
     assert (model.encoder.rnn.dropout, model.decoder.rnn.dropout) == (0.5, 0.5)
-    assert (model.encoder.dropout.p, model.decoder.embedding_dropout.p, model.decoder.dropout.p) == (0.25, 0.25, 0.5)
+    assert (model.encoder.lookup.units.p, model.decoder.lookup.units.p, model.decoder.dropout.p) == (0.25, 0.25, 0.5)
     src, lengths = rows(SENTENCES)
     model.train()
     assert not torch.equal(model(src, lengths, src), model(src, lengths, src))

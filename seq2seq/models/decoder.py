@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import Stack
 from seq2seq.models.attention import Attention
-from seq2seq.models.dropout import WordDropout, build_dropout, drop_weights
+from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
 from seq2seq.models.recurrent import build_recurrent
 
 
@@ -91,8 +91,7 @@ class RNNDecoder(nn.Module):
         tie: whether the output layer's weights are the embeddings. Where their width is not that of its input, a linear
             layer without bias stands between.
         dropout: probability in [0, 1), between layers and before the output layer.
-        embedding_dropout: probability in [0, 1), on embeddings.
-        word_dropout: looks up embeddings; None hides none.
+        lookup: looks up embeddings; None drops nothing of them.
 
     Shapes:
         tokens ``(batch, length)``; returns logits ``(batch, length, vocabulary)`` and the state after the last token.
@@ -115,8 +114,7 @@ class RNNDecoder(nn.Module):
         attention: Attention | None = None,
         tie: bool = False,
         dropout: float = 0.0,
-        embedding_dropout: float = 0.0,
-        word_dropout: WordDropout | None = None,
+        lookup: Lookup | None = None,
     ) -> None:
         super().__init__()
         self.peek_input = peeky in ("input", "both")
@@ -126,8 +124,7 @@ class RNNDecoder(nn.Module):
         self.embedding = embedding
         input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)
-        self.word_dropout = word_dropout or WordDropout()
-        self.embedding_dropout = build_dropout(embedding_dropout, locked=stack.locked_dropout)
+        self.lookup = lookup or Lookup()
         self.weight_dropout = stack.weight_dropout
         self.dropout = build_dropout(dropout, locked=stack.locked_dropout)
         self.attention = attention
@@ -149,7 +146,7 @@ class RNNDecoder(nn.Module):
         """What the output layer reads, ``(batch, length, width)``, and the state after the last token: one call of the
         fused stack.
         """
-        embedded = self.embedding_dropout(self.word_dropout(self.embedding, tokens))  # (batch, length, embedding)
+        embedded = self.lookup(self.embedding, tokens)  # (batch, length, embedding)
         inputs = self._peek(embedded, state) if self.peek_input else embedded
         outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, self._to_torch(state.hidden))
         if self.attention is not None:

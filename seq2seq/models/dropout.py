@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from seq2seq.config import ModelConfig
 from seq2seq.tokenizer import EOS, UNK
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
@@ -92,6 +93,33 @@ class WordDropout(nn.Module):
         embedded: Tensor = embedding(tokens)
         factor = torch.where(words, 1 / (1 - self.p), 1.0).masked_fill(hidden, 0.0)
         return embedded * factor.unsqueeze(-1).to(embedded.dtype)
+
+
+class Lookup(nn.Module):
+    """Looks up embeddings; in training whole tokens are hidden first, and then single units dropped.
+
+    Args:
+        words: what hides tokens; None hides none.
+        units: dropout of units, single or locked ones; None drops none.
+
+    Shapes:
+        tokens ``(batch, length)``; returns ``(batch, length, embedding)``.
+    """
+
+    def __init__(self, words: WordDropout | None = None, units: nn.Module | None = None) -> None:
+        super().__init__()
+        self.words = words or WordDropout()
+        self.units = units or nn.Identity()
+
+    def forward(self, embedding: nn.Embedding, tokens: Tensor) -> Tensor:
+        looked_up: Tensor = self.units(self.words(embedding, tokens))
+        return looked_up
+
+
+def build_lookup(config: ModelConfig, word_dropout: float) -> Lookup:
+    """The look-up of a side whose tokens are hidden with the probability ``word_dropout``."""
+    words = WordDropout(word_dropout, config.word_dropout_kind)
+    return Lookup(words, build_dropout(config.embedding_dropout, locked=config.locked_dropout))
 
 
 def drop_weights(rnn: nn.Module, p: float, inputs: Any, hidden: Any = None) -> Any:

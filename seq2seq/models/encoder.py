@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config import Stack
-from seq2seq.models.dropout import WordDropout, build_dropout, drop_weights
+from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
 from seq2seq.models.recurrent import build_recurrent, length_mask, reverse_padded
 from seq2seq.tokenizer import PAD
 
@@ -43,9 +43,8 @@ class RNNEncoder(nn.Module):
         end_symbol: whether every source ends with ``</s>``, which keeps its place in a reversal.
         keep_memory: whether the outputs at all positions are wanted (for attention).
         dropout: probability in [0, 1) between layers.
-        embedding_dropout: probability in [0, 1) on embeddings.
         memory_dropout: probability in [0, 1) on the outputs that are kept.
-        word_dropout: looks up embeddings; None hides none.
+        lookup: looks up embeddings; None drops nothing of them.
 
     Shapes:
         src ``(batch, length)``, src_lengths ``(batch,)`` each at least 1, on the CPU to spare a device its
@@ -65,15 +64,13 @@ class RNNEncoder(nn.Module):
         end_symbol: bool = True,
         keep_memory: bool = False,
         dropout: float = 0.0,
-        embedding_dropout: float = 0.0,
         memory_dropout: float = 0.0,
-        word_dropout: WordDropout | None = None,
+        lookup: Lookup | None = None,
     ) -> None:
         super().__init__()
         self.embedding = embedding
         self.rnn = build_recurrent(stack, embedding.embedding_dim, dropout=dropout, bidirectional=bidirectional)
-        self.word_dropout = word_dropout or WordDropout()
-        self.dropout = build_dropout(embedding_dropout, locked=stack.locked_dropout)
+        self.lookup = lookup or Lookup()
         self.memory_dropout = build_dropout(memory_dropout, locked=stack.locked_dropout)
         self.weight_dropout = stack.weight_dropout
         self.reverse = reverse
@@ -85,7 +82,7 @@ class RNNEncoder(nn.Module):
     def forward(self, src: Tensor, src_lengths: Tensor) -> Encoded:
         turned = src_lengths - 1 if self.end_symbol else src_lengths
         tokens = reverse_padded(src, turned) if self.reverse else src
-        embedded = self.dropout(self.word_dropout(self.embedding, tokens))  # (batch, length, embedding)
+        embedded = self.lookup(self.embedding, tokens)  # (batch, length, embedding)
         lengths, inputs = src_lengths.cpu(), embedded
         if lengths.amin() < src.shape[1]:
             inputs = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)

@@ -39,7 +39,7 @@ KNOWN_STACKS = (nn.LSTM, nn.GRU, nn.RNN)
 # What stands between the parts of a decoder or encoder is known here part by part; another one is another network.
 KNOWN_DECODER = {"embedding", "rnn", "attention", "attend", "narrow", "output"}
 KNOWN_ENCODER = {"embedding", "rnn"}
-IDLE = {"dropout", "embedding_dropout", "word_dropout", "memory_dropout"}  # in evaluation
+IDLE = {"dropout", "lookup", "memory_dropout"}  # in evaluation
 
 
 class Linear:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import ModelConfig
 from seq2seq.models.decoder import DecoderState, RNNDecoder
-from seq2seq.models.dropout import WordDropout
+from seq2seq.models.dropout import build_lookup
 from seq2seq.models.loss import linear_cross_entropy
 from seq2seq.models.recurrent import init_as_book, init_uniform
 from seq2seq.tokenizer import PAD
@@ -71,8 +71,7 @@ def build_language_model(config: ModelConfig, vocab: int) -> RNNLanguageModel:
         config.stack("decoder"),
         tie=config.tie != "none",
         dropout=config.dropout,
-        embedding_dropout=config.embedding_dropout,
-        word_dropout=WordDropout(config.tgt_word_dropout, config.word_dropout_kind),
+        lookup=build_lookup(config, config.tgt_word_dropout),
     )
     model = RNNLanguageModel(decoder)
     if config.init == "book":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seq2seq.config import ModelConfig
 from seq2seq.models.attention import Attention
 from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
-from seq2seq.models.dropout import WordDropout
+from seq2seq.models.dropout import build_lookup
 from seq2seq.models.encoder import Encoder, RNNEncoder
 from seq2seq.models.loss import linear_cross_entropy
 from seq2seq.models.recurrent import init_as_book, init_uniform
@@ -108,9 +108,8 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         end_symbol=config.fixed_length == 0,
         keep_memory=config.attention != "none",
         dropout=config.dropout,
-        embedding_dropout=config.embedding_dropout,
         memory_dropout=config.memory_dropout,
-        word_dropout=WordDropout(config.src_word_dropout, config.word_dropout_kind),
+        lookup=build_lookup(config, config.src_word_dropout),
     )
     stack = config.stack("decoder")
     attention = None
@@ -124,8 +123,7 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         attention=attention,
         tie=config.tie != "none",
         dropout=config.dropout,
-        embedding_dropout=config.embedding_dropout,
-        word_dropout=WordDropout(config.tgt_word_dropout, config.word_dropout_kind),
+        lookup=build_lookup(config, config.tgt_word_dropout),
     )
     bridge = Bridge(config.resolved_bridge(), config.final_shape(), stack)
     model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)
