@@ -47,6 +47,8 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
     """
     first, *others = paths
     loaded, section = _read(first)
+    if loaded.shortlist is not None:
+        section["shortlist"] = loaded.shortlist._asdict()
     sums = {name: tensor.double() for name, tensor in checkpoint.named_weights(loaded.model).items()}
     for path in others:
         other, theirs = _read(path)

@@ -7,8 +7,8 @@ rank what has ended; the open ones of a step are of one length, and compared as 
 
 Stopping early is exact. Log-probabilities can only fall, so an open hypothesis of sum s whose row may have n tokens
 will rank at ``s / ((5 + n) / 6) ** length_penalty`` at best; coverage only takes away. Where that is not above the
-``num_best``-th that has ended, the hypothesis is dropped, and so is a sentence with none left. What else is open at
-that step and scores lower would be dropped as well, so no place in the beam changes hands.
+``num_best``-th that has ended for any open hypothesis of a sentence, the sentence is done. One alone is not dropped:
+its continuations hold places in the beam that would go to worse ones, which may end there and keep them.
 
 The network runs where it is; the few numbers of each hypothesis are kept on the CPU, where they add up in double
 precision and equals have an order.
@@ -222,8 +222,9 @@ class _Finished:
             penalty = coverage[grown.parent] if isinstance(coverage, Tensor) else coverage
             normalised = grown.score / self.divisors[length] + self.settings.coverage_penalty * penalty
             self._record(grown, opened, ended, normalised)
-        reachable = grown.score / self.divisors[limits]
-        going = kept & ~ended & (reachable > self.bests[grown.sentence, -1:])
+        can_win = grown.score / self.divisors[limits] > self.bests[grown.sentence, -1:]
+        going = kept & ~ended
+        going &= (going & can_win).any(1, keepdim=True)
         parents = grown.parent[going]
         return opened.extend(parents, grown.token[going], grown.score[going]), parents
 

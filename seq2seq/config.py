@@ -430,7 +430,7 @@ class DecodeConfig:
         if not self.top_p:
             raise UserError("decode.top_p=0 leaves no token to choose; it must be above 0.")
         _within("decode.max_ratio", self.max_ratio, 0, 1000)
-        _within("decode.max_extra", self.max_extra, 1)
+        _within("decode.max_extra", self.max_extra, 1, 100_000)
         _within("decode.max_source", self.max_source, 1)
         _within("decode.batch_tokens", self.batch_tokens, 1)
 

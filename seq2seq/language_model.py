@@ -101,7 +101,8 @@ class LanguageModel:
             ValueError: if it holds a newline.
         """
         # A space at its end would be a piece of its own, where the next word's piece brings one.
-        forced = self.tokenizer.encode([prefix.rstrip(" ")])[0]
+        prefix = prefix.rstrip(" ")
+        forced = self.tokenizer.encode([prefix])[0]
         if len(forced) >= max_length:
             raise UserError(
                 f"the prefix has {len(forced)} tokens, and a line at most {max_length}; make it shorter, or the most "
@@ -122,7 +123,7 @@ class LanguageModel:
                 device=self.device,
                 prefixes=[forced] * len(rows),
             )
-        return self.tokenizer.decode([one.tokens for one in found])
+        return self.tokenizer.decode([one.tokens for one in found], [self.tokenizer.unknowns(prefix)] * count)
 
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
         """Read a text from its first token to its last, with one state that is carried all the way.

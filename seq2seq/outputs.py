@@ -224,7 +224,7 @@ class Beside(NamedTuple):
         Raises:
             UserError: if the numbers of lines differ.
         """
-        if source is not None and Path(source).is_file():
+        if source is not None and Path(source).is_file() and Path(path).is_file():  # not what can be read only once
             found, needed = (sum(1 for _ in text.iter_raw_lines(one)) for one in (path, source))
             if found != needed:
                 raise UserError(f"{path} has {found} lines but {source} has {needed}; the two must be line-aligned.")

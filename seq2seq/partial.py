@@ -21,6 +21,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from seq2seq.data import text
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -179,12 +180,12 @@ def writing(
     if target is None:
         yield Stream(sys.stdout.buffer)
         return
-    target = Path(target)
-    if target.exists() and not target.is_file() and not target.is_dir():
+    target = text.followed(Path(target))
+    if text.is_special(target):
         with _special(target, resume=resume) as stream:
             yield stream
         return
-    with _said_in_one_line(target):
+    with text.said_in_one_line(target):
         file = _claim(target, resume=resume)
         if file is None:
             _remove_journal(target)  # a kill may have left it, just after the file got its name
@@ -204,19 +205,8 @@ def writing(
 def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
     if resume:
         raise UserError(f"{target} is no regular file, so there is nothing to go on with; leave out --resume.")
-    with _said_in_one_line(target), open(target, "wb") as stream:
+    with text.said_in_one_line(target), open(target, "wb") as stream:
         yield Stream(stream)
-
-
-@contextmanager
-def _said_in_one_line(target: Path) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{target} cannot be written: {reason}; check its folder and the free space.") from None
 
 
 def hidden(target: Path, ending: str) -> Path:

@@ -109,7 +109,8 @@ def _draw(log_probs: Tensor, numbers: Tensor, settings: SamplingSettings) -> Ten
     """
     home = log_probs.device
     wide = (log_probs.cpu() if home.type == "mps" else log_probs).double()  # which mps has not
-    tempered = (wide / settings.temperature).log_softmax(-1)
+    below = wide - wide.amax(-1, keepdim=True)  # so that no temperature divides the likeliest out of range
+    tempered = (below / settings.temperature).log_softmax(-1)
     total = (tempered.exp() * _kept(tempered, settings)).cumsum(-1)  # (n, vocabulary)
     targets = numbers.to(total.device).unsqueeze(1) * total[:, -1:]
     return torch.searchsorted(total, targets, right=True).squeeze(1).to(home)

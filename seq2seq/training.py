@@ -107,7 +107,8 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     if config.trainer.shortlist:
         corpus = encode_corpus(data_folder, "train", tokenizers)
         shortlist = learn(*corpus, tokenizers, count=config.trainer.shortlist)
-        checkpoint.add_shortlist(folder / CHECKPOINTS / checkpoint.BEST, shortlist)
+        for path in (folder / CHECKPOINTS / checkpoint.BEST, *checkpoint.kept_best(folder)):
+            checkpoint.add_shortlist(path, shortlist)
     score = test_language_model if config.task == "language_model" else test
     result = score(config, folder, data_folder) | {
         "best_step": best_step,

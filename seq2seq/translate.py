@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -128,7 +127,7 @@ class Translator:
         """
         first, *others = (checkpoint.load(path) for path in paths)
         for path, other in zip(paths[1:], others, strict=True):
-            if [one.proto for one in other.tokenizers] != [one.proto for one in first.tokenizers]:
+            if not all(map(same_pieces, other.tokenizers, first.tokenizers)):
                 raise UserError(
                     f"{path} has other tokenizers than {paths[0]}; an ensemble needs runs on the same data."
                 )
@@ -238,7 +237,8 @@ class Translator:
         found = [Translation("", 0.0, 0.0, [], []) for _ in src]
         ranked = self.decode.search == "beam"
         coverage = ranked and self.decode.coverage_penalty > 0
-        for i, one, hypothesis in zip(rows, asked, self._force(asked, keep or coverage), strict=True):
+        forced_rows = self._force(asked, self._inference(), keep or coverage)
+        for i, one, hypothesis in zip(rows, asked, forced_rows, strict=True):
             unknowns = self.tokenizers.tgt.unknowns(one.prefix) if UNK in one.prefix_ids else []
             scored = self._translation(one, hypothesis, one.prefix, unknowns, attention=keep or coverage)
             if ranked:
@@ -247,22 +247,21 @@ class Translator:
             found[i] = scored if keep else scored._replace(attention=None, links=None)
         return found
 
-    def stream(self, lines: Iterable[str], *, window: int = WINDOW) -> Iterator[list[str]]:
-        """Translate lines as they come, in order, a window at a time; memory is bounded by the window."""
-        iterator = iter(lines)
-        while chunk := list(itertools.islice(iterator, window)):
-            yield self.translate(chunk)
-
     @torch.no_grad()
     def nll(self, src: Sequence[str], tgt: Sequence[str]) -> tuple[float, int]:
         """Teacher-forced negative log-likelihood of given translations, in nats, and the tokens it is the sum over.
 
-        Pairs with a blank source count like all others here: the model is asked, as in training.
+        Pairs with a blank source count like all others here: the model is asked, as in training. Lines longer than
+        ``decode.max_source`` are cut, as for `translate`.
+
+        Raises:
+            UserError: if ``model.fixed_length`` does not allow a pair.
         """
+        asked = self._ask_for_given(src, tgt)
         if len(self.models) > 1:
-            asked = self._ask_for_given(src, tgt)
-            return -math.fsum(one.score for one in self._force(asked, False)), sum(one.limit for one in asked)
-        src_ids, tgt_ids = self.tokenizers.src.encode(src), self.tokenizers.tgt.encode(tgt)
+            own = self._force(asked, [None] * len(self.models), False)  # as they are, whatever decoding makes of them
+            return -math.fsum(one.score for one in own), sum(one.limit for one in asked)
+        src_ids, tgt_ids = [one.ids for one in asked], [one.prefix_ids for one in asked]
         order = sorted(range(len(src_ids)), key=lambda i: (len(tgt_ids[i]), len(src_ids[i])))
         total, num_tokens = 0.0, 0
         self.model.eval()
@@ -398,11 +397,11 @@ class Translator:
             width=width,
         )
 
-    def _force(self, asked: Sequence[_Asked], attention: bool) -> list[Hypothesis]:
+    def _force(self, asked: Sequence[_Asked], forms: Sequence[Inference | None], attention: bool) -> list[Hypothesis]:
         return self._in_batches(
             asked,
             [max(len(one.ids) + (not self.model.fixed_length), one.limit) for one in asked],
-            lambda batch: self._force_batch(batch, attention),
+            lambda batch: self._force_batch(batch, forms, attention),
         )
 
     def _in_batches(
@@ -531,11 +530,7 @@ class Translator:
         attention: bool,
         scores: bool,
     ) -> list[list[Hypothesis]]:
-        symbols, prefixes, columns = self._symbols, [one.prefix_ids for one in asked], None
-        if self.decode.shortlist and self.shortlist is not None:
-            columns = self.shortlist.columns([one.ids for one in asked], prefixes)
-            symbols |= {name: columns.place(symbols[name]) for name in ("bos", "eos") if symbols[name] is not None}
-            prefixes = [[columns.place(token) for token in prefix] for prefix in prefixes]
+        columns, symbols, prefixes = self._columns(asked, forms)
         alone = len(forms) == 1 and self.language_model is None
         without = not scores and self.decode.search == "greedy" and alone
         step, state = self._start(asked, forms, columns, normalise=not without)
@@ -546,8 +541,7 @@ class Translator:
             "keep_attention": attention,
         }
         found = self._run(step, state, asked, num_best, options)
-        if columns is not None:
-            found = [[one._replace(tokens=columns.tokens[one.tokens].tolist()) for one in own] for own in found]
+        found = [[_spelled_out(one, columns) for one in own] for own in found]
         return [[one._replace(score=math.nan) for one in own] for own in found] if without else found
 
     def _run(
@@ -563,9 +557,23 @@ class Translator:
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 
-    def _force_batch(self, asked: Sequence[_Asked], attention: bool) -> list[Hypothesis]:
-        outputs = [one.prefix_ids for one in asked]
-        return forced(*self._start(asked), outputs, **self._symbols, keep_attention=attention)
+    def _force_batch(
+        self, asked: Sequence[_Asked], forms: Sequence[Inference | None], attention: bool
+    ) -> list[Hypothesis]:
+        columns, symbols, outputs = self._columns(asked, forms)
+        found = forced(*self._start(asked, forms, columns), outputs, **symbols, keep_attention=attention)
+        return [_spelled_out(one, columns) for one in found]
+
+    def _columns(
+        self, asked: Sequence[_Asked], forms: Sequence[Inference | None]
+    ) -> tuple[Columns | None, dict[str, Any], list[list[int]]]:
+        """The pieces that a batch is to choose from, None for all; and the symbols and prefixes as numbers of those."""
+        symbols, prefixes = self._symbols, [one.prefix_ids for one in asked]
+        if not self.decode.shortlist or self.shortlist is None or None in forms:
+            return None, symbols, prefixes
+        columns = self.shortlist.columns([one.ids for one in asked], prefixes)
+        symbols |= {name: columns.place(symbols[name]) for name in ("bos", "eos") if symbols[name] is not None}
+        return columns, symbols, [[columns.place(token) for token in prefix] for prefix in prefixes]
 
     @property
     def _symbols(self) -> dict[str, Any]:
@@ -586,3 +594,8 @@ class Translator:
             seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
         settings = SamplingSettings(decode.temperature, decode.top_k, decode.top_p)
         return sample(step, state, seeds=seeds, settings=settings, **options)
+
+
+def _spelled_out(hypothesis: Hypothesis, columns: Columns | None) -> Hypothesis:
+    """A hypothesis in the vocabulary's own numbers."""
+    return hypothesis if columns is None else hypothesis._replace(tokens=columns.tokens[hypothesis.tokens].tolist())

@@ -11,6 +11,7 @@ from seq2seq import checkpoint
 from seq2seq.average import average, find_all
 from seq2seq.cli.average import main
 from seq2seq.errors import UserError
+from seq2seq.shortlist import Shortlist
 from seq2seq.translate import Translator
 from tests import attentive
 from tests.conftest import LINES
@@ -34,6 +35,17 @@ def test_the_weights_are_the_mean_and_tied_ones_stay_one(tmp_path: Path) -> None
     translator = Translator.from_checkpoint(tmp_path / "mean.ckpt")
     assert translator.model.decoder.output.weight is translator.model.decoder.embedding.weight
     assert len(translator.translate(LINES)) == len(LINES)
+
+
+def test_the_mean_has_the_shortlist_of_the_first(tmp_path: Path) -> None:
+    paths = [attentive.save(tmp_path / f"{seed}.ckpt", seed) for seed in range(2)]
+    size = len(attentive.tokenizers().tgt)
+    tables = torch.arange(size, dtype=torch.int32)
+    checkpoint.add_shortlist(paths[0], Shortlist(tables.unsqueeze(1), tables[4:6], torch.tensor(size).int()))
+    assert give(*paths, "-o", tmp_path / "mean.ckpt") == 0
+    first, mean = (checkpoint.load(path).shortlist for path in (paths[0], tmp_path / "mean.ckpt"))
+    assert first is not None and mean is not None
+    assert all(map(torch.equal, mean, first))
 
 
 def test_the_mean_of_a_checkpoint_with_its_copy_is_itself(tmp_path: Path) -> None:

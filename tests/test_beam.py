@@ -217,6 +217,27 @@ def test_a_first_step_has_one_row_for_a_sentence_and_what_cannot_win_leaves_the_
     assert sizes == [2, 2]
 
 
+@pytest.mark.parametrize("num_best", [1, 2, 3])
+def test_what_cannot_win_keeps_its_places_from_what_is_worse(num_best: int) -> None:
+    """With a beam of 3, x (0.19) cannot win once </s> has ended at 0.2; were it dropped, another </s>, below x's two
+    children (0.095), would end in its place and keep it, and "y z v" (0.6 * 0.99 * 0.49 * 0.95) would find none.
+    """
+    end, x, y, z, u, v, junk, other, start = range(9)
+    chain = torch.zeros(9, 9)
+    chain[start, [y, end, x, junk]] = torch.tensor([0.6, 0.2, 0.19, 0.01])
+    chain[y, [z, end]] = torch.tensor([0.99, 0.01])
+    chain[x, [junk, other]] = 0.5
+    chain[z, [u, v]] = torch.tensor([0.51, 0.49])
+    chain[u, [junk, other, end]] = torch.tensor([0.4, 0.4, 0.2])
+    chain[v, [end, junk]] = torch.tensor([0.95, 0.05])
+    chain[[junk, junk, other, other], [end, other, end, junk]] = 0.5
+    how = BeamSettings(3, num_best)
+    options = {"bos": start, "eos": end, "max_lengths": [8], "settings": how}
+    (found,) = beam(lambda last, state: (chain[last].log(), state), nothing(1), **options)  # type: ignore[arg-type]
+    assert found[0].tokens == [y, z, v]
+    assert found[0].score == pytest.approx(math.log(0.6 * 0.99 * 0.49 * 0.95))
+
+
 def test_a_length_penalty_keeps_open_what_could_still_win() -> None:
     # </s> at once ranks at log 0.5 = -0.69. After a (0.5), which goes on with certainty, 2 tokens would rank at
     # log 0.5 / (7/6) = -0.59 and 9 at log 0.5 / (14/6) = -0.30.

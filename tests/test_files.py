@@ -800,6 +800,19 @@ def test_a_stdin_that_cannot_be_read_is_said_in_one_line(monkeypatch: pytest.Mon
         translate_file(TRANSLATOR, None, None)
 
 
+def test_an_output_by_a_link_replaces_what_the_link_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+2\n")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder/out")
+    with open(tmp_path / "open", "wb") as stream:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{stream.fileno()}")
+        for name in ("link", "stdout"):
+            translate_file(TRANSLATOR, tmp_path / "in", tmp_path / name)
+            assert (tmp_path / name).is_symlink()
+    wanted = TRANSLATOR.translate(["1+2"])[0] + "\n"
+    assert (tmp_path / "folder" / "out").read_text() == (tmp_path / "open").read_text() == wanted
+
+
 def test_a_named_pipe_whose_reader_leaves_ends_quietly(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "in").write_text("1+2\n" * 20_000)

@@ -52,6 +52,8 @@ def test_train_generate_evaluate_translate(command: Command, trained: Path, tmp_
     assert drawn.returncode == 0, drawn.stderr
     assert drawn.stdout.count("\n") == 4 and all(line.startswith("1") for line in drawn.stdout.splitlines())
     assert command("generate", run, *arguments).stdout == drawn.stdout
+    ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    assert command("generate", run, "--prefix", "Ä", "-n", "1", env=ascii_only).stdout.startswith("Ä")
 
     for name in ("a", "b"):
         (tmp_path / name).write_text("12\n345\n")

@@ -288,6 +288,25 @@ def test_neighbours_change_nothing_in_8_bits_or_with_a_shortlist(
         assert [each.log_prob for each in found] == pytest.approx([each.log_prob for each in alone[i]], abs=1e-3)
 
 
+@pytest.mark.parametrize("how", [{"shortlist": True}, {"int8": True}, {"shortlist": True, "int8": True}], ids=str)
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_given_translation_is_scored_as_the_search_scores_it(how: dict[str, bool], members: int) -> None:
+    if how.get("int8") and not has_int8():
+        pytest.skip("this machine has no right 8-bit products")
+    one = translator(attention="general")
+    others = [translator(seed).model for seed in range(1, members)]
+    for model in (one.model, *others):
+        model.decoder.output.bias.data[EOS] += 6  # so that outputs end
+    decode = DecodeConfig(max_extra=4, search="beam", beam_size=3, **how)  # type: ignore[arg-type]
+    one = Translator(one.model, one.tokenizers, decode, others=others, shortlist=one.shortlist)
+    found = [each[0] for each in one.n_best(LINES, 1)]
+    scored = one.score(LINES, [each.text for each in found])
+    pairs = [(mine, other) for mine, other in zip(scored, found, strict=True) if mine.tgt_pieces == other.tgt_pieces]
+    assert len(pairs) > 2  # the others were cut off at their greatest length, without </s>
+    for mine, other in pairs:
+        assert (mine.log_prob, mine.score) == pytest.approx((other.log_prob, other.score), abs=1e-4)
+
+
 def test_outputs_keep_to_the_shortlist() -> None:
     one = translator(attention="general")
     assert one.shortlist is not None

@@ -646,6 +646,10 @@ def test_a_prefix_begins_every_line_and_the_likeliest_line_is_greedys(
     assert model.generate(2, settings=settings, max_length=30) == tokenizer.decode([found[0].tokens]) * 2
 
 
+def test_a_prefix_is_written_as_it_was_given_where_it_has_unknowns(model: LanguageModel) -> None:
+    assert all(line.startswith("Ä d") for line in model.generate(5, prefix="Ä d "))
+
+
 def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
     with pytest.raises(UserError, match="the prefix has 5 tokens, and a line at most 5"):
         model.generate(1, prefix="a dog", max_length=5)

@@ -209,6 +209,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a folder with other files in it": a_file("train.src", b"mine\n"),
     "text that is blank everywhere": a_file("a", b" \n" * 4),
     "a blank source where sentences have no end symbol": a_file("valid.de", b"a\n\nb\nc\n"),
+    "a model over which the output would go": lambda world: shutil.copy(world.best, world.folder / "a.ckpt"),
     "another run in the folder": a_name_that_is_taken,
     "settings that are no YAML": a_file("run/config.yaml", b"seed: ["),
     "settings that hold an object": a_file(

@@ -7,7 +7,9 @@ import gzip
 import itertools
 import json
 import math
+import os
 import random
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -212,6 +214,18 @@ def test_scores_are_those_of_the_loss(model: Path) -> None:
         assert scored.attention is None
 
 
+def test_references_may_be_what_can_be_read_only_once(model: Path, folder: Path) -> None:
+    """As ``--score <(cat ref)`` gives them."""
+    write("ref", INPUT[::-1])
+    assert give(model, "-i", "in", "-o", "wanted", "--score", "ref") == 0
+    os.mkfifo("pipe")
+    writer = threading.Thread(target=lambda: Path("pipe").write_bytes(Path("ref").read_bytes()))
+    writer.start()
+    assert give(model, "-i", "in", "-o", "out", "--score", "pipe") == 0
+    writer.join()
+    assert read("out") == read("wanted")
+
+
 def test_an_ensemble_has_the_perplexity_of_its_mean_probability(model: Path, tmp_path: Path) -> None:
     first, second = attentive.load(model), attentive.load(attentive.save(tmp_path / "b.ckpt", seed=3))
     both = Translator(first.model, first.tokenizers, first.decode, others=[second.model])
@@ -221,6 +235,15 @@ def test_an_ensemble_has_the_perplexity_of_its_mean_probability(model: Path, tmp
     assert one_token[2] == pytest.approx(-math.log((math.exp(-one_token[0]) + math.exp(-one_token[1])) / 2), abs=1e-5)
 
 
+def test_a_perplexity_is_of_the_lines_as_they_are_cut_for_one_model_as_for_several(model: Path) -> None:
+    first = attentive.load(model, max_source=3)
+    twice = Translator(first.model, first.tokenizers, first.decode, others=[first.model])
+    cut = [line[:3] for line in LINES]
+    assert first.nll(LINES, LINES)[0] == pytest.approx(attentive.load(model).nll(cut, LINES)[0])
+    assert first.nll(LINES, LINES)[0] == pytest.approx(twice.nll(LINES, LINES)[0], rel=1e-5)
+    assert first.nll(LINES, LINES)[0] != pytest.approx(attentive.load(model).nll(LINES, LINES)[0], rel=1e-5)
+
+
 def test_a_fixed_length_scores_what_it_allows(tmp_path: Path) -> None:
     one = attentive.load(attentive.save(tmp_path / "a.ckpt", attention="none", fixed_length=5))
     (scored,) = one.score(["a dog"], ["birds"])
@@ -228,8 +251,9 @@ def test_a_fixed_length_scores_what_it_allows(tmp_path: Path) -> None:
     assert len(scored.tgt_pieces) == 5
     with pytest.raises(UserError, match="the reference 'dog' has 3 tokens, but model.fixed_length=5 allows 5 tokens"):
         one.score(["a"], ["dog"])
-    with pytest.raises(UserError, match="the reference 'birds' has a blank source, but"):
-        one.score([""], ["birds"])
+    for ask in (one.score, one.nll):
+        with pytest.raises(UserError, match="the reference 'birds' has a blank source, but"):
+            ask([""], ["birds"])
     with pytest.raises(UserError, match="the prefix 'the dog' has 7 tokens, but model.fixed_length=5; shorten it"):
         one.translate(["a"], prefixes=["the dog"])
 

@@ -152,7 +152,9 @@ def test_scores_are_those_of_the_model_whatever_it_was_drawn_from() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize("how", [SamplingSettings(0.0), SamplingSettings(1e-9), SamplingSettings(top_k=1)])
+@pytest.mark.parametrize(
+    "how", [SamplingSettings(0.0), SamplingSettings(1e-9), SamplingSettings(1e-310), SamplingSettings(top_k=1)]
+)
 def test_a_temperature_of_zero_and_a_single_choice_are_greedy_search(cell: str, how: SamplingSettings) -> None:
     model = tiny_model(cell=cell)
     state = model.encode(torch.tensor([[4, 5, 6, 3], [7, 8, 3, 0]]), torch.tensor([4, 3]))

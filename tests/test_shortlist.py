@@ -165,7 +165,8 @@ def test_training_learns_a_shortlist_that_commands_decode_with(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     small = ["data=addition", "tokenizer=char", "data.train_size=60", "data.valid_size=5", "data.test_size=5"]
-    small += ["model.hidden_size=8", "model.embedding_size=4", "trainer.max_epochs=1", "trainer.probe=0"]
+    small += ["model.hidden_size=8", "model.embedding_size=4", "trainer.probe=0"]
+    small += ["trainer.max_epochs=2", "trainer.keep_best=2"]
     monkeypatch.setattr("sys.argv", ["seq2seq-train", *small, "trainer.shortlist=2", "decode.shortlist=true"])
     with pytest.raises(SystemExit) as ended:
         train_command.main()
@@ -175,6 +176,8 @@ def test_training_learns_a_shortlist_that_commands_decode_with(
     assert loaded.shortlist is not None
     assert loaded.shortlist.best.shape == (len(loaded.tokenizers.src), 3)
     assert loaded.decode.shortlist
+    kept = checkpoint.kept_best(best.parent)
+    assert kept and all(checkpoint.load(path).shortlist is not None for path in kept)
     test = best.parent.parent
     asked = [str(best), "--src", str(test / "test.src"), "--ref", str(test / "test.ref"), "--hyp", "hyp"]
     for flags in ([], ["--shortlist"], ["--beam", "2", *(["--int8"] if has_int8() else [])]):

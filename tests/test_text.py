@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,36 @@ def test_packed_bytes_depend_on_the_lines_alone(tmp_path: Path) -> None:
     assert first == (tmp_path / "b.gz").read_bytes()
     assert first[4:8] == b"\0\0\0\0"  # the time
     assert gzip.decompress(first) == b"one\ntwo\n"
+
+
+def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "file").write_text("old\n")
+    for name, target in (("link", "folder/file"), ("dangling", "folder/new")):
+        (tmp_path / name).symlink_to(target)
+        text.write_lines(tmp_path / name, ["new"])
+        assert (tmp_path / name).is_symlink()
+        assert (tmp_path / target).read_text() == "new\n"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["dangling", "file", "folder", "link", "new"]
+
+
+def test_a_name_of_what_is_open_already_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    """As ``/dev/stdout`` is, where stdout is a file."""
+    with open(tmp_path / "file", "wb") as stream:
+        (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{stream.fileno()}")
+        inode = os.stat(tmp_path / "file").st_ino
+        text.write_lines(tmp_path / "stdout", ["line"])
+    assert (tmp_path / "stdout").is_symlink()
+    assert (tmp_path / "file").read_text() == "line\n"
+    assert os.stat(tmp_path / "file").st_ino == inode
+
+
+def test_a_write_to_a_full_device_is_refused_and_so_is_one_to_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="/dev/full cannot be written: No space left on device; check its folder and"):
+        text.write_lines("/dev/full", ["line"])
+    for folder in (tmp_path, Path()):
+        with pytest.raises(UserError, match="is a folder, where an output was wanted; name a file inside it"):
+            text.write_lines(folder, ["line"])
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(path: Path) -> None:

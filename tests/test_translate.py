@@ -185,15 +185,18 @@ def test_attention_has_a_row_for_each_piece_and_a_column_for_each_source_piece(s
 def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Tokenizer(train(LINES, type="char", vocab_size=0))
     other = Tokenizer(train([*LINES, "xyz"], type="char", vocab_size=0))
+    lower = Tokenizer(own.proto, lowercase=True)
     loaded = {
         "a": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, own), DecodeConfig()),
         "b": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, other), DecodeConfig()),
         "c": checkpoint.Checkpoint(tiny_model(fixed_length=4), Tokenizers(own, own), DecodeConfig()),
         "d": checkpoint.Checkpoint(tiny_model(1), Tokenizers(own, own), DecodeConfig(beam_size=9)),
+        "e": checkpoint.Checkpoint(tiny_model(), Tokenizers(lower, lower), DecodeConfig()),
     }
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded[str(path)])
-    with pytest.raises(UserError, match="b has other tokenizers than a; an ensemble needs runs on the same data"):
-        Translator.from_checkpoints(["a", "b"])
+    for other_name in ("b", "e"):
+        with pytest.raises(UserError, match=f"{other_name} has other tokenizers than a; an ensemble needs runs on the"):
+            Translator.from_checkpoints(["a", other_name])
     with pytest.raises(UserError, match="c and a do not agree on model.fixed_length; leave one of them out"):
         Translator.from_checkpoints(["a", "c"])
     both = Translator.from_checkpoints(["d", "a"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import logging
 import os
 import sys
@@ -25,6 +26,19 @@ MOST_THREADS = 1024
 SMALL = 500_000  # parameters, as in training
 SEARCH_ARGUMENTS = {"length_penalty": "beam", "coverage_penalty": "beam"}
 SEARCH_ARGUMENTS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
+DECODE_ARGUMENTS = (
+    "batch_tokens",
+    "max_source",
+    "max_ratio",
+    "max_extra",
+    "search",
+    "beam_size",
+    "copy_unknown",
+    "int8",
+    "cuda_graphs",
+    "shortlist",
+    *SEARCH_ARGUMENTS,
+)
 
 
 def set_up() -> None:
@@ -33,6 +47,8 @@ def set_up() -> None:
     # threads so are up to a hundred times slower than one; a short spin is as fast on an idle machine, and harmless.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     log_to_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # what we write is UTF-8, whatever the locale says
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 def log_to_stderr() -> None:
@@ -95,8 +111,9 @@ def _give_up_stdout() -> None:
 
 
 def is_same_file(one: str, other: str) -> bool:
-    """Whether two paths, both of things that exist, lead to the same one."""
-    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+    """Whether two paths lead to the same thing, be it there already or not."""
+    there = os.path.exists(one) and os.path.exists(other)
+    return os.path.samefile(one, other) if there else os.path.realpath(one) == os.path.realpath(other)
 
 
 def conf_dir() -> Path:
@@ -130,18 +147,18 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         help="torch's threads (default: one for a small network, else one for each core that may be used)",
     )
     parser.add_argument(
-        "--int8", action="store_true", default=None, help="on a CPU: weights of 8-bit integers, several times as fast"
+        "--int8",
+        action=argparse.BooleanOptionalAction,
+        help="on a CPU: weights of 8-bit integers, several times as fast",
     )
     parser.add_argument(
         "--cuda-graphs",
-        action="store_true",
-        default=None,
+        action=argparse.BooleanOptionalAction,
         help="on a GPU: launch the decoder's step as a whole, recorded once for each shape",
     )
     parser.add_argument(
         "--shortlist",
-        action="store_true",
-        default=None,
+        action=argparse.BooleanOptionalAction,
         help="on a CPU: choose from the pieces that training found for the source (trainer.shortlist)",
     )
     for flag, name, convert, meaning in (
@@ -170,8 +187,7 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(flag, dest=name, type=convert, metavar="X", help=f"{meaning} (default: the checkpoint's)")
     parser.add_argument(
         "--copy-unknown",
-        action="store_true",
-        default=None,
+        action=argparse.BooleanOptionalAction,
         help="with attention: write the source word that was looked at most for an unknown in the output",
     )
 
@@ -239,26 +255,18 @@ def _threads(parameters: int) -> int:
     return threads
 
 
+def given_decode_arguments(options: argparse.Namespace) -> list[str]:
+    """The names of the arguments of a search that are there."""
+    return [name for name in DECODE_ARGUMENTS if getattr(options, name, None) is not None]
+
+
 def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]:
     """What the arguments change of the checkpoint's decoding settings.
 
     Raises:
         UserError: for an argument of a search that is not the one that is done.
     """
-    names = (
-        "batch_tokens",
-        "max_source",
-        "max_ratio",
-        "max_extra",
-        "search",
-        "beam_size",
-        "copy_unknown",
-        "int8",
-        "cuda_graphs",
-        "shortlist",
-        *SEARCH_ARGUMENTS,
-    )
-    changed = {name: value for name in names if (value := getattr(options, name, None)) is not None}
+    changed = {name: getattr(options, name) for name in given_decode_arguments(options)}
     if "beam_size" in changed:
         changed["search"] = "beam"
     search = changed.get("search", search)

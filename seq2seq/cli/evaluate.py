@@ -16,6 +16,7 @@ from seq2seq.cli.common import (
     add_model_arguments,
     apply_model_arguments,
     exit_status,
+    given_decode_arguments,
     is_same_file,
     set_up,
 )
@@ -48,7 +49,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seq2seq.data import text
     from seq2seq.evaluate import evaluate
 
-    if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref)):
+    if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref, *options.checkpoint)):
         raise UserError(f"--hyp {options.hyp} would be written over an input; name another file.")
     pairs = text.read_parallel(options.src, options.ref, allow_blank=True)
     translator = apply_model_arguments(options)
@@ -61,9 +62,10 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _evaluate_text(options: argparse.Namespace) -> None:
     from seq2seq.data import text
 
-    given = [flag for flag in ("src", "ref", "hyp") if getattr(options, flag)]
+    given = [flag for flag in ("src", "ref", "hyp") if getattr(options, flag)] + given_decode_arguments(options)
     if given or len(options.checkpoint) > 1:
-        what = f"--{given[0]}" if given else "several checkpoints"
+        shown = {"beam_size": "beam", "search": options.search}
+        what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"
         raise UserError(f"--text is scored by one language model alone; leave out {what}.")
     lines = text.read_lines(options.text)
     if not lines:

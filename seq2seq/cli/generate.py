@@ -8,11 +8,12 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
-from seq2seq.cli.language_model import add_device_arguments, load
+from seq2seq.cli.language_model import LM_WEIGHT, add_device_arguments, load
 from seq2seq.errors import UserError
 
 NAME = "seq2seq-generate"
 MOST_LINES, MOST_TOKENS = 1_000_000, 100_000
+DRAWING = ("prefix", "number", "temperature", "top_k", "top_p", "seed", "max_length")
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
@@ -23,8 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog=NAME, description="Draw lines from a language model, one on each line of stdout; each begins a new text."
     )
     parser.add_argument("checkpoint", metavar="CKPT", help="a .ckpt file, or the folder of a run of a language model")
-    parser.add_argument("--prefix", default="", metavar="TEXT", help="what each line begins with")
-    parser.add_argument("-n", "--number", type=int, default=5, metavar="N", help="lines (default: %(default)s)")
+    drawing = parser.add_argument_group("drawing")
+    drawing.add_argument("--prefix", default="", metavar="TEXT", help="what each line begins with")
+    drawing.add_argument("-n", "--number", type=int, default=5, metavar="N", help="lines (default: %(default)s)")
     for flag, convert, default, meaning in (
         ("--temperature", float, 1.0, "below 1 likelier tokens, above 1 more surprising ones; 0 always the likeliest"),
         ("--top-k", int, 0, "draw from so many of the likeliest tokens; 0 is all"),
@@ -32,21 +34,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("--seed", int, 1, "another seed, other lines"),
         ("--max-length", int, 100, "most tokens in a line"),
     ):
-        parser.add_argument(flag, type=convert, default=default, metavar="X", help=f"{meaning} (default: %(default)s)")
-    parser.add_argument(
+        drawing.add_argument(flag, type=convert, default=default, metavar="X", help=f"{meaning} (default: %(default)s)")
+    rescoring = parser.add_argument_group("rescoring")
+    rescoring.add_argument(
         "--rescore",
         metavar="FILE",
         help="draw nothing, but print this n-best list (number ||| text ||| score), each number's lines anew in order",
     )
-    parser.add_argument(
+    rescoring.add_argument(
         "--lm-weight",
         type=float,
-        default=0.2,
+        default=LM_WEIGHT,
         metavar="W",
-        help="--rescore: a score gets W times the line's log-probability added (default: %(default)s)",
+        help="a score gets W times the line's log-probability added (default: %(default)s)",
     )
     add_device_arguments(parser)
     options = parser.parse_args(arguments)
+    for name in DRAWING if options.rescore else ("lm_weight",):
+        if getattr(options, name) != parser.get_default(name):
+            flag = "-n" if name == "number" else f"--{name.replace('_', '-')}"
+            parser.error(f"{flag} is {'not for' if options.rescore else 'for'} --rescore; leave it out")
     set_up()
     sys.exit(exit_status(lambda: (_rescore if options.rescore else _generate)(options), NAME))
 

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from seq2seq.language_model import LanguageModel
     from seq2seq.translate import Translator
 
+LM_WEIGHT = 0.2
+
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to compute."""
@@ -40,7 +42,7 @@ def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
         "--lm-weight",
         type=float,
         metavar="W",
-        help="what its log-probabilities are multiplied with before they are added (default: 0.2)",
+        help=f"what its log-probabilities are multiplied with before they are added (default: {LM_WEIGHT})",
     )
 
 
@@ -54,4 +56,6 @@ def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) 
         if options.lm_weight is not None:
             raise UserError("--lm-weight is the weight of a language model; name one with --lm.")
         return
-    translator.fuse(load(options.lm, options), 0.2 if options.lm_weight is None else options.lm_weight, name=options.lm)
+    translator.fuse(
+        load(options.lm, options), LM_WEIGHT if options.lm_weight is None else options.lm_weight, name=options.lm
+    )

@@ -19,7 +19,7 @@ from seq2seq.cli.common import (
     is_same_file,
     set_up,
 )
-from seq2seq.cli.language_model import add_fusion_arguments, apply_fusion_arguments
+from seq2seq.cli.language_model import LM_WEIGHT, add_fusion_arguments, apply_fusion_arguments
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -189,8 +189,10 @@ def _jobs(options: argparse.Namespace, shard: tuple[int, int] | None) -> list[tu
     else:
         jobs = [(inputs[0], options.output or STDIO)]
     for _, target in jobs:
-        if any(is_same_file(target, path) for path in inputs):
-            raise UserError(f"{target} is both input and output; name another output.")
+        models = [*options.checkpoint, *([options.lm] if options.lm else [])]
+        if target != STDIO and any(is_same_file(target, path) for path in (*inputs, *models)):
+            what = "a checkpoint" if any(is_same_file(target, path) for path in models) else "both input"
+            raise UserError(f"{target} is {what} and output; name another output.")
     return jobs
 
 
@@ -214,7 +216,7 @@ def _made_with(options: argparse.Namespace) -> dict[str, str]:
     made_with = {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
     if options.lm is not None:
         made_with["the SHA-256 of --lm"] = text.sha256_file(checkpoint.find(options.lm))
-        made_with["--lm-weight"] = "the default" if options.lm_weight is None else repr(options.lm_weight)
+        made_with["--lm-weight"] = repr(LM_WEIGHT if options.lm_weight is None else options.lm_weight)
     return made_with
 
 

@@ -32,10 +32,9 @@ class TranslationData(L.LightningDataModule):
         self.tokenizers = tokenizers
         self.train_corpus = encode_corpus(folder, "train", tokenizers)
         self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
-        if config.model.fixed_length and any(
-            (c.src.lengths() == 0).any() for c in (self.train_corpus, self.valid_corpus)
-        ):
-            raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
+        if config.model.fixed_length:
+            for split in ("train", "valid", "test"):
+                _check_fixed_length(folder, split, tokenizers, config.model.fixed_length)
         self.valid_src = text.read_lines(folder / "valid.src")
         self.valid_tgt = text.read_lines(folder / "valid.tgt")
 
@@ -85,6 +84,18 @@ class TranslationData(L.LightningDataModule):
             world_size=world_size,
             sampling=sampling,
             tokenizers=self.tokenizers,
+        )
+
+
+def _check_fixed_length(folder: Path, split: str, tokenizers: Tokenizers, fixed_length: int) -> None:
+    src, tgt = (side.lengths() for side in encode_corpus(folder, split, tokenizers))
+    if not src.all():
+        raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
+    if (tgt != fixed_length).any():
+        line = int((tgt != fixed_length).argmax())
+        raise UserError(
+            f"{folder / split}.tgt: line {line + 1} has {tgt[line]} tokens, but model.fixed_length={fixed_length} "
+            f"wants exactly {fixed_length} in each; pad the lines, or leave it 0."
         )
 
 

@@ -122,15 +122,56 @@ def writing(path: str | Path) -> Iterator[BinaryIO]:
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file to write to that takes the name ``path`` when the block ends well and is removed otherwise.
 
-    What is there already and is no file (a pipe, ``/dev/null``) is written to as it is.
+    What is there already and is no file (a pipe, ``/dev/null``) is written to as it is; a link stays one.
 
     Raises:
-        UserError: if the file system refuses.
+        UserError: if it is a folder, or the file system refuses.
     """
-    if path.exists() and not path.is_file() and not path.is_dir():
-        with open(path, "wb") as stream:
-            yield stream
-        return
+    path = followed(path)
+    with said_in_one_line(path):
+        if is_special(path):
+            with open(path, "wb") as stream:
+                yield stream
+        else:
+            with _renamed(path) as stream:
+                yield stream
+
+
+def followed(path: Path) -> Path:
+    """What a link leads to; of anything else, itself."""
+    return Path(os.path.realpath(path)) if path.is_symlink() and not is_special(path) else path
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is that of something which is there, and no file to be replaced: a device, a pipe, or what this
+    process has open already, such as ``/dev/stdout``.
+    """
+    if not path.exists():
+        return False
+    while path.is_symlink():
+        folder = os.path.realpath(path.parent)
+        if folder.startswith("/proc/"):
+            return True
+        path = Path(folder, os.readlink(path))
+    return not path.is_file() and not path.is_dir()
+
+
+@contextmanager
+def said_in_one_line(path: Path) -> Iterator[None]:
+    """Around the writing of a file: what the file system refuses is a `UserError`, but for a reader that went away."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{path} cannot be written: {reason}; check its folder and the free space.") from None
+
+
+@contextmanager
+def _renamed(path: Path) -> Iterator[BinaryIO]:
+    if path.is_dir():
+        raise UserError(f"{path} is a folder, where an output was wanted; name a file inside it.")
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         with open(temporary, "wb") as stream:
@@ -138,9 +179,6 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             stream.flush()
             os.fsync(stream.fileno())
         os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path} cannot be written: {reason}; check its folder and the free space.") from None
     finally:
         with suppress(OSError):
             temporary.unlink()
