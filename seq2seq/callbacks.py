@@ -8,7 +8,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -161,6 +162,19 @@ class Interrupted(Exception):
     """ctrl-C came and the training is saved."""
 
 
+class _StopAtOnce(BaseException):
+    """ctrl-C came once more. Of a `KeyboardInterrupt` Lightning would make an exit status of 1."""
+
+
+@contextmanager
+def stopped_at_once() -> Iterator[None]:
+    """Around a training: a second ctrl-C is one again."""
+    try:
+        yield
+    except _StopAtOnce:
+        raise KeyboardInterrupt from None
+
+
 class Checkpoints(L.Callback):
     """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
 
@@ -225,8 +239,11 @@ class Checkpoints(L.Callback):
                     checkpoint.name_also(path, checkpoint.BEST)
 
     def _keep(self, rank: list[float], step: int) -> bool:
-        """Whether this one is among the best; of equals the earlier one is the better."""
-        self.kept = sorted([*self.kept, [*rank, step]], key=lambda one: one[:-1], reverse=True)[: self.keep_best]
+        """Whether this one is among the best; of equals the earlier one is the better. Each step counts once, also if
+        it is validated twice before the next.
+        """
+        others = [one for one in self.kept if one[-1] != step]
+        self.kept = sorted([*others, [*rank, step]], key=lambda one: one[:-1], reverse=True)[: self.keep_best]
         return any(one[-1] == step for one in self.kept)
 
     def _remove_others(self, trainer: L.Trainer) -> None:
@@ -254,7 +271,7 @@ class Checkpoints(L.Callback):
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
         if self._asked_to_stop:
-            raise KeyboardInterrupt
+            raise _StopAtOnce
         self._asked_to_stop = True
         log.warning("stopping after this step or validation; ctrl-C again stops at once and loses what is not saved")
 

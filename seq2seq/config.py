@@ -519,7 +519,14 @@ class Config:
             )
         if self.decode.copy_unknown and self.model.attention == "none":
             raise UserError("decode.copy_unknown=true needs attention; got model.attention=none. Use general, say.")
-        own = [name for name in DROPOUTS if name != "weight_dropout"]  # whose masks a whole batch shares
+        if self.decode.search == "beam" and self.decode.coverage_penalty and self.model.attention == "none":
+            raise UserError(
+                f"decode.coverage_penalty={self.decode.coverage_penalty:g} needs attention; got model.attention=none. "
+                "Use general, say, or leave it 0."
+            )
+        without = {"weight_dropout"}  # whose masks a whole batch shares
+        without |= {"memory_dropout"} if self.model.attention == "none" else set()
+        own = [name for name in DROPOUTS if name not in without]
         if self.optim.r_drop and not any(getattr(self.model, name) for name in own):
             raise UserError(
                 f"optim.r_drop={self.optim.r_drop:g} compares two passes with different dropout, and there is none; "
@@ -550,10 +557,9 @@ class Config:
                 f"task=language_model has no source, and so no {', '.join(stray)}; leave out what sets them, or begin "
                 "with experiment=lm, which does."
             )
-        if self.optim.r_drop:
-            raise UserError(
-                f"optim.r_drop={self.optim.r_drop:g} is for translation; leave it 0 with task=language_model."
-            )
+        for name, value in (("optim.r_drop", self.optim.r_drop), ("trainer.shortlist", self.trainer.shortlist)):
+            if value:
+                raise UserError(f"{name}={value:g} is for translation; leave it 0 with task=language_model.")
         if self.tokenizer.sampling:
             raise UserError(
                 f"tokenizer.sampling={self.tokenizer.sampling:g} would cut the text anew in each epoch, and a language "

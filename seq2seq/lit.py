@@ -368,8 +368,8 @@ def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -
     been added before.
     """
     for group in adam.param_groups:
-        state = adam.state[group["params"][0]]
-        steps = int(state["step"]) + 1 if state else 1
+        states = (adam.state.get(one) for one in group["params"])  # none of what never had a gradient
+        steps = next((int(state["step"]) for state in states if state), 0) + 1
         group["eps"] = config.eps / math.sqrt(1 - config.beta2**steps)
 
 

@@ -59,6 +59,15 @@ class Tokenizer:
         if special != (PAD, UNK, BOS, EOS):
             raise UserError(f"the tokenizer's ids of pad, unk, bos, eos must be {(PAD, UNK, BOS, EOS)}; got {special}.")
 
+    @property
+    def can_sample(self) -> bool:
+        """Whether a text has several segmentations to draw from."""
+        try:
+            self.encode(["a"], sampling=0.5)
+        except RuntimeError:  # of a character or word model
+            return False
+        return True
+
     def __len__(self) -> int:
         """Size of the vocabulary, special ids included."""
         return int(self._model.get_piece_size())
@@ -180,6 +189,10 @@ class Words(Tokenizer):
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL))}
         if not proto.startswith(_WORDS) or not all(words) or len(self._ids) < len(words):
             raise UserError(f"the tokenizer is no list of words ({len(proto)} bytes); train it again.")
+
+    @property
+    def can_sample(self) -> bool:
+        return False
 
     def __len__(self) -> int:
         return len(self._words)

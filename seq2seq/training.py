@@ -25,7 +25,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, checkpoint
-from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
+from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
 from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
@@ -59,7 +59,7 @@ from seq2seq.runs import (
     write_json,
 )
 from seq2seq.shortlist import learn
-from seq2seq.tokenizer import Tokenizer
+from seq2seq.tokenizer import Tokenizer, same_pieces
 from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
 
@@ -85,8 +85,12 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     """
     check_trainer(config)
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes on this run
-    with locked(folder) if first else nullcontext():
-        return _run(config, folder)
+    threads = torch.get_num_threads()
+    try:
+        with locked(folder) if first else nullcontext():
+            return _run(config, folder)
+    finally:
+        torch.set_num_threads(threads)  # which were this network's
 
 
 def _run(config: Config, folder: Path) -> dict[str, Any]:
@@ -246,16 +250,18 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
     trainer = _build_trainer(config, folder, callbacks)
     if contents is not None:
-        if contents["training"]["stopped"]:  # early, which Lightning does not remember: all that is left is the test
+        if contents["training"]["stopped"]:  # early, which Lightning does not remember: nothing is trained any more
             for callback in (stopwatch, metrics, checkpoints):
                 callback.load_state_dict(contents["callbacks"][callback.state_key])
-            return checkpoints.best_step if trainer.is_global_zero else None
+            if metrics.rows and metrics.rows[-1]["step"] == contents["global_step"]:
+                return checkpoints.best_step if trainer.is_global_zero else None
+            trainer.fit_loop.epoch_loop.max_steps = contents["global_step"]  # and its weights are yet to be validated
         log.info("going on from %s", last)
     with warnings.catch_warnings():
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
         # them.
         warnings.filterwarnings("ignore", module="lightning")
-        with module.enough_memory():
+        with module.enough_memory(), stopped_at_once():
             trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
             if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
                 trainer.validate(module, data, verbose=False)
@@ -320,7 +326,8 @@ def tokenizers_of(config: Config, data_folder: Path) -> Tokenizers:
     """The tokenizers of a run: those of another one, where ``tokenizer.like`` names it, else trained ones.
 
     Raises:
-        UserError: if a translation is to have the tokenizers of a language model, which has one.
+        UserError: if a translation is to have the tokenizers of a language model, which has one; if those of another
+            run have two vocabularies, or cannot be sampled from, where the model or the training needs that.
     """
     tgt_only = config.task == "language_model"
     if config.tokenizer.like is None:
@@ -330,6 +337,16 @@ def tokenizers_of(config: Config, data_folder: Path) -> Tokenizers:
         raise UserError(
             f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name a "
             "translator."
+        )
+    if config.model.tie == "all" and not same_pieces(*found):
+        raise UserError(
+            f"model.tie=all needs one vocabulary for both sides, and tokenizer.like={config.tokenizer.like} has two; "
+            "use model.tie=decoder."
+        )
+    if config.tokenizer.sampling and not found.src.can_sample:
+        raise UserError(
+            f"tokenizer.sampling={config.tokenizer.sampling:g} needs pieces that can be cut anew, and those of "
+            f"tokenizer.like={config.tokenizer.like} cannot; leave it 0."
         )
     return found
 
@@ -424,7 +441,10 @@ def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
         text.write_lines(folder / name, lines)
     if config.trainer.probe:
         probed = slice(0, config.trainer.probe)
-        write_json(folder / PROBE, probe(translator, sources[probed], references[probed]))
+        try:
+            write_json(folder / PROBE, probe(translator, sources[probed], references[probed]))
+        except UserError as error:
+            log.warning("%s is not written: %s", folder / PROBE, error)
     figures = evaluation.figures
     if config.data.variant == "tokenized":
         tokenized = bleu(evaluation.hypotheses, references, tokenized=True)

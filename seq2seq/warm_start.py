@@ -12,6 +12,7 @@ from seq2seq import checkpoint
 from seq2seq.errors import UserError
 from seq2seq.models.decoder import RNNDecoder
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.models.recurrent import LayerByLayer
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokenizer import Tokenizer, same_pieces
 
@@ -43,8 +44,8 @@ def warm_start(model: nn.Module, tokenizer: Tokenizer, path: str | Path) -> None
     theirs, ours = _shape(found.model.decoder), _shape(decoder)
     if theirs != ours:
         raise UserError(
-            f"warm_start={path} and this network need equal decoders (cell, layers, size, embedding); "
-            f"got {theirs} and {ours}. Set model.decoder and model.embedding_size."
+            f"warm_start={path} and this network need equal decoders (cell, layers, size, embedding, and what else "
+            f"they have); got {theirs} and {ours}. Set model.decoder, model.embedding_size, model.tie, and so on."
         )
     weights = found.model.decoder.state_dict()
     for name, parameter in decoder.named_parameters(remove_duplicate=False):
@@ -58,5 +59,13 @@ def warm_start(model: nn.Module, tokenizer: Tokenizer, path: str | Path) -> None
 
 
 def _shape(decoder: RNNDecoder) -> str:
-    cell = type(decoder.rnn).__name__.lower()
-    return f"({cell}, {decoder.num_layers}, {decoder.hidden_size}, {decoder.embedding.embedding_dim})"
+    rnn = decoder.rnn
+    first = rnn.layers[0] if isinstance(rnn, LayerByLayer) else rnn
+    parts = [type(first).__name__.lower(), decoder.num_layers, decoder.hidden_size, decoder.embedding.embedding_dim]
+    if isinstance(first, nn.RNN):
+        parts.append(first.nonlinearity)
+    if isinstance(rnn, LayerByLayer):
+        parts += ["residual"] * rnn.residual + ["layer_norm"] * isinstance(rnn.norms[0], nn.LayerNorm)
+    if decoder.output.weight is decoder.embedding.weight:
+        parts.append("tied")
+    return f"({', '.join(map(str, parts))})"

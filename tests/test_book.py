@@ -270,6 +270,16 @@ def test_five_steps_with_eps_hat_equal_the_books(peeky: str, reverse: bool, max_
     assert largest_difference(ours, theirs) < 1e-13
 
 
+def test_eps_hat_counts_the_steps_of_what_has_gradients() -> None:
+    """The first parameter is an encoder's, which has none where the bridge is zero."""
+    model = torch.nn.ParameterDict({"idle": torch.zeros(2), "weight": torch.zeros(2)})
+    optimizer = build_optimizer(BOOKS, model)
+    for _ in range(3):
+        model["weight"].grad = torch.ones(2)
+        optimizer.step()
+    assert optimizer.param_groups[0]["eps"] == pytest.approx(1e-7 / math.sqrt(1 - 0.999**3))
+
+
 @pytest.mark.parametrize("peeky, reverse", ARMS)
 def test_with_torchs_eps_weights_of_tiny_gradients_move_further_than_in_the_book(peeky: str, reverse: bool) -> None:
     """The book's first embeddings are so small that recurrent weights get gradients of 1e-6; its eps outweighs them."""

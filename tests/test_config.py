@@ -66,7 +66,7 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (OptimConfig, {"eps_hat": True, "algorithm": "sgd"}, r"optim.eps_hat is for adam and adamw"),
     (OptimConfig, {"label_smoothing": 1.0}, r"optim.label_smoothing=1 is out of range"),
     (OptimConfig, {"clip_value": 1.0}, r"optim.clip_norm and optim.clip_value are both set; set one of them to 0"),
-    (DecodeConfig, {"max_extra": 0}, r"decode.max_extra=0 is out of range; it must be at least 1"),
+    (DecodeConfig, {"max_extra": 0}, r"decode.max_extra=0 is out of range; it must be in \[1, 100000\]"),
     (TrainerConfig, {"max_epochs": 0}, r"trainer.max_epochs=0 is out of range"),
     (TrainerConfig, {"monitor": "ter"}, r"trainer.monitor=ter is not known; choose from bleu, chrf, exact_match, loss"),
     (
@@ -90,6 +90,21 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
         Config,
         {"model": ModelConfig(tie="all"), "tokenizer": TokenizerConfig(joint=False)},
         r"model.tie=all needs one vocabulary for both sides; use tokenizer.joint=true or model.tie=decoder",
+    ),
+    (
+        Config,
+        {"decode": DecodeConfig(search="beam", coverage_penalty=0.3)},
+        r"decode.coverage_penalty=0.3 needs attention; got model.attention=none. Use general, say, or leave it 0",
+    ),
+    (
+        Config,
+        {"optim": OptimConfig(r_drop=1.0), "model": ModelConfig(memory_dropout=0.3)},
+        r"optim.r_drop=1 compares two passes with different dropout, and there is none",
+    ),
+    (
+        Config,
+        {"task": "language_model", "trainer": TrainerConfig(monitor="loss", shortlist=3)},
+        r"trainer.shortlist=3 is for translation; leave it 0 with task=language_model",
     ),
 ]
 

@@ -248,6 +248,16 @@ def test_a_start_that_does_not_fit_is_refused_by_name(tmp_path: Path, tokenizers
     network = tiny_model(vocab=len(tokenizers.tgt), num_layers=2, hidden_size=8)
     with pytest.raises(UserError, match=r"need equal decoders .*; got \(lstm, 1, 6, 5\) and \(lstm, 2, 8, 5\)"):
         warm_start(network, tokenizers.tgt, path)
+    for theirs, ours in (
+        ({"cell": "gru", "layer_norm": True}, {"cell": "lstm", "layer_norm": True}),
+        ({"num_layers": 2}, {"num_layers": 2, "residual": True}),
+        ({"cell": "rnn"}, {"cell": "rnn", "nonlinearity": "relu"}),
+        ({"tie": "decoder"}, {"tie": "none"}),
+        ({"tie": "none"}, {"tie": "decoder"}),
+    ):
+        path, _ = saved(tmp_path, tokenizers.tgt, **theirs)
+        with pytest.raises(UserError, match="need equal decoders"):
+            warm_start(tiny_model(vocab=len(tokenizers.tgt), **ours), tokenizers.tgt, path)
     other = Tokenizer(train(["abc"], type="char", vocab_size=0))
     with pytest.raises(UserError, match="has other pieces than the target side here"):
         warm_start(tiny_model(vocab=len(other)), other, path)

@@ -169,6 +169,16 @@ def test_files_that_are_not_ours_are_not_written_over(tmp_path: Path) -> None:
     assert (tmp_path / "own" / "train.src").read_text() == "precious\n"
 
 
+@pytest.mark.parametrize("content", ["{", "[]", '{"settings": 1}', '{"_class": "x"}'])
+def test_a_dataset_json_of_somebody_else_is_left_alone(tmp_path: Path, content: str) -> None:
+    (tmp_path / "dataset.json").write_text(content)
+    (tmp_path / "train.src").write_text("mine")
+    with pytest.raises(UserError, match="holds a dataset.json that is no dataset of ours; name another folder"):
+        prepare(config(tmp_path), tmp_path)
+    assert (tmp_path / "train.src").read_text() == "mine"
+    assert (tmp_path / "dataset.json").read_text() == content
+
+
 @pytest.mark.parametrize("damage", ["train.src", "dataset.json"])
 def test_a_dataset_with_a_part_missing_is_made_again(tmp_path: Path, damage: str) -> None:
     folder = prepare(config(tmp_path))
@@ -215,6 +225,10 @@ def test_a_corpus_is_encoded_once_and_holds_the_text(tmp_path: Path) -> None:
     stamps = {path: path.stat().st_mtime_ns for path in folder.glob("*.ids")}
     encode_corpus(folder, "train", tokenizers)
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*.ids")} == stamps
+    for ending in (".ids", ".offsets"):
+        next(folder.glob(f"train.src-*{ending}")).unlink()
+        again = encode_corpus(folder, "train", tokenizers)
+        assert [again.src[i].tolist() for i in range(len(again.src))] == ids
 
 
 def test_the_manifest_says_what_it_was_made_from(tmp_path: Path) -> None:

@@ -338,6 +338,60 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path) -
     assert (whole / "test.hyp").read_bytes() == (killed / "test.hyp").read_bytes()
 
 
+def test_a_run_that_is_stopped_and_killed_before_its_validation_is_validated_when_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = {"max_epochs": 500, "validate_every": 400.0, "max_minutes": 0.005}
+    with monkeypatch.context() as patch:
+        patch.setattr("lightning.Trainer.validate", lambda *arguments, **options: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(config(tmp_path, trainer=trainer), tmp_path / "run")
+    last = weights(tmp_path / "run")
+    steps = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"]
+    result = run(config(tmp_path, trainer=trainer), tmp_path / "run")
+    assert equal(weights(tmp_path / "run", "best.ckpt"), last)
+    assert result["best_step"] == steps > 0
+    assert [row["step"] for row in rows(tmp_path / "run")] == [str(steps)]
+
+
+def test_a_network_leaves_the_threads_as_they_were(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "small")
+    assert torch.get_num_threads() == 2
+
+
+def test_a_second_ctrl_c_is_one_and_no_exit_of_lightnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask = Checkpoints._ask_to_stop
+
+    def twice(callbacks: Checkpoints, *arguments: Any) -> None:
+        for _ in range(2):
+            ask(callbacks, signal.SIGINT, None)
+
+    monkeypatch.setattr(Checkpoints, "on_train_batch_end", twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(tmp_path), tmp_path / "run")
+
+
+def test_pieces_of_another_run_have_to_suit(tmp_path: Path) -> None:
+    run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "two")
+    like = {"like": str(tmp_path / "two")}
+    with pytest.raises(UserError, match="model.tie=all needs one vocabulary for both sides, and tokenizer.like=.* has"):
+        run(config(tmp_path, tokenizer={**like, "joint": True}, model={"tie": "all"}), tmp_path / "a")
+    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs pieces that can be cut anew, and those of"):
+        run(config(tmp_path, tokenizer={**like, "type": "unigram", "vocab_size": 99, "sampling": 0.3}), tmp_path / "b")
+
+
+def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def nothing(*arguments: Any) -> None:
+        raise UserError("there is nothing to probe")
+
+    monkeypatch.setattr(training, "probe", nothing)
+    assert "bleu" in run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "run")
+    assert "probe.json is not written: there is nothing to probe" in caplog.text
+
+
 def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     words = [
         "data=addition",
@@ -558,6 +612,15 @@ def test_the_best_few_checkpoints_are_kept(tmp_path: Path, keep_best: int) -> No
     for name in wanted:
         same = equal(weights(tmp_path / "run", name), weights(tmp_path / "run", "best.ckpt"))
         assert same == (name == f"step-{best[0]}.ckpt")
+
+
+def test_a_step_that_is_validated_twice_is_kept_once(tmp_path: Path) -> None:
+    """With ten batches to a step, four of the first epoch's validations are of the first weights."""
+    trainer = {"monitor": "loss", "accumulate": 10, "validate_every": 0.2, "keep_best": 3, "max_epochs": 2}
+    run(config(tmp_path, data={"batch_sentences": 20}, trainer=trainer), tmp_path / "run")
+    steps = [row["step"] for row in rows(tmp_path / "run")]
+    assert len(steps) > len(set(steps)) == 3
+    assert len(checkpoint.kept_best(tmp_path / "run")) == 3
 
 
 def test_accumulated_batches_make_the_step_of_one_large_batch(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def encode_side(folder: Path, split: str, side: str, tokenizer: Tokenizer) -> To
     source = folder / f"{split}.{side}"
     path = token_path(source, tokenizer)
     with FileLock(folder / ".lock"):
-        if not path.with_name(path.name + ".offsets").is_file():
+        if not all(path.with_name(path.name + ending).is_file() for ending in (".ids", ".offsets")):
             write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
     return TokenArray(path)
 

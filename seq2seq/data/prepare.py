@@ -70,9 +70,10 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
 def read_manifest(folder: Path) -> dict[str, Any] | None:
     """What ``dataset.json`` says, or None where there is no finished dataset."""
     try:
-        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    return manifest if isinstance(manifest, dict) and isinstance(manifest.get("settings"), dict) else None
 
 
 def _refuse_foreign(folder: Path) -> None:
@@ -81,8 +82,8 @@ def _refuse_foreign(folder: Path) -> None:
     Raises:
         UserError: if a folder holds such files.
     """
-    if not (folder / MANIFEST).exists():
-        for name in SPLIT_FILES:
+    if read_manifest(folder) is None:
+        for name in (MANIFEST, *SPLIT_FILES):
             if (folder / name).exists():
                 raise UserError(f"{folder} holds a {name} that is no dataset of ours; name another folder.")
 
