@@ -33,8 +33,7 @@ class TranslationData(L.LightningDataModule):
         self.train_corpus = encode_corpus(folder, "train", tokenizers)
         self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
         if config.model.fixed_length:
-            for split in ("train", "valid", "test"):
-                _check_fixed_length(folder, split, tokenizers, config.model.fixed_length)
+            _check_fixed_length(folder, tokenizers, config.model.fixed_length)
         self.valid_src = text.read_lines(folder / "valid.src")
         self.valid_tgt = text.read_lines(folder / "valid.tgt")
 
@@ -87,16 +86,18 @@ class TranslationData(L.LightningDataModule):
         )
 
 
-def _check_fixed_length(folder: Path, split: str, tokenizers: Tokenizers, fixed_length: int) -> None:
-    src, tgt = (side.lengths() for side in encode_corpus(folder, split, tokenizers))
-    if not src.all():
+def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int) -> None:
+    corpora = {split: encode_corpus(folder, split, tokenizers) for split in text.SPLITS}
+    if not all(corpus.src.lengths().all() for corpus in corpora.values()):
         raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
-    if (tgt != fixed_length).any():
-        line = int((tgt != fixed_length).argmax())
-        raise UserError(
-            f"{folder / split}.tgt: line {line + 1} has {tgt[line]} tokens, but model.fixed_length={fixed_length} "
-            f"wants exactly {fixed_length} in each; pad the lines, or leave it 0."
-        )
+    for split, corpus in corpora.items():
+        lengths = corpus.tgt.lengths()
+        if (lengths != fixed_length).any():
+            line = int((lengths != fixed_length).argmax())
+            raise UserError(
+                f"{folder / split}.tgt: line {line + 1} has {lengths[line]} tokens, but "
+                f"model.fixed_length={fixed_length} wants exactly {fixed_length} in each; pad the lines, or leave it 0."
+            )
 
 
 class TextData(L.LightningDataModule):
