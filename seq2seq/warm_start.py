@@ -42,6 +42,8 @@ def warm_start(model: nn.Module, tokenizer: Tokenizer, path: str | Path) -> None
         )
     decoder = cast(Seq2Seq | RNNLanguageModel, model).decoder
     theirs, ours = _shape(found.model.decoder), _shape(decoder)
+    if isinstance(found.model.decoder.narrow, nn.Identity) and not _is_tied(decoder):
+        theirs = theirs.replace(", tied", "")  # its output layer reads the state as an untied one does
     if theirs != ours:
         raise UserError(
             f"warm_start={path} and this network need equal decoders (cell, layers, size, embedding, and what else "
@@ -66,6 +68,9 @@ def _shape(decoder: RNNDecoder) -> str:
         parts.append(first.nonlinearity)
     if isinstance(rnn, LayerByLayer):
         parts += ["residual"] * rnn.residual + ["layer_norm"] * isinstance(rnn.norms[0], nn.LayerNorm)
-    if decoder.output.weight is decoder.embedding.weight:
-        parts.append("tied")
+    parts += ["tied"] * _is_tied(decoder)
     return f"({', '.join(map(str, parts))})"
+
+
+def _is_tied(decoder: RNNDecoder) -> bool:
+    return decoder.output.weight is decoder.embedding.weight

@@ -224,6 +224,17 @@ def test_a_decoder_that_begins_with_a_language_model_says_what_that_says(
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.encoder.state_dict().items())  # type: ignore[operator]
 
 
+def test_a_tied_language_model_starts_an_untied_decoder_if_its_embeddings_are_as_wide_as_its_state(
+    tmp_path: Path, tokenizers: Tokenizers
+) -> None:
+    path, model = saved(tmp_path, tokenizers.tgt, tie="decoder", embedding_size=6)
+    network = tiny_model(vocab=len(tokenizers.tgt), embedding_size=6)
+    warm_start(network, tokenizers.tgt, path)
+    tokens = torch.tensor([[BOS, 5, 6, 7]])
+    expected, _ = model.model(tokens, model.model.zero_state(1))
+    torch.testing.assert_close(network.decoder(tokens, network.decoder.zero_state(1))[0], expected)
+
+
 def test_what_peeky_adds_keeps_its_first_weights(tmp_path: Path, tokenizers: Tokenizers) -> None:
     """With a summary of zeros the columns that read it say nothing."""
     path, model = saved(tmp_path, tokenizers.tgt)
@@ -252,8 +263,9 @@ def test_a_start_that_does_not_fit_is_refused_by_name(tmp_path: Path, tokenizers
         ({"cell": "gru", "layer_norm": True}, {"cell": "lstm", "layer_norm": True}),
         ({"num_layers": 2}, {"num_layers": 2, "residual": True}),
         ({"cell": "rnn"}, {"cell": "rnn", "nonlinearity": "relu"}),
-        ({"tie": "decoder"}, {"tie": "none"}),
+        ({"tie": "decoder"}, {"tie": "none"}),  # whose output layer does not read the state itself
         ({"tie": "none"}, {"tie": "decoder"}),
+        ({"tie": "none", "embedding_size": 6}, {"tie": "decoder", "embedding_size": 6}),
     ):
         path, _ = saved(tmp_path, tokenizers.tgt, **theirs)
         with pytest.raises(UserError, match="need equal decoders"):
