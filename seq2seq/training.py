@@ -255,7 +255,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
                 callback.load_state_dict(contents["callbacks"][callback.state_key])
             if metrics.rows and metrics.rows[-1]["step"] == contents["global_step"]:
                 return checkpoints.best_step if trainer.is_global_zero else None
-            trainer.fit_loop.epoch_loop.max_steps = contents["global_step"]  # and its weights are yet to be validated
+            # The timer of max_minutes stopped it before its validation; it remembers that its time is over.
         log.info("going on from %s", last)
     with warnings.catch_warnings():
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
