@@ -27,6 +27,7 @@ from seq2seq.models.recurrent import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.translate import Translator
 
+PROGRESS = "valid/progress"  # what early stopping and the plateau look at
 SEEDS_AT_ONCE = 64  # steps whose seeds are made in a row, which is quicker than each in its step
 
 
@@ -192,9 +193,15 @@ class LitModel(L.LightningModule):
         """The figures are known: hand them on, and count from here."""
         self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
         self.gradients = [0.0] * 4
-        self.log_dict(self.valid_figures, logger=False)
+        progress = self._progress()
+        self.log_dict(self.valid_figures | {PROGRESS: progress}, logger=False)
         if self.plateau is not None:
-            self.plateau.step(self.valid_figures[f"valid/{self.config.trainer.monitor}"])
+            self.plateau.step(progress)
+
+    def _progress(self) -> float:
+        """The figure that is monitored; while it is 0, as at the start of many a training, the falling loss counts."""
+        figure = self.valid_figures[f"valid/{self.config.trainer.monitor}"]
+        return figure if figure > 0 or self.config.trainer.monitor == "loss" else -self.valid_figures["valid/loss"]
 
     def _gradient_figures(self) -> dict[str, float]:
         self._count_gradients()
@@ -390,14 +397,15 @@ def lr_factor(config: OptimConfig, step: int, num_steps: int, steps_per_epoch: i
     after the first ``decay_after`` (Zaremba et al. 2014).
     """
     warmup = config.warmup_steps
+    rising = (step + 1) / warmup if step < warmup else 1.0
+    if config.schedule == "linear":
+        return min(rising, max(0.0, (num_steps - step) / ((1 - config.decay_start) * max(1, num_steps))))
     if step < warmup:
-        return (step + 1) / warmup
+        return rising
     if config.schedule == "inverse_sqrt":
         return math.sqrt(max(warmup, 1) / (step + 1))
     if config.schedule == "cosine":
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
-    if config.schedule == "linear":
-        return min(1.0, max(0.0, (num_steps - step) / ((1 - config.decay_start) * max(1, num_steps))))
     if config.schedule == "decay":
         return config.decay_factor ** max(0, step // steps_per_epoch + 1 - config.decay_after)
     return 1.0

@@ -18,6 +18,7 @@ from seq2seq.data import text
 from seq2seq.errors import Busy, UserError
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
+DRAWING = "probe.svg"
 PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
 LINE_NLL, SAMPLES = "test.nll", "samples.txt"  # of a language model: what each test line costs, and what it makes up
@@ -196,7 +197,10 @@ def progress(folder: Path) -> float:
     if not rows:
         return 0.0
     trainer = read_config(folder).trainer
-    share = rows[-1]["epoch"] / trainer.max_epochs
+    epoch = rows[-1]["epoch"]
+    if trainer.validate_every < 1:  # the epoch is under way
+        epoch += min(1.0, trainer.validate_every * sum(row["epoch"] == epoch for row in rows)) - 1
+    share = epoch / trainer.max_epochs
     if trainer.max_steps > 0:
         share = max(share, rows[-1]["step"] / trainer.max_steps)
     return min(share, 0.99)

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import time
 import warnings
+from collections.abc import Sized
 from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
@@ -34,7 +35,7 @@ from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
 from seq2seq.language_model import LanguageModel
-from seq2seq.lit import LitModel, LitTranslator
+from seq2seq.lit import PROGRESS, LitModel, LitTranslator
 from seq2seq.lit_lm import LitLanguageModel, show_lines
 from seq2seq.metrics import bleu
 from seq2seq.models.language_model import build_language_model
@@ -43,6 +44,7 @@ from seq2seq.probe import probe
 from seq2seq.runs import (
     CHECKPOINTS,
     CONFIG,
+    DRAWING,
     ERROR,
     HYPOTHESES,
     LINE_NLL,
@@ -137,7 +139,8 @@ def claim(config: Config, folder: Path) -> None:
         UserError: if the folder holds a run with another config.
     """
     if config.overwrite and (folder / CONFIG).is_file():
-        for name in (CONFIG, METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, ERROR):
+        written = (CONFIG, METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR)
+        for name in written:
             (folder / name).unlink(missing_ok=True)
         for name in (CHECKPOINTS, TENSORBOARD):
             shutil.rmtree(folder / name, ignore_errors=True)
@@ -284,7 +287,7 @@ def _translation(
         f"{num_parameters(model):,}",
         len(data.train_corpus.src),
     )
-    num_batches = len(data.train_dataloader())
+    num_batches = _num_batches(config, data.train_dataloader())
     return data, LitTranslator(
         dataclasses.replace(config, model=network),
         model,
@@ -304,7 +307,7 @@ def _language_model(
     model = build_language_model(config.model, len(tokenizer))
     if fresh and config.warm_start is not None:
         warm_start(model, tokenizer, config.warm_start)
-    num_windows = len(data.train_dataloader())
+    num_windows = _num_batches(config, data.train_dataloader())
     rank_zero_only(log.info)(
         "%d pieces, %s parameters, %s training tokens in %d windows",
         len(tokenizer),
@@ -398,6 +401,14 @@ def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) ->
         ) from None
 
 
+def _num_batches(config: Config, loader: Sized) -> int:
+    """Batches of an epoch, of which Lightning may be told to leave some out: a share or a number of them is left."""
+    limit = config.trainer.lightning.get("limit_train_batches")
+    if isinstance(limit, float):
+        return int(limit * len(loader))
+    return len(loader) if limit is None else min(limit, len(loader))
+
+
 def _num_steps(config: Config, num_batches: int) -> int:
     steps = config.trainer.max_epochs * -(-num_batches // config.trainer.accumulate)
     return steps if config.trainer.max_steps < 0 else min(steps, config.trainer.max_steps)
@@ -408,11 +419,7 @@ def _optional_callbacks(config: Config, stopwatch: Stopwatch) -> list[L.Callback
     callbacks: list[L.Callback] = []
     if trainer.patience:
         mode = "min" if trainer.monitor == "loss" else "max"
-        callbacks.append(
-            EarlyStopping(
-                f"valid/{trainer.monitor}", mode=mode, patience=trainer.patience, check_on_train_epoch_end=False
-            )
-        )
+        callbacks.append(EarlyStopping(PROGRESS, mode=mode, patience=trainer.patience, check_on_train_epoch_end=False))
     if trainer.progress:
         callbacks.append(ProgressBar(stopwatch))
     return callbacks

@@ -464,6 +464,19 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
     assert {path.name for path in folder.iterdir()} == {"in", "short"}
 
 
+@pytest.mark.parametrize("named", ["run", "run/checkpoints", "run/checkpoints/best.ckpt"])
+def test_no_output_goes_over_its_checkpoint(
+    model: Path, folder: Path, named: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    best = folder / "run" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(model.read_bytes())
+    assert give(named, "-i", "in", "-o", "run/checkpoints/best.ckpt") == 2
+    said = "run/checkpoints/best.ckpt is a checkpoint and output; name another output."
+    assert said in capsys.readouterr().err
+    assert best.read_bytes() == model.read_bytes()
+
+
 def test_files_beside_several_inputs_are_refused(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("other", INPUT)
     assert give(model, "-i", "in", "other", "--suffix", "de", "--alignments", "a") == 2

@@ -40,6 +40,13 @@ def test_progress_counts_steps_where_they_are_the_bound(tmp_path: Path) -> None:
     assert runs.progress(folder) == 0.25
 
 
+def test_progress_counts_validations_inside_an_epoch(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "run", Config(trainer=TrainerConfig(max_epochs=4, validate_every=0.5)))
+    for table, share in (("1,3", 0.125), ("1,3\n1,6", 0.25), ("1,3\n1,6\n2,9", 0.375), ("1,3\n1,6\n1,7", 0.25)):
+        (folder / "metrics.csv").write_text(f"epoch,step\n{table}\n")
+        assert runs.progress(folder) == share
+
+
 def test_a_plan_is_kept_beside_those_before_it(tmp_path: Path) -> None:
     runs.write_plans([tmp_path / "a" / "one", tmp_path / "a" / "two", tmp_path / "b" / "one"])
     runs.write_plans([tmp_path / "a" / "three", tmp_path / "a" / "one"])

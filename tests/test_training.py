@@ -20,9 +20,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
 from seq2seq import checkpoint, training
 from seq2seq.callbacks import Checkpoints, Stopwatch
+from seq2seq.cli import train as cli_train
 from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
 from seq2seq.data.batch import Batch, collate
@@ -529,7 +532,9 @@ def test_a_folder_with_another_run_is_refused_until_it_may_be_overwritten(tmp_pa
     with pytest.raises(UserError, match=r"other settings \(model.hidden_size: 12 there, 8 here\).*overwrite=true"):
         run(other, tmp_path / "run")
     other.overwrite = True
+    (tmp_path / "run" / "probe.svg").write_text("<svg/>")  # of the weights that go
     run(other, tmp_path / "run")
+    assert not (tmp_path / "run" / "probe.svg").exists()
     assert read_config(tmp_path / "run").model.hidden_size == 8
     assert len(rows(tmp_path / "run")) == 2
 
@@ -547,6 +552,43 @@ def test_validations_inside_an_epoch_come_at_their_share(tmp_path: Path) -> None
 def test_patience_ends_a_training_that_no_longer_improves(tmp_path: Path) -> None:
     run(config(tmp_path, optim={"lr": 1e-9}, trainer={"max_epochs": 50, "patience": 2}), tmp_path / "run")
     assert 2 < len(rows(tmp_path / "run")) < 50
+
+
+def test_patience_counts_the_falling_loss_while_the_figure_is_0(tmp_path: Path) -> None:
+    optim = {"schedule": "plateau", "plateau_patience": 0}
+    settings = config(tmp_path, optim=optim, trainer={"max_epochs": 5, "patience": 1, "monitor": "exact_match"})
+    run(settings, tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert len(found) == 5
+    assert {float(row["valid/exact_match"]) for row in found} == {0.0}
+    losses = [float(row["valid/loss"]) for row in found]
+    assert losses == sorted(losses, reverse=True)
+    assert {float(row["lr"]) for row in found} == {settings.optim.lr}
+
+
+@pytest.mark.parametrize("limit, steps", [(3, ["3", "6"]), (0.6, ["4", "8"]), (99, ["7", "14"])])
+def test_a_schedule_ends_with_the_batches_that_lightning_is_told_to_take(
+    limit: float, steps: list[str], tmp_path: Path
+) -> None:
+    trainer = {"lightning": {"limit_train_batches": limit}}
+    run(config(tmp_path, optim={"schedule": "linear"}, trainer=trainer), tmp_path / "run")
+    found = rows(tmp_path / "run")
+    assert [row["step"] for row in found] == steps
+    assert float(found[-1]["lr"]) == 0.0
+    assert float(found[0]["lr"]) > 0.0
+
+
+def test_resume_shows_progress_as_its_own_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = config(tmp_path, trainer={"progress": True})
+    training.claim(begun, tmp_path / "run")
+    job = SimpleNamespace(mode=RunMode.RUN)
+    monkeypatch.setattr(cli_train, "HydraConfig", SimpleNamespace(get=lambda: job))
+    given: list[Config] = []
+    monkeypatch.setattr(training, "run", lambda config, folder: given.append(config))
+    again = Config(resume=str(tmp_path / "run"), trainer=TrainerConfig(progress=False))
+    cli_train._train(OmegaConf.structured(again), tmp_path / "run")
+    begun.trainer.progress = False
+    assert given == [begun]
 
 
 def test_a_run_that_stopped_early_does_not_train_on_when_only_its_test_was_lost(tmp_path: Path) -> None:
@@ -718,6 +760,7 @@ def test_wandb_that_is_not_installed_is_said_so(tmp_path: Path) -> None:
         ({"schedule": "cosine", "warmup_steps": 20}, [19, 60, 100, 300], [1, 0.5, 0, 0]),
         ({"schedule": "linear", "warmup_steps": 10}, [4, 9, 50, 75, 100, 300], [0.5, 1, 1, 0.5, 0, 0]),
         ({"schedule": "linear", "decay_start": 0.0}, [0, 25, 99], [1, 0.75, 0.01]),
+        ({"schedule": "linear", "warmup_steps": 80}, [39, 55, 60, 90], [0.5, 0.7, 0.7625, 0.2]),
     ],
 )
 def test_schedules_by_hand(options: dict[str, Any], steps: list[int], expected: list[float]) -> None:

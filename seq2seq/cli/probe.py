@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
 from seq2seq.data import text
 from seq2seq.errors import UserError
-from seq2seq.runs import PROBE, REFERENCES, SOURCES, write_json
+from seq2seq.runs import DRAWING, PROBE, REFERENCES, SOURCES, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.table import Table
 
 NAME = "seq2seq-probe"
-DRAWING = "probe.svg"
 WIDTH = 100  # of a table that goes to a file or a pipe, which have none
 RARE = 20  # a position is drawn if at least one sentence in so many has it
 ROWS = 15  # positions that a table shows; probe.json has them all

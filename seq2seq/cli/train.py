@@ -150,7 +150,9 @@ def _train(composed: DictConfig, folder: Path) -> None:
     from seq2seq.callbacks import Interrupted
 
     if config.resume is not None:
+        watched = config.trainer.progress
         config = dataclasses.replace(runs.read_config(folder), overwrite=False, resume=None)
+        config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, progress=watched))
     try:
         training.run(config, folder)
     except Interrupted:

@@ -107,7 +107,7 @@ def _translate(options: argparse.Namespace) -> None:
             "--resume needs a named input and a named output (-i and -o, or --suffix), not stdin or stdout."
         )
     wanted = _wanted(options, jobs)
-    made_with = {} if jobs == [(options.input[0], STDIO)] else _made_with(options)
+    made_with = {} if jobs == [(options.input[0], STDIO)] else _made_with(options, jobs)
     translator = apply_model_arguments(options)
     apply_fusion_arguments(options, translator)
     wanted.check(translator)
@@ -189,10 +189,8 @@ def _jobs(options: argparse.Namespace, shard: tuple[int, int] | None) -> list[tu
     else:
         jobs = [(inputs[0], options.output or STDIO)]
     for _, target in jobs:
-        models = [*options.checkpoint, *([options.lm] if options.lm else [])]
-        if target != STDIO and any(is_same_file(target, path) for path in (*inputs, *models)):
-            what = "a checkpoint" if any(is_same_file(target, path) for path in models) else "both input"
-            raise UserError(f"{target} is {what} and output; name another output.")
+        if target != STDIO and any(is_same_file(target, path) for path in inputs):
+            raise UserError(f"{target} is both input and output; name another output.")
     return jobs
 
 
@@ -207,15 +205,23 @@ def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
     return f"{path}.{name}.{k:0{len(str(n))}}-of-{n}{packed}"
 
 
-def _made_with(options: argparse.Namespace) -> dict[str, str]:
-    """What tells these checkpoints from others."""
+def _made_with(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """What tells these checkpoints from others.
+
+    Raises:
+        UserError: if an output would overwrite one.
+    """
     from seq2seq import checkpoint
     from seq2seq.data import text
 
     paths = [checkpoint.find(path) for path in options.checkpoint]
+    models = paths if options.lm is None else [*paths, checkpoint.find(options.lm)]
+    for _, target in jobs:
+        if any(is_same_file(target, str(path)) for path in models):
+            raise UserError(f"{target} is a checkpoint and output; name another output.")
     made_with = {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
     if options.lm is not None:
-        made_with["the SHA-256 of --lm"] = text.sha256_file(checkpoint.find(options.lm))
+        made_with["the SHA-256 of --lm"] = text.sha256_file(models[-1])
         made_with["--lm-weight"] = repr(LM_WEIGHT if options.lm_weight is None else options.lm_weight)
     return made_with
 
