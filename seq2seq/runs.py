@@ -46,6 +46,8 @@ LANGUAGE_MODEL_FIGURES = (
     "train_tokens_per_second",
     "valid_seconds",
 )
+REACHED = (("by_position", "share"), ("by_distance", "norm"))
+RARE = 20  # a position is drawn if at least one probed sentence in so many has it
 PROBED: dict[str, type | tuple[type, ...]] = {
     "gradient_reach": list,
     "peeky_reliance": (dict, type(None)),
@@ -82,8 +84,8 @@ def read_config(folder: Path) -> Config:
 def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:
     """The settings in which two runs differ, each as "key: value there, value here"."""
     found = []
-    for name, value in other.items():
-        where = prefix + name
+    for name in {**one, **other}:
+        where, value = prefix + name, other.get(name)
         if where in INCIDENTAL:
             continue
         if isinstance(value, dict) and isinstance(one.get(name), dict):
@@ -119,12 +121,16 @@ def numbers(path: Path, lines: Sequence[str]) -> list[float]:
     """The lines of a file as numbers.
 
     Raises:
-        UserError: for one that is none.
+        UserError: for one that is none, or is not finite.
     """
     try:
-        return [float(line) for line in lines]
+        values = [float(line) for line in lines]
     except ValueError as error:
         raise UserError(f"{path} has a line that is no number ({error}); delete {RESULT}, and run again.") from None
+    for line, value in enumerate(values, start=1):
+        if not math.isfinite(value):
+            raise UserError(f"{path}: line {line} is {value}, which no text costs; leave that run out, or train anew.")
+    return values
 
 
 def read_probe(folder: Path) -> dict[str, Any] | None:
@@ -137,9 +143,32 @@ def read_probe(folder: Path) -> dict[str, Any] | None:
     values = _read_json(folder / PROBE, remedy)
     if values is not None:
         missing = [name for name, kind in PROBED.items() if name not in values or not isinstance(values[name], kind)]
+        missing = missing or _hollow(values)
         if missing:
             raise UserError(f"{folder / PROBE} has no {', '.join(missing)}; {remedy}.")
     return values
+
+
+def _hollow(values: dict[str, Any]) -> list[str]:
+    """What is not there, or is no list of equally many numbers or gaps, inside a probe's measurements."""
+    accuracy, reliance = values["accuracy_by_position"], values["peeky_reliance"]
+    wanted = [("accuracy_by_position", accuracy, "by_position", "accuracy", "overall")]
+    if reliance is not None:
+        wanted.append(("peeky_reliance", reliance, "by_position", "total_variation", "overall"))
+    for reach in values["gradient_reach"]:
+        wanted += [("gradient_reach", reach, by, name, "decay_per_step") for by, name in REACHED]
+    missing = []
+    for title, measured, by, name, beside in wanted:
+        try:
+            columns = [measured[by][name], measured[by]["count"]]
+            whole = beside in measured and (beside != "overall" or name in measured[beside])
+            whole = whole and all(isinstance(one, list) for one in columns) and len(set(map(len, columns))) == 1
+            whole = whole and all(one is None or type(one) in (int, float) for column in columns for one in column)
+        except (TypeError, LookupError):
+            whole = False
+        if not whole:
+            missing.append(f"{title}.{by}.{name}")
+    return missing
 
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:

@@ -20,7 +20,10 @@ from omegaconf import OmegaConf
 from seq2seq import checkpoint, runs
 from seq2seq.cli import sweep, train
 from seq2seq.errors import Busy, UserError
+from seq2seq.report.analysis import analyse
+from seq2seq.report.arms import read_sweep
 from tests.conftest import ROOT, SMALL_RUN, Command
+from tests.test_report import changed, make_run
 
 ARMS = ("model.reverse=false,true", "seed=1,2")
 WORDS = ("-m", "name=s", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL_RUN, "trainer.max_epochs=3", *ARMS)
@@ -198,7 +201,39 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeyp
         sweep.finish([tmp_path / "run"])
 
 
-def test_a_reason_to_fail_is_forgotten_once_the_run_is_finished(tmp_path: Path) -> None:
-    sweep.note_error(tmp_path / "run", "once upon a time")
-    (tmp_path / "run" / "test.json").write_text("{}")
-    sweep.finish([tmp_path / "run"])
+def test_a_finished_run_of_other_settings_is_said_and_stays_as_it_was(command: Command, tmp_path: Path) -> None:
+    """What is not in a folder's name may change between two sweeps: a file of conf/, a default."""
+    words = ("-m", "name=s", *SMALL_RUN, "trainer.max_epochs=1", "seed=1,2", "trainer.probe=0")
+    assert command("train", *words).returncode == 0
+    first, second = finished(tmp_path / "runs" / "s")
+    config = first / "config.yaml"
+    config.write_text(config.read_text().replace("clip_norm: 5.0", "clip_norm: 4.0"))
+    before = (first / "test.json").read_bytes()
+    done = command("train", *words)
+    assert done.returncode == 2
+    assert re.search(
+        r"seed-1 holds a run with other settings \(optim.clip_norm: 4.0 there, 5.0 here\); give this one another "
+        r"name=..., or start anew there with overwrite=true.$",
+        done.stderr.splitlines()[-1],
+    )
+    assert "report:" not in done.stdout
+    assert (first / "test.json").read_bytes() == before
+    assert not (first / "error.txt").exists() and not (second / "error.txt").exists()
+
+
+def test_a_damaged_plan_stops_a_sweep_before_it_trains(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "runs" / "s").mkdir(parents=True)
+    (tmp_path / "runs" / "s" / "sweep.json").write_text("{")
+    done = command("train", "-m", "name=s", *SMALL_RUN, "seed=1,2")
+    assert done.returncode == 2
+    (said,) = done.stderr.splitlines()
+    assert "sweep.json is no JSON" in said and "delete it, and missing runs will not be listed" in said
+    assert {path.name for path in (tmp_path / "runs" / "s").iterdir()} <= {"sweep.json", ".lock"}
+
+
+def test_an_arms_name_is_no_markup_in_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("old[/b]", "[old]"):
+        make_run(tmp_path / name.strip("[]").replace("/", ""), changed(1, data={"book_file": name}), 10)
+    sweep.print_table(analyse(read_sweep([tmp_path])))
+    printed = capsys.readouterr().out
+    assert "old[/b]" in printed and "[old]" in printed

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
 from seq2seq.data import text
 from seq2seq.errors import UserError
-from seq2seq.runs import DRAWING, PROBE, REFERENCES, SOURCES, write_json
+from seq2seq.runs import DRAWING, LINE_NLL, PROBE, RARE, REFERENCES, SOURCES, write_json
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NAME = "seq2seq-probe"
 WIDTH = 100  # of a table that goes to a file or a pipe, which have none
-RARE = 20  # a position is drawn if at least one sentence in so many has it
 ROWS = 15  # positions that a table shows; probe.json has them all
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
@@ -98,6 +97,8 @@ def _files(options: argparse.Namespace) -> _Files:
         return _Files(Path(options.src), Path(options.ref), output)
     if not run.is_dir():
         raise UserError(f"{run} is a single file, which has no test set beside it; name one with --src and --ref.")
+    if (run / LINE_NLL).is_file():
+        raise UserError(f"{run} is a language model, which has no source to look at; name a translator's run.")
     missing = [name for name in (SOURCES, REFERENCES) if not (run / name).is_file()]
     if missing:
         raise UserError(f"{run} has no {' and no '.join(missing)}; name a finished run, or files with --src and --ref.")

@@ -21,6 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -38,6 +39,10 @@ PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "pe
 WIDTH = 140  # of a table that goes to a file or a pipe, which have none
 LOOK_SECONDS = 1.0  # between two looks at the folders
 planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
+
+
+class Refused(BaseException):
+    """A plan cannot be made. Of an `Exception` in a callback Hydra makes a warning, and goes on."""
 
 
 class Plan(Callback):
@@ -61,9 +66,12 @@ class Plan(Callback):
         except (HydraException, OmegaConfBaseException):
             return  # which the sweep itself is about to meet, and says
         planned[:] = dict.fromkeys(map(Path, folders))
-        for folder in planned:
-            (folder / runs.ERROR).unlink(missing_ok=True)
-        runs.write_plans(planned)
+        try:
+            for folder in planned:
+                (folder / runs.ERROR).unlink(missing_ok=True)
+            runs.write_plans(planned)
+        except (UserError, OSError) as error:
+            raise Refused(str(error)) from None
 
 
 @contextmanager
@@ -141,23 +149,39 @@ def finish(folders: Sequence[Path]) -> None:
     Raises:
         UserError: if some of the runs are not there.
     """
-    if sum(map(runs.is_finished, folders)) > 1:
+    refused = _refused(folders)
+    scored = [folder for folder in folders if folder not in refused]
+    if sum(map(runs.is_finished, scored)) > 1:
         from seq2seq.report.analysis import analyse
         from seq2seq.report.arms import sweep_of
         from seq2seq.report.write import write_report
 
         common = Path(os.path.commonpath([folder.parent for folder in folders]))
         with Console(stderr=True).status("comparing the runs"):  # a spinner, if that is a terminal
-            analysis = analyse(sweep_of(folders))
+            analysis = analyse(sweep_of(scored))
             page = write_report(analysis, common / REPORT)
         print_table(analysis)
         print(f"report: {page}")
+    if refused:
+        others = f"; and {len(refused) - 1} more" if len(refused) > 1 else ""
+        raise UserError(f"{next(iter(refused.values())).rstrip('.')}{others}.")
     left = {folder: runs.read_error(folder) for folder in folders if not runs.is_finished(folder)}
     if left:
         first, reason = next(iter(left.items()))
         how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be at it"
         others = f"; {len(left) - 1} more are not there either" if len(left) > 1 else ""
         raise UserError(f"{first} {how}{others}. The same command does what is missing.")
+
+
+def _refused(folders: Sequence[Path]) -> dict[Path, str]:
+    """Why runs that are finished were not begun: theirs is another experiment. It is said here, and kept no longer,
+    for the run that is there did not fail.
+    """
+    reasons = {folder: runs.read_error(folder) for folder in folders if runs.is_finished(folder)}
+    refused = {folder: reason for folder, reason in reasons.items() if reason is not None}
+    for folder in refused:
+        (folder / runs.ERROR).unlink(missing_ok=True)
+    return refused
 
 
 def note_deaths() -> None:
@@ -180,7 +204,7 @@ def print_table(analysis: Analysis) -> None:
     for row in ranked(analysis):
         figures = [spread(row.figures[name]) for name in shown]
         seconds = spread(row.figures["train_seconds"], 0).split(" ")[0]
-        table.add_row(row.arm.name, str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
+        table.add_row(escape(row.arm.name), str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
     found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)

@@ -61,6 +61,8 @@ def _compose_and_run() -> None:
             job()
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
+    except sweep.Refused as refused:
+        raise UserError(str(refused)) from None
     except BrokenProcessPool:
         sweep.note_deaths()
     except ValueError as error:

@@ -135,7 +135,7 @@ def analyse(sweep: Sweep) -> Analysis:
         sweep=sweep,
         metric=metric,
         unit=unit,
-        rows=_rows(sweep.arms, metric),
+        rows=_rows(sweep.arms, comparable, metric),
         comparisons={name: _compare(metrics[name], statistics_of[name], questions) for name in metrics},
         paired=_paired(comparable, metric) if metric in METRICS else (),
         baseline=comparable[0].name,
@@ -196,7 +196,10 @@ def _mean(values: Sequence[float | None]) -> Mean | None:
     return Mean(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 and finite else None)
 
 
-def _rows(arms: Sequence[Arm], metric: str) -> tuple[Row, ...]:
+def _rows(every: Sequence[Arm], comparable: Sequence[Arm], metric: str) -> tuple[Row, ...]:
+    """Of each arm the runs that can be compared; of one that has none all, without figures of the test set."""
+    scored = {arm.name: arm for arm in comparable}
+    arms = [scored.get(arm.name, arm) for arm in every]
     column = f"valid/{metric}"
     bests = {arm.name: _mean([_best(run, column, lower=metric in LOWER) for run in arm.runs]) for arm in arms}
     lower = metric in LOWER
@@ -204,8 +207,10 @@ def _rows(arms: Sequence[Arm], metric: str) -> tuple[Row, ...]:
     rows = []
     for arm in arms:
         results = [run.result for run in arm.runs]
-        names = (*METRICS, "perplexity", *PERPLEXITY, "train_word_perplexity", "sentences_per_second", "train_seconds")
-        figures = {name: _mean([result.get(name) for result in results]) for name in names}
+        names = (*METRICS, "perplexity", *PERPLEXITY)
+        figures = {name: _mean([result.get(name) for result in results if arm.name in scored]) for name in names}
+        names = ("train_word_perplexity", "sentences_per_second", "train_seconds")
+        figures |= {name: _mean([result.get(name) for result in results]) for name in names}
         figures["tokens_per_second"] = _mean([result["train_tokens_per_second"] for result in results])
         figures["scored_per_second"] = _mean([result.get("tokens_per_second") for result in results])
         figures["best"] = bests[arm.name]

@@ -14,6 +14,7 @@ from seq2seq.data import text
 from seq2seq.errors import UserError
 
 # Settings of no consequence for the figures, or of consequence for the time alone.
+OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
 UNCOMPARED: tuple[str, ...] = ("seed", "name", *runs.INCIDENTAL)
 UNCOMPARED += tuple(f"trainer.{name}" for name in ("threads", "samples", "probe", "save_minutes", "loggers"))
 # Of settings that always change together, the one that names the factor.
@@ -125,7 +126,8 @@ def sweep_of(folders: Sequence[Path]) -> Sweep:
     missing = [Missing(folder.name, _why_missing(folder)) for folder in absent]
     factors = _factors(found)
     arms = _arms(found, factors)
-    return Sweep(factors, arms, tuple(missing or _unequal_seeds(arms)))
+    unequal = _unequal_seeds(arms)
+    return Sweep(factors, arms, tuple(missing if len(unequal) <= len(missing) else [*missing, *unequal]))
 
 
 def find(roots: Sequence[Path]) -> list[Path]:
@@ -139,7 +141,10 @@ def find(roots: Sequence[Path]) -> list[Path]:
         if not root.is_dir():
             raise UserError(f"{root} is no folder; name the folder of a sweep, or of a run.")
         inside = sorted(path.parent for path in root.rglob(runs.CONFIG))
-        found += [folder for folder in inside if not set(folder.parents) & set(inside)]  # a run holds no other
+        begun = {folder for folder in inside if any((folder / name).exists() for name in OF_A_RUN)}
+        above = {parent for folder in inside for parent in folder.parents}
+        # A run holds no other; what holds some, and nothing that a run has, is a folder with a config.yaml of its own.
+        found += [one for one in inside if not set(one.parents) & begun and (one in begun or one not in above)]
         for plan in sorted(root.rglob(runs.PLAN)):
             found += [plan.parent / name for name in runs.read_plan(plan.parent)]
     return list(dict.fromkeys(found))
@@ -173,7 +178,7 @@ def _read_run(folder: Path) -> Run:
         config=config,
         settings=flat(dataclasses.asdict(config)),
         result=result,
-        curve=runs.read_metrics(folder),
+        curve=_curve(folder, config),
         sources=[] if alone else lines[0],
         references=lines[0] if alone else lines[1],
         hypotheses=[] if alone else lines[2],
@@ -181,6 +186,17 @@ def _read_run(folder: Path) -> Run:
         line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if alone else [],
         samples=text.read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )
+
+
+def _curve(folder: Path, config: Config) -> list[dict[str, float]]:
+    """The validations, of which those inside an epoch are at their share of it."""
+    rows, share = runs.read_metrics(folder), config.trainer.validate_every
+    if share >= 1:
+        return rows
+    numbered = (
+        (row, count) for _, own in itertools.groupby(rows, lambda row: row["epoch"]) for count, row in enumerate(own, 1)
+    )
+    return [row | {"epoch": row["epoch"] - 1 + min(1.0, count * share)} for row, count in numbered]
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -280,7 +296,8 @@ def _names(arms: Sequence[Arm], factors: Sequence[Factor]) -> list[str]:
         names.append(" + ".join(filter(None, parts)) or "baseline")
     if len(set(names)) == len(names):
         return names
-    return [" ".join(f"{key}={shown(value)}" for key, value in arm.values.items()) for arm in arms]
+    names = [" ".join(f"{key}={shown(value)}" for key, value in arm.values.items()) for arm in arms]
+    return [name if names.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(names, start=1)]
 
 
 def short(key: str, value: Any) -> str:
@@ -299,7 +316,7 @@ def shown(value: Any) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
 
 def _unequal_seeds(arms: Sequence[Arm]) -> list[Missing]:

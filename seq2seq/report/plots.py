@@ -17,6 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from seq2seq.report.analysis import LOWER, TITLES, Analysis, Grid, probes
 from seq2seq.report.arms import Arm, Run, shown
+from seq2seq.runs import RARE
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes repeat the difference.
 COLOURS = ("#777777", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
@@ -102,12 +103,18 @@ def _figure(panels: int = 1, height: float = 3.6) -> tuple[Figure, list[Axes]]:
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """Below the panels, where it covers nothing; an arm of several panels once."""
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(found.values(), found.keys(), loc="outside lower center", ncols=min(len(found), 4))
+    labels = [_short(label) for label in found]
+    figure.legend(list(found.values()), labels, loc="outside lower center", ncols=min(len(found), 4))
 
 
 def _short(name: str) -> str:
     """A name that leaves room for the picture; matplotlib would leave out one that begins with "_"."""
-    name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    if len(name) > LONGEST:  # many a name begins as others do
+        name = f"{name[: LONGEST // 2]}…{name[len(name) - LONGEST // 2 + 1 :]}"
+    return _whole(name)
+
+
+def _whole(name: str) -> str:
     return f"\u200b{name}" if name.startswith("_") else name
 
 
@@ -129,7 +136,7 @@ def _series(runs: Sequence[Run], x: str, y: str) -> list[tuple[list[float], list
     for run in runs:
         points = [(row[x], row[y]) for row in run.curve if x in row and math.isfinite(row.get(y, math.nan))]
         lines.append(([point[0] for point in points], [point[1] for point in points]))
-    return [line for line in lines if line[0]]
+    return lines if all(line[0] for line in lines) else []  # nothing is averaged around a gap
 
 
 def _band(axes: Axes, arm: Arm, index: int, x: str, y: str) -> None:
@@ -143,7 +150,8 @@ def _band(axes: Axes, arm: Arm, index: int, x: str, y: str) -> None:
     if not len(places):
         return
     values = np.stack([np.interp(places, *line) for line in lines])
-    axes.plot(places, values.mean(axis=0), label=_short(arm.name), **_look(index))
+    look = _look(index, marked=len(places) == 1)  # a line of one point would not be seen
+    axes.plot(places, values.mean(axis=0), label=_whole(arm.name), **look)
     if len(values) > 1:
         axes.fill_between(
             places, values.min(axis=0), values.max(axis=0), color=COLOURS[index % len(COLOURS)], alpha=0.15, lw=0
@@ -182,15 +190,21 @@ def _time(analysis: Analysis) -> Figure | None:
 def _interaction(analysis: Analysis) -> Figure | None:
     if not analysis.grids:
         return None
-    grids = analysis.grids[:4]
-    figure, panels = _figure(len(grids), height=3.8)
-    for axes, grid in zip(panels, grids, strict=True):
+    across = min(len(analysis.grids), 4)
+    down = -(-len(analysis.grids) // across)
+    figure = Figure(figsize=(WIDTH, 3.8 * down), layout="constrained")
+    places = list(figure.subplots(down, across, squeeze=False).flat)
+    panels = places[: len(analysis.grids)]
+    for empty in places[len(panels) :]:
+        empty.set_axis_off()
+    for axes, grid in zip(panels, analysis.grids, strict=True):
         _draw_grid(axes, grid, analysis)
     bottom, top = min(axes.get_ylim()[0] for axes in panels), max(axes.get_ylim()[1] for axes in panels)
     for axes in panels:
         axes.set_ylim(_bottom(bottom, top), top)
-        axes.tick_params(axis="x", labelsize=10 if len(panels) < 4 else 8)
-    panels[0].set_ylabel(f"{_label(analysis)} on test")
+        axes.tick_params(axis="x", labelsize=10 if across < 4 else 8)
+    for axes in panels[::across]:
+        axes.set_ylabel(f"{_label(analysis)} on test")
     return figure
 
 
@@ -243,7 +257,7 @@ def _length(analysis: Analysis) -> Figure | None:
         return None
     figure, (axes,) = _figure(height=4.2)
     for name in bins[0].scores:
-        axes.plot([one.scores[name] for one in bins], label=_short(name), **_look(_rank(analysis, name), marked=True))
+        axes.plot([one.scores[name] for one in bins], label=_whole(name), **_look(_rank(analysis, name), marked=True))
     spans = [f"{one.low}" if one.low == one.high else f"{one.low}–{one.high}" for one in bins]
     axes.set_xticks(
         range(len(bins)), [f"{span}\n({one.num_sentences:,})" for span, one in zip(spans, bins, strict=True)]
@@ -264,19 +278,25 @@ def _position(analysis: Analysis) -> Figure | None:
         return None
     figure, (free, forced) = _figure(2, height=4.2)
     for name, wrong in analysis.by_position.items():
-        free.plot(range(1, len(wrong) + 1), wrong, label=_short(name), **_look(_rank(analysis, name), marked=True))
+        free.plot(range(1, len(wrong) + 1), wrong, label=_whole(name), **_look(_rank(analysis, name), marked=True))
     free.set(title="the model's own output", xlabel=f"{analysis.unit} of the reference", ylabel="wrong there, %")
     for index, arm in enumerate(analysis.sweep.arms):
-        accuracy = _average([one["accuracy_by_position"]["by_position"]["accuracy"] for one in probes(arm)])
+        accuracy = _average([_common(one["accuracy_by_position"], "accuracy") for one in probes(arm)])
         if accuracy:
             missed = [100 * (1 - value) for value in accuracy]
-            forced.plot(range(1, len(missed) + 1), missed, label=_short(arm.name), **_look(index, marked=True))
+            forced.plot(range(1, len(missed) + 1), missed, label=_whole(arm.name), **_look(index, marked=True))
     forced.set(title="after a right beginning (teacher forcing)", xlabel="token of the reference")
     for axes in (free, forced):
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _legend(figure, [free, forced])
     return figure
+
+
+def _common(measured: dict[str, Any], name: str, by: str = "by_position") -> list[float | None]:
+    """A probe's means by position, without those of few sentences, which jump."""
+    values, counts = measured[by][name], measured[by]["count"]
+    return [value if count * RARE >= max(counts) else None for value, count in zip(values, counts, strict=True)]
 
 
 def _average(lists: Sequence[Sequence[float | None]]) -> list[float]:
@@ -298,17 +318,15 @@ def _gradient(analysis: Analysis) -> Figure | None:
     figure, panels = _figure(min(steps, 3), height=4.2)
     for step, axes in enumerate(panels):
         for index, arm in enumerate(analysis.sweep.arms):
-            shares = [
-                one["gradient_reach"][step]["by_position"]["share"]
-                for one in probes(arm)
-                if step < len(one["gradient_reach"])
-            ]
-            share = [100 * value for value in _average(shares)]
+            found = [one["gradient_reach"][step] for one in probes(arm) if step < len(one["gradient_reach"])]
+            share = [100 * value for value in _average([_common(reach, "share") for reach in found])]
             if share:
-                axes.plot(range(1, len(share) + 1), share, label=_short(arm.name), **_look(index, marked=True))
+                axes.plot(range(1, len(share) + 1), share, label=_whole(arm.name), **_look(index, marked=True))
         axes.set(title=f"from target token {step + 1}", xlabel="source token")
         axes.set_ylim(bottom=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if not any(axes.lines for axes in panels):  # of a model that is blind to its source
+        return None
     panels[0].set_ylabel("share of the gradient, %")
     _legend(figure, panels)
     return figure
@@ -317,12 +335,13 @@ def _gradient(analysis: Analysis) -> Figure | None:
 def _decay(analysis: Analysis) -> Figure | None:
     figure, (axes,) = _figure(height=4.2)
     for index, arm in enumerate(analysis.sweep.arms):
-        norms = [one["gradient_reach"][0]["by_distance"]["norm"] for one in probes(arm) if one["gradient_reach"]]
-        found = list(itertools.dropwhile(lambda pair: not pair[1], enumerate(_average_known(norms))))
-        found = list(itertools.takewhile(lambda pair: pair[1], found))
-        if found:
-            places, values = zip(*found, strict=True)
-            axes.semilogy(places, values, label=_short(arm.name), **_look(index, marked=True))
+        found = [one["gradient_reach"][0] for one in probes(arm) if one["gradient_reach"]]
+        norms = [_common(reach, "norm", "by_distance") for reach in found]
+        points = list(itertools.dropwhile(lambda pair: not pair[1], enumerate(_average_known(norms))))
+        points = list(itertools.takewhile(lambda pair: pair[1], points))
+        if points:
+            places, values = zip(*points, strict=True)
+            axes.semilogy(places, values, label=_whole(arm.name), **_look(index, marked=True))
     if not axes.lines:
         return None
     axes.set(xlabel="encoder steps between reading a token and the end", ylabel="gradient from target token 1")
@@ -346,9 +365,9 @@ def _reliance(analysis: Analysis) -> Figure | None:
     figure, (axes,) = _figure(height=3.8)
     for index, arm in enumerate(analysis.sweep.arms):
         found = [one["peeky_reliance"] for one in probes(arm) if one["peeky_reliance"]]
-        moved = _average([one["by_position"]["total_variation"] for one in found])
+        moved = _average([_common(one, "total_variation") for one in found])
         if moved:
-            axes.plot(range(1, len(moved) + 1), moved, label=_short(arm.name), **_look(index, marked=True))
+            axes.plot(range(1, len(moved) + 1), moved, label=_whole(arm.name), **_look(index, marked=True))
     if not axes.lines:
         return None
     axes.set(xlabel="token of the target", ylabel="probability that moves")

@@ -201,8 +201,8 @@ def perplexity_statistics(line_nll: Sequence[float], lines: Sequence[str]) -> Ar
 
 
 def perplexity_score(sums: Array) -> Array:
-    """Perplexity per word from sums ``(..., 2)``; of a network that has burst, the largest number there is."""
-    return np.exp(np.minimum(sums[..., 0] / sums[..., 1], 300.0))
+    """Perplexity per word from sums ``(..., 2)``; of a network that has burst, a number whose fourth power there is."""
+    return np.exp(np.minimum(sums[..., 0] / sums[..., 1], 150.0))
 
 
 METRICS = {

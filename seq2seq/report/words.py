@@ -20,8 +20,8 @@ def number(value: float | None, digits: int = 2) -> str:
 
 def signed(value: float, digits: int = 2) -> str:
     """With its sign, whichever it is; a zero has none."""
-    shown = number(value, digits)
-    return shown if value <= 0 or not float(f"{value:.{digits}f}") else "+" + shown
+    rounded = round(value, digits) + 0.0  # which makes 0 of -0
+    return ("+" if rounded > 0 else "") + number(rounded, digits)
 
 
 def spread(mean: Mean | None, digits: int = 2) -> str:
@@ -139,7 +139,7 @@ def doubt(analysis: Analysis) -> str | None:
 def chance(analysis: Analysis) -> str:
     """How the intervals and p values came about."""
     found = analysis.comparisons[analysis.metric]
-    sentences = f"{len(analysis.sweep.arms[0].runs[0].references):,} test sentences drawn anew 2,000 times"
+    sentences = f"{found[0].contrast.num_sentences:,} test sentences drawn anew 2,000 times"
     counted = sum(one.p is not None for one in found)
     if not counted:
         return (

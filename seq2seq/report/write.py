@@ -14,6 +14,7 @@ from seq2seq.data import text
 from seq2seq.report import plots, words
 from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
+from seq2seq.runs import RARE
 
 HTML, MARKDOWN, TABLE = "report.html", "report.md", "results.csv"
 
@@ -31,7 +32,7 @@ CAPTIONS = {
     ),
     "curves": (
         "While training",
-        "The score on the validation set after each epoch; the line is the mean over seeds, the band goes from the "
+        "The score on the validation set, each time that it was taken; the line is the mean over seeds, the band goes from the "
         "lowest seed to the highest.",
     ),
     "time": (
@@ -47,7 +48,8 @@ CAPTIONS = {
     "position": (
         "Where in the target it goes wrong",
         "Left: the model writes on after its own mistakes, so one shifted word makes all later ones wrong. Right: "
-        "every step is given the reference so far, and is judged alone.",
+        "every step is given the reference so far, and is judged alone; here and in the pictures below a position that "
+        f"fewer than one probed sentence in {RARE} has is left out.",
     ),
     "gradient": (
         "Which source tokens the first target words listen to",
@@ -110,13 +112,6 @@ def write_report(analysis: Analysis, out: Path) -> Path:
         UserError: if something cannot be written.
     """
     pictures = plots.draw(analysis)
-    text.make_folder(out)
-    for name in CAPTIONS:
-        path = out / f"{name}.svg"
-        if name in pictures:
-            text.write_lines(path, pictures[name].rstrip("\n").split("\n"))
-        else:
-            path.unlink(missing_ok=True)  # of an earlier report, on other runs
     values = _values(analysis)
     captions = CAPTIONS | (LANGUAGE_MODEL_CAPTIONS if analysis.task == "language_model" else {})
     shown_pictures = [(name, *caption, pictures[name]) for name, caption in captions.items() if name in pictures]
@@ -130,10 +125,15 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     )
     environment.filters["inline"] = lambda svg, name: plots.inline(name, svg)
     environment.filters["cell"] = _cell
+    files = {f"{name}.svg": pictures[name] for name in CAPTIONS if name in pictures}
     for name in (MARKDOWN, HTML):
-        page = environment.get_template(name + ".jinja").render(values, pictures=shown_pictures)
-        text.write_lines(out / name, page.rstrip("\n").split("\n"))
-    text.write_lines(out / TABLE, _results(analysis))
+        files[name] = environment.get_template(name + ".jinja").render(values, pictures=shown_pictures)
+    files[TABLE] = _results(analysis)
+    text.make_folder(out)  # now that all is there
+    for name in CAPTIONS.keys() - pictures.keys():
+        (out / f"{name}.svg").unlink(missing_ok=True)  # of an earlier report, on other runs
+    for name, content in files.items():
+        text.write_lines(out / name, content.rstrip("\n").split("\n"))
     return out / HTML
 
 
@@ -257,7 +257,7 @@ def _mean(values: Sequence[float | None]) -> str:
     return words.number(sum(known) / len(known)) if known and len(known) == len(values) else "–"
 
 
-def _results(analysis: Analysis) -> list[str]:
+def _results(analysis: Analysis) -> str:
     """A row for each run, for whoever wants to work out more."""
     keys = [factor.key for factor in analysis.sweep.factors]
     figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
@@ -275,7 +275,7 @@ def _results(analysis: Analysis) -> list[str]:
             settings = [shown(arm.values[key]) for key in keys]
             values = [run.result.get(name) for name in (*figures, *times, *signature)]
             writer.writerow([arm.name, *settings, run.seed, *values])
-    return table.getvalue().rstrip("\n").split("\n")
+    return table.getvalue()
 
 
 def _cell(value: str) -> str:
