@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from seq2seq import checkpoint
-from seq2seq.config import ModelConfig, from_dict
+from seq2seq.config import DecodeConfig, ModelConfig, from_dict
+from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 
 
@@ -46,29 +49,37 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
         https://arxiv.org/abs/1605.04809.
     """
     first, *others = paths
-    loaded, section = _read(first)
-    if loaded.shortlist is not None:
-        section["shortlist"] = loaded.shortlist._asdict()
-    sums = {name: tensor.double() for name, tensor in checkpoint.named_weights(loaded.model).items()}
+    model, section = _read(first)
+    sums = {name: tensor.double() for name, tensor in checkpoint.named_weights(model).items()}
     for path in others:
         other, theirs = _read(path)
         _check_equal(first, section, path, theirs)
-        for name, tensor in checkpoint.named_weights(other.model).items():
+        for name, tensor in checkpoint.named_weights(other).items():
             sums[name] += tensor
     means = {name: total / len(paths) for name, total in sums.items()}
-    checkpoint.load_weights(loaded.model, means, first)  # where tied weights are one again
-    return {"state_dict": checkpoint.named_weights(loaded.model), checkpoint.SECTION: section}
+    checkpoint.load_weights(model, means, first)  # where tied weights are one again
+    return {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section}
 
 
-def _read(path: Path) -> tuple[checkpoint.Checkpoint, dict[str, Any]]:
-    """A checkpoint, and all of it but the weights with every setting written out."""
-    loaded = checkpoint.load(path)
-    config = from_dict(ModelConfig, checkpoint.read(path)[checkpoint.SECTION]["model"], "model")
-    return loaded, checkpoint.section(config, loaded.decode, loaded.tokenizers)
+def _read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, and all but its weights with every setting written out."""
+    mine = checkpoint.read(path)[checkpoint.SECTION]
+    if mine["kind"] == checkpoint.LANGUAGE_MODEL:
+        found = checkpoint.load_language_model(path)
+        tokenizers, shortlist = Tokenizers(found.tokenizer, found.tokenizer), None
+        model: nn.Module = found.model
+    else:
+        loaded = checkpoint.load(path)
+        model, tokenizers, shortlist = loaded.model, loaded.tokenizers, loaded.shortlist
+    config, decode = from_dict(ModelConfig, mine["model"], "model"), from_dict(DecodeConfig, mine["decode"], "decode")
+    section = checkpoint.section(config, decode, tokenizers, kind=mine["kind"])
+    return model, section | ({} if shortlist is None else {"shortlist": shortlist._asdict()})
 
 
 def _check_equal(first: Path, mine: Mapping[str, Any], path: Path, theirs: Mapping[str, Any]) -> None:
     way_out = "average checkpoints of one training."
+    if theirs["kind"] != mine["kind"]:
+        raise UserError(f"{path} is a {theirs['kind']} and {first} a {mine['kind']}; {way_out}")
     different = [name for name, value in mine["model"].items() if theirs["model"][name] != value]
     if different:
         name = different[0]

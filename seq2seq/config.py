@@ -55,7 +55,7 @@ def _section(cls: type) -> Any:
 
 def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
     if value not in choices:
-        raise UserError(f"{name}={value} is not known; choose from {', '.join(choices)}.")
+        raise UserError(f"{name}={_plain(value)} is not known; choose from {', '.join(choices)}.")
 
 
 def _within(name: str, value: float, low: float, high: float = float("inf"), *, below: bool = False) -> None:
@@ -77,6 +77,11 @@ def _shown(value: object) -> str:
     except ValueError:  # of an integer with too many digits
         return type(value).__name__
     return said if len(said) <= 200 else f"{said[:200]}..."
+
+
+def _plain(word: str) -> str:
+    """A word in a message, as it is unless it would break the line or the terminal."""
+    return word if word.isprintable() else _shown(word)
 
 
 @dataclass
@@ -147,6 +152,11 @@ class DataConfig:
         self._check_one_sided()
 
     def _check_one_sided(self) -> None:
+        if self.kind in ONE_SIDED:
+            filters = {"max_length": self.max_length, "max_ratio": self.max_ratio, "skip_blank": self.skip_blank}
+            stray = [f"data.{name}" for name, value in filters.items() if value]
+            if stray:
+                raise UserError(f"{', '.join(stray)} is for pairs, and data.kind={self.kind} has lines; leave it out.")
         if self.kind == "text":
             if not self.train_tgt:
                 raise UserError("data.kind=text needs data.train_tgt; give it a text file.")
@@ -524,6 +534,11 @@ class Config:
                 f"decode.coverage_penalty={self.decode.coverage_penalty:g} needs attention; got model.attention=none. "
                 "Use general, say, or leave it 0."
             )
+        if self.model.fixed_length and self.tokenizer.sampling:
+            raise UserError(
+                f"tokenizer.sampling={self.tokenizer.sampling:g} changes how many tokens a line has, and "
+                f"model.fixed_length={self.model.fixed_length} wants so many in each; leave one of them 0."
+            )
         without = {"weight_dropout"}  # whose masks a whole batch shares
         without |= {"memory_dropout"} if self.model.attention == "none" else set()
         own = [name for name in DROPOUTS if name not in without]
@@ -579,7 +594,7 @@ def unknown_key(name: str, allowed: Sequence[str], section: str) -> UserError:
     """The error for a key that does not exist: what it may have meant, and all there is."""
     close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
     hint = f" Did you mean {close[0]}?" if close else ""
-    where = f"{section}.{name}" if section else name
+    where = _plain(f"{section}.{name}" if section else name)
     return UserError(f"{where} is not a key.{hint} {section or 'The config'} has: {', '.join(allowed)}.")
 
 
@@ -668,7 +683,8 @@ def _describe_key(prefix: str, spec: Any) -> list[str]:
         inner = dataclasses.fields(spec.default_factory())
         return [row for one in inner for row in _describe_key(f"{prefix}{spec.name}.", one)]
     kind = str(spec.type).replace(" | ", " or ").replace("None", "null")
-    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {spec.metadata['help']} |"]
+    escaped = spec.metadata["help"].replace("<", "&lt;")  # or a page would take <unk> for markup
+    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {escaped} |"]
 
 
 def _shown_default(spec: Any) -> str:

@@ -22,7 +22,8 @@ from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 WINDOW = 1024  # tokens that are read at a time; of no consequence for the result
 CHUNK = 10_000  # lines that are read at a time; likewise
-BATCH = 64  # lines that are scored side by side
+BATCH = 64  # lines that are scored side by side,
+SCORED = 64  # so many tokens of each at a time
 
 
 class TextScore(NamedTuple):
@@ -100,8 +101,8 @@ class LanguageModel:
             UserError: if the prefix has more tokens than ``max_length``.
             ValueError: if it holds a newline.
         """
-        # A space at its end would be a piece of its own, where the next word's piece brings one.
-        prefix = prefix.rstrip(" ")
+        if self.tokenizer.spaces_begin_words:  # the next one's piece brings the space
+            prefix = prefix.rstrip(" ")
         forced = self.tokenizer.encode([prefix])[0]
         if len(forced) >= max_length:
             raise UserError(
@@ -162,10 +163,12 @@ class LanguageModel:
             for place, i in enumerate(batch):
                 tokens[place, : len(rows[i]) + 1] = torch.tensor([*rows[i], EOS])
             tokens_in = torch.cat([torch.full((len(batch), 1), BOS), tokens[:, :-1]], dim=1)
-            with torch.no_grad():
-                state = self.model.zero_state(len(batch))
-                nll, _ = self.model.token_nll(tokens_in.to(self.device), tokens.to(self.device), state)
-            for i, value in zip(batch, nll.double().sum(1).tolist(), strict=True):
+            state, nll = self.model.zero_state(len(batch)), torch.zeros(len(batch), dtype=torch.float64)
+            for inputs, outputs in zip(tokens_in.split(SCORED, dim=1), tokens.split(SCORED, dim=1), strict=True):
+                with torch.no_grad():
+                    costs, state = self.model.token_nll(inputs.to(self.device), outputs.to(self.device), state)
+                nll += costs.double().sum(1).cpu()
+            for i, value in zip(batch, nll.tolist(), strict=True):
                 found[i] = -value
         return found
 

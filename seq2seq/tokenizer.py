@@ -33,8 +33,8 @@ class Tokenizer:
     """A trained SentencePiece model; ids 0 to 3 are pad, unk, bos and eos.
 
     No id is ever built from text: ``</s>`` in a sentence is four ordinary characters. With byte fallback, or on text
-    made of characters it was trained on, ``decode(encode(text)) == text`` for every text without a newline
-    (lower-cased, if ``lowercase``).
+    made of characters it was trained on, ``decode(encode(text)) == text`` for every text without a newline, a carriage
+    return and NUL (lower-cased, if ``lowercase``).
 
     Args:
         proto: a serialised SentencePiece model, as `train` returns and a checkpoint stores.
@@ -49,15 +49,21 @@ class Tokenizer:
         self.lowercase = lowercase
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
-        except RuntimeError as error:
+            first = self._model.encode("a", out_type=str)[0]
+            strange = self._model.encode("\U0010fffd", out_type=str)[0]
+        except (RuntimeError, IndexError) as error:
             raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
-        first = self._model.encode("a", out_type=str)[0]
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
         # Whether an unknown is a whole word with the space before it, as in a word model, or characters of one.
-        self._unknown_is_word = self._model.encode("\U0010fffd", out_type=str)[0].startswith(SPACE_MARK + "\U0010fffd")
+        self._unknown_is_word = strange.startswith(SPACE_MARK + "\U0010fffd")
         special = (self._model.pad_id(), self._model.unk_id(), self._model.bos_id(), self._model.eos_id())
         if special != (PAD, UNK, BOS, EOS):
             raise UserError(f"the tokenizer's ids of pad, unk, bos, eos must be {(PAD, UNK, BOS, EOS)}; got {special}.")
+
+    @property
+    def spaces_begin_words(self) -> bool:
+        """Whether a space is part of the word after it, and no token of its own."""
+        return self._has_prefix
 
     @property
     def can_sample(self) -> bool:
@@ -191,6 +197,10 @@ class Words(Tokenizer):
             raise UserError(f"the tokenizer is no list of words ({len(proto)} bytes); train it again.")
 
     @property
+    def spaces_begin_words(self) -> bool:
+        return True
+
+    @property
     def can_sample(self) -> bool:
         return False
 
@@ -229,7 +239,8 @@ class Words(Tokenizer):
     def _escape(self, line: str) -> str:
         if "\n" in line:
             raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
-        return line.lower() if self.lowercase else line
+        line = line.lower() if self.lowercase else line
+        return line.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
 
 
 def load(proto: bytes, *, lowercase: bool = False) -> Tokenizer:

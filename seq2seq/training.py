@@ -10,8 +10,8 @@ import shutil
 import subprocess
 import time
 import warnings
-from collections.abc import Sized
-from contextlib import nullcontext
+from collections.abc import Iterator, Sized
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -172,6 +172,11 @@ def check_trainer(config: Config) -> None:
             raise UserError(
                 f"trainer.lightning.{name} is no argument of lightning.Trainer; there are: {', '.join(free)}."
             )
+        if name == "limit_val_batches":
+            raise UserError(
+                "trainer.lightning.limit_val_batches would put a loss of a part of the validation set beside a score "
+                "of the whole; make the validation set itself smaller."
+            )
         if name in taken:
             raise UserError(f"trainer.lightning.{name} is set by seq2seq itself; use the keys of trainer and optim.")
         if isinstance(value, dict):
@@ -264,7 +269,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
         # them.
         warnings.filterwarnings("ignore", module="lightning")
-        with module.enough_memory(), stopped_at_once():
+        with module.enough_memory(), stopped_at_once(), _refusals(config):
             trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
             if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
                 trainer.validate(module, data, verbose=False)
@@ -391,9 +396,18 @@ _NOTHING = nullcontext()
 
 def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
     settings = {"profiler": _NoProfiler(), **_trainer_arguments(config), **config.trainer.lightning}
-    try:
+    with _refusals(config, TypeError, ValueError):
         return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
-    except (TypeError, ValueError, MisconfigurationException) as error:
+
+
+@contextmanager
+def _refusals(config: Config, *others: type[Exception]) -> Iterator[None]:
+    """Say in one line what Lightning makes nothing of."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (MisconfigurationException, *others)):
+            raise
         given = ", ".join(f"{name}={value}" for name, value in config.trainer.lightning.items()) or "trainer"
         reason = " ".join(str(error).split()).rstrip(".")
         raise UserError(
@@ -406,7 +420,7 @@ def _num_batches(config: Config, loader: Sized) -> int:
     limit = config.trainer.lightning.get("limit_train_batches")
     if isinstance(limit, float):
         return int(limit * len(loader))
-    return len(loader) if limit is None else min(limit, len(loader))
+    return min(limit, len(loader)) if isinstance(limit, int) else len(loader)
 
 
 def _num_steps(config: Config, num_batches: int) -> int:

@@ -10,7 +10,10 @@ import torch
 from seq2seq import checkpoint
 from seq2seq.average import average, find_all
 from seq2seq.cli.average import main
+from seq2seq.config import DecodeConfig, ModelConfig
+from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
+from seq2seq.models.language_model import build_language_model
 from seq2seq.shortlist import Shortlist
 from seq2seq.translate import Translator
 from tests import attentive
@@ -35,6 +38,27 @@ def test_the_weights_are_the_mean_and_tied_ones_stay_one(tmp_path: Path) -> None
     translator = Translator.from_checkpoint(tmp_path / "mean.ckpt")
     assert translator.model.decoder.output.weight is translator.model.decoder.embedding.weight
     assert len(translator.translate(LINES)) == len(LINES)
+
+
+def test_the_mean_of_language_models_is_one(tmp_path: Path) -> None:
+    tokenizer = attentive.tokenizers().tgt
+    paths = []
+    for seed in range(2):
+        torch.manual_seed(seed)
+        config = ModelConfig(hidden_size=8, embedding_size=8, tie="decoder")
+        network = build_language_model(config, len(tokenizer))
+        section = checkpoint.section(
+            config, DecodeConfig(), Tokenizers(tokenizer, tokenizer), kind=checkpoint.LANGUAGE_MODEL
+        )
+        paths.append(tmp_path / f"{seed}.ckpt")
+        checkpoint.save(paths[-1], {"state_dict": checkpoint.named_weights(network), "seq2seq": section})
+    assert give(*paths, "-o", tmp_path / "mean.ckpt") == 0
+    mean = checkpoint.load_language_model(tmp_path / "mean.ckpt").model
+    for name, tensor in checkpoint.named_weights(mean).items():
+        one, other = (checkpoint.read(path)["state_dict"][name] for path in paths)
+        torch.testing.assert_close(tensor, (one + other) / 2)
+    with pytest.raises(UserError, match=r"a.ckpt is a translation and .*0.ckpt a language model; average checkpoints"):
+        average([paths[0], attentive.save(tmp_path / "a.ckpt")])
 
 
 def test_the_mean_has_the_shortlist_of_the_first(tmp_path: Path) -> None:

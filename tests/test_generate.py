@@ -55,6 +55,13 @@ def test_train_generate_evaluate_translate(command: Command, trained: Path, tmp_
     ascii_only = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
     assert command("generate", run, "--prefix", "Ä", "-n", "1", env=ascii_only).stdout.startswith("Ä")
 
+    for wrong, said in (
+        (("--prefix", "a \udcff"), "--prefix is no UTF-8; write it in a terminal that has UTF-8"),
+        (("--rescore", ""), "the name of a text file is empty; give one."),
+    ):
+        refused = command("generate", run, *wrong)
+        assert refused.returncode == 2 and said in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr
+
     for name in ("a", "b"):
         (tmp_path / name).write_text("12\n345\n")
     scored = command("evaluate", run, "--text", "a")

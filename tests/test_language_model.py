@@ -704,6 +704,30 @@ def test_cross_entropy_of_the_step_is_the_loss() -> None:
     assert loss.item() == pytest.approx(expected.sum().item(), rel=1e-5)
 
 
+def test_lines_are_scored_alike_however_many_tokens_are_looked_at_once(
+    model: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long one among short ones must not take memory for all of them at its length."""
+    lines = [LINES[0], LINES[1] * 9, "", LINES[2]]
+    shapes: list[tuple[int, ...]] = []
+    whole = model.log_probs(lines)
+    token_nll = model.model.token_nll
+
+    def noted(tokens_in: torch.Tensor, *others: Any) -> Any:
+        shapes.append(tuple(tokens_in.shape))
+        return token_nll(tokens_in, *others)
+
+    monkeypatch.setattr(model.model, "token_nll", noted)
+    monkeypatch.setattr(language_model, "SCORED", 7)
+    assert model.log_probs(lines) == pytest.approx(whole, rel=1e-5)
+    assert max(columns for _, columns in shapes) == 7
+    assert whole == pytest.approx([-model.score([line]).nll for line in lines], rel=1e-5)
+
+
+def test_a_prefix_of_characters_keeps_the_space_at_its_end(model: LanguageModel) -> None:
+    assert all(line.startswith("a ") for line in model.generate(5, prefix="a "))
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_columns_at_the_start_of_a_line_and_no_others_forget(
     tmp_path: Path, tokenizer: Tokenizer, share: float

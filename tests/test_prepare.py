@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from seq2seq.config import DataConfig, TokenizerConfig
+from seq2seq.data import prepare as prepare_module
 from seq2seq.data import text
 from seq2seq.data.corpus import encode_corpus, train_tokenizers
 from seq2seq.data.prepare import prepare, read_manifest
@@ -60,6 +61,91 @@ def test_an_unfinished_folder_is_made_again(tmp_path: Path) -> None:
     (folder / "train.src").write_text("half")
     assert prepare(config(tmp_path)) == folder
     assert (folder / "train.src").read_bytes() == whole
+
+
+def test_what_cannot_be_made_leaves_the_dataset_before_it(tmp_path: Path, two_columns: dict[str, str]) -> None:
+    folder = prepare(config(tmp_path), tmp_path / "mine")
+    before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+    uneven = two_columns | write(tmp_path / "own", valid_src="src 0\n")
+    with pytest.raises(UserError, match="valid_src has 1 lines but"):
+        prepare(config(tmp_path, kind="files", **uneven), folder)
+    with pytest.raises(UserError, match="has neither train.de.gz nor train.de"):
+        prepare(config(tmp_path, kind="multi30k", src_lang="de", tgt_lang="en", mirror=str(tmp_path / "own")), folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert prepare(config(tmp_path), folder) == folder
+
+
+@pytest.mark.parametrize("last", ["train.src", "valid.tgt"])
+def test_what_was_stopped_while_files_were_moved_in_is_made_again(
+    tmp_path: Path, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder named by the user, too, which holds no finished dataset then."""
+    folder = prepare(config(tmp_path), tmp_path / "mine")
+    rename = Path.rename
+
+    def stop(source: Path, target: Path) -> Path:
+        if target.name == last:
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    monkeypatch.setattr(Path, "rename", stop)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(config(tmp_path, train_size=20), folder)
+    monkeypatch.undo()
+    assert not (folder / last).exists()
+    assert prepare(config(tmp_path, train_size=20), folder) == folder
+    assert len(text.read_lines(folder / "train.src")) == 20
+    assert {path.name for path in folder.iterdir()} == {".lock", "dataset.json", *FILES}
+
+
+def test_a_finished_dataset_needs_no_lock_and_another_says_where_it_cannot_be(tmp_path: Path) -> None:
+    folder = prepare(config(tmp_path))
+    tokenizers = train_tokenizers(folder, TokenizerConfig(type="char", vocab_size=0, byte_fallback=False))
+    encode_corpus(folder, "train", tokenizers)
+    (folder / ".lock").unlink()
+    (folder / ".lock").mkdir()  # as where one may not write
+    assert prepare(config(tmp_path)) == folder
+    again = train_tokenizers(folder, TokenizerConfig(type="char", vocab_size=0, byte_fallback=False))
+    assert len(encode_corpus(folder, "train", again).src) == 50
+    with pytest.raises(UserError, match=rf"{folder} cannot be written to: .*; make it so, or name another data.root"):
+        encode_corpus(folder, "valid", again)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"one\r\r\ntwo\nthree\nfour\n", "train.tgt: line 1 ends in a carriage return"),
+        (b"one\ntwo\n\xef\xbb\xbfthree\nfour\n", "valid.tgt: line 1 starts with a byte-order mark"),
+    ],
+)
+def test_lines_that_a_text_file_cannot_give_back_are_refused_without_sources_too(
+    tmp_path: Path, content: bytes, said: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        prepare(config(tmp_path, kind="text", train_tgt=str(tmp_path / "a.txt"), valid_size=1, test_size=1))
+
+
+@pytest.mark.parametrize("option", [{"max_length": 5}, {"max_ratio": 2.0}, {"skip_blank": True}])
+def test_filters_of_pairs_are_refused_where_there_are_none(tmp_path: Path, option: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=rf"data.{next(iter(option))} is for pairs, and data.kind=text has lines"):
+        config(tmp_path, kind="text", train_tgt="a.txt", **option)
+
+
+def test_unchecked_files_of_a_mirror_make_a_dataset_of_their_own(tmp_path: Path) -> None:
+    """A later run without the mirror must not find them under the corpus's own name."""
+    for split, lines in (("train", 4), ("val", 2), ("test_2016_flickr", 2)):
+        for lang in ("fr", "cs"):
+            write(tmp_path / "mirror", **{f"{split}.{lang}": f"{lang}\n" * lines})
+    settings = config(tmp_path, kind="multi30k", src_lang="fr", tgt_lang="cs", mirror=str(tmp_path / "mirror"))
+    first = prepare(settings)
+    assert text.read_lines(first / "valid.src") == ["fr", "fr"]
+    write(tmp_path / "mirror", **{"val.fr": "other\nother\n"})
+    assert prepare(settings) != first
+    official = prepare_module._settings(config(tmp_path, kind="multi30k", src_lang="fr", tgt_lang="cs"))
+    manifests = [read_manifest(folder) for folder in (tmp_path / "data").iterdir()]
+    assert len(manifests) == 2
+    assert all(manifest is not None and manifest["settings"] != official for manifest in manifests)
 
 
 def test_a_folder_named_by_the_user_holds_what_was_last_asked_for(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK_SURFACE, Tokenizer, train
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, Tokenizer, load, train
 
 LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
 SIZES = {"unigram": 290, "bpe": 320, "char": 0, "word": 0}
@@ -142,8 +142,15 @@ def test_a_newline_is_refused() -> None:
 
 
 def test_bytes_that_are_no_model_are_refused() -> None:
-    with pytest.raises(UserError, match=r"no SentencePiece model \(4 bytes\)"):
-        Tokenizer(b"\xff\xffno")
+    for proto in (b"\xff\xffno", b""):
+        with pytest.raises(UserError, match=rf"no SentencePiece model \({len(proto)} bytes\)"):
+            Tokenizer(proto)
+
+
+def test_a_word_that_has_no_utf_8_is_an_unknown_one() -> None:
+    words = load(train(["a b a"], type="ptb", vocab_size=0))
+    assert words.encode(["a \udcff b"]) == [[words.encode(["a"])[0][0], UNK, words.encode(["b"])[0][0]]]
+    assert words.decode([[UNK]], [words.unknowns("\udcff")]) == ["?"]
 
 
 def test_a_model_with_other_special_ids_is_refused() -> None:

@@ -29,6 +29,9 @@ from seq2seq.cli import train as cli_train
 from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
 from seq2seq.data.batch import Batch, collate
+from seq2seq.data.corpus import train_tokenizers
+from seq2seq.data.datamodule import TranslationData
+from seq2seq.data.prepare import prepare
 from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.lit import LitModel, LitTranslator, build_optimizer, lr_factor
@@ -618,6 +621,35 @@ def test_what_the_trainer_refuses_is_said_in_one_line(tmp_path: Path) -> None:
     extra = {"lightning": {"limit_train_batches": "abc"}, "progress": False}
     with pytest.raises(UserError, match=r"lightning.Trainer refuses limit_train_batches=abc: "):
         run(config(tmp_path, trainer=extra), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    "extra, said",
+    [
+        ({"limit_val_batches": 2}, "limit_val_batches would put a loss of a part of the validation set beside a score"),
+        ({"limit_train_batches": 0.001}, "lightning.Trainer refuses limit_train_batches=0.001: "),
+    ],
+)
+def test_batches_that_would_leave_nothing_or_half_a_figure_are_refused(
+    tmp_path: Path, extra: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        run(config(tmp_path, trainer={"lightning": extra}), tmp_path / "run")
+
+
+def test_fewer_pairs_than_processes_are_refused(tmp_path: Path) -> None:
+    settings = config(tmp_path, data={"valid_size": 1})
+    folder = prepare(settings.data)
+    data = TranslationData(settings, folder, train_tokenizers(folder, settings.tokenizer))
+    data.trainer = SimpleNamespace(world_size=2, global_rank=1)  # type: ignore[assignment]
+    assert len(list(data.train_dataloader()))
+    with pytest.raises(UserError, match=r"a split of 1 pairs, too few for 2 processes; make trainer.devices smaller"):
+        data.val_dataloader()
+
+
+def test_a_fixed_length_is_not_sampled(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"tokenizer.sampling=0.1 changes how many tokens .* model.fixed_length=5"):
+        config(tmp_path, model={"fixed_length": 5}, tokenizer={"type": "bpe", "vocab_size": 99, "sampling": 0.1})
 
 
 def test_a_result_that_is_no_json_is_said_so(tmp_path: Path) -> None:

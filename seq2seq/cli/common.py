@@ -116,6 +116,18 @@ def is_same_file(one: str, other: str) -> bool:
     return os.path.samefile(one, other) if there else os.path.realpath(one) == os.path.realpath(other)
 
 
+def refuse_undecodable(flag: str, words: str) -> None:
+    """Python keeps bytes of the command line that are no UTF-8 as characters that no text has.
+
+    Raises:
+        UserError: if there are such.
+    """
+    try:
+        words.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{flag} is no UTF-8; write it in a terminal that has UTF-8, or convert it first.") from None
+
+
 def conf_dir() -> Path:
     """Where the experiment configs are: inside the installed package, or ``conf/`` of a checkout.
 

@@ -7,7 +7,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.cli.common import ArgumentParser, exit_status, refuse_undecodable, set_up
 from seq2seq.cli.language_model import LM_WEIGHT, add_device_arguments, load
 from seq2seq.errors import UserError
 
@@ -50,12 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     add_device_arguments(parser)
     options = parser.parse_args(arguments)
-    for name in DRAWING if options.rescore else ("lm_weight",):
+    rescored = options.rescore is not None
+    for name in DRAWING if rescored else ("lm_weight",):
         if getattr(options, name) != parser.get_default(name):
             flag = "-n" if name == "number" else f"--{name.replace('_', '-')}"
-            parser.error(f"{flag} is {'not for' if options.rescore else 'for'} --rescore; leave it out")
+            parser.error(f"{flag} is {'not for' if rescored else 'for'} --rescore; leave it out")
     set_up()
-    sys.exit(exit_status(lambda: (_rescore if options.rescore else _generate)(options), NAME))
+    sys.exit(exit_status(lambda: (_rescore if rescored else _generate)(options), NAME))
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -70,6 +71,7 @@ def _generate(options: argparse.Namespace) -> None:
             raise UserError(f"{flag} {value} is out of range; it must be in [{low}, {high}].")
     if "\n" in options.prefix:
         raise UserError("--prefix holds a newline, and a line has none; leave it out.")
+    refuse_undecodable("--prefix", options.prefix)
     try:
         settings = SamplingSettings(options.temperature, options.top_k, options.top_p)
     except ValueError as error:

@@ -17,6 +17,7 @@ from seq2seq.cli.common import (
     apply_model_arguments,
     exit_status,
     is_same_file,
+    refuse_undecodable,
     set_up,
 )
 from seq2seq.cli.language_model import LM_WEIGHT, add_fusion_arguments, apply_fusion_arguments
@@ -126,6 +127,7 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
             raise UserError(f"{flag} {value} is out of range; it must be at least 1.")
     if options.prefix and ("\n" in options.prefix or "\r" in options.prefix):
         raise UserError(f"--prefix {options.prefix!r} has more than one line; give one, or a --prefix-file.")
+    refuse_undecodable("--prefix", options.prefix or "")
     _check_files(options, jobs)
     if options.score and (options.n_best or options.prefix or options.prefix_file):
         raise UserError("--score translates nothing; leave out --n-best, --prefix and --prefix-file.")

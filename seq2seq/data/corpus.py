@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from filelock import FileLock
 
 from seq2seq.config import TokenizerConfig
 from seq2seq.data import text
+from seq2seq.errors import UserError
 from seq2seq.tokenizer import Tokenizer, load, train
 
 log = logging.getLogger(__name__)
@@ -113,8 +113,7 @@ def train_tokenizers(folder: Path, config: TokenizerConfig, *, tgt_only: bool = 
     """
     sides = ("src", "tgt")
     groups = [sides] if config.joint else [("tgt",)] if tgt_only else [("src",), ("tgt",)]
-    with FileLock(folder / ".lock"):
-        built = [_train_once(folder, config, group) for group in groups]
+    built = [_train_once(folder, config, group) for group in groups]
     return Tokenizers(built[0], built[-1])
 
 
@@ -129,10 +128,15 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
     content = "".join(_checksum(path) for path in paths) + repr(settings)
     kept = folder / f"tokenizer-{hashlib.sha256(content.encode()).hexdigest()[:12]}.model"
     if not kept.is_file():
-        lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
-        with text.replacing(kept) as stream:
-            stream.write(train(lines, **settings))  # type: ignore[arg-type]
-    tokenizer = load(kept.read_bytes(), lowercase=config.lowercase)
+        with text.locked(folder):
+            if not kept.is_file():
+                lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
+                with text.replacing(kept) as stream:
+                    stream.write(train(lines, **settings))  # type: ignore[arg-type]
+    try:
+        tokenizer = load(kept.read_bytes(), lowercase=config.lowercase)
+    except UserError as error:
+        raise UserError(f"{kept} is damaged: {error} Delete it first.") from None
     if len(tokenizer) < config.vocab_size:
         what = " and ".join(f"train.{side}" for side in sides)
         log.info("tokenizer.vocab_size=%d is clipped to the %d pieces of %s", config.vocab_size, len(tokenizer), what)
@@ -148,10 +152,15 @@ def encode_side(folder: Path, split: str, side: str, tokenizer: Tokenizer) -> To
     """The ids of one side, ``src`` or ``tgt``, of one split, encoded unless the folder holds them already."""
     source = folder / f"{split}.{side}"
     path = token_path(source, tokenizer)
-    with FileLock(folder / ".lock"):
-        if not all(path.with_name(path.name + ending).is_file() for ending in (".ids", ".offsets")):
-            write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
+    if not _is_written(path):
+        with text.locked(folder):
+            if not _is_written(path):
+                write_tokens(path, _encode_lines(text.iter_lines(source), tokenizer))
     return TokenArray(path)
+
+
+def _is_written(path: Path) -> bool:
+    return all(path.with_name(path.name + ending).is_file() for ending in (".ids", ".offsets"))
 
 
 def token_path(source: Path, tokenizer: Tokenizer) -> Path:

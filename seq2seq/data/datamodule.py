@@ -65,6 +65,11 @@ class TranslationData(L.LightningDataModule):
     ) -> BatchLoader:
         end_symbol = self.config.model.fixed_length == 0
         world_size = self.trainer.world_size if self.trainer else 1
+        if len(corpus.src) < world_size:
+            raise UserError(
+                f"{self.folder} has a split of {len(corpus.src)} pairs, too few for {world_size} processes; make "
+                "trainer.devices smaller."
+            )
         sampler = LengthBatchSampler(
             np.stack([side.lengths() for side in corpus], axis=1) + end_symbol,
             batch_tokens=batch_tokens,

@@ -9,11 +9,11 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from seq2seq.config import ONE_SIDED, DataConfig
 from seq2seq.data import download, phrasebook, synthetic, text
@@ -36,7 +36,9 @@ SETTINGS = {  # what decides the content of each kind's files
     "ptb": (),
 }
 SPLIT_FILES = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
-MANIFEST = "dataset.json"  # written last: a folder without it is unfinished
+MANIFEST = "dataset.json"  # written last
+UNFINISHED: dict[str, Any] = {"settings": {}}  # what it says while files are moved in
+ASIDE = ".new"
 
 
 def prepare(config: DataConfig, folder: Path | None = None) -> Path:
@@ -57,14 +59,20 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
     else:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         folder = Path(config.root) / f"{config.kind}-{digest[:8]}"
+    if _is_whole(folder, config.kind, settings):
+        return folder  # which need not be one to write to
     text.make_folder(folder)
-    with FileLock(folder / ".lock"):
-        manifest = read_manifest(folder)
-        whole = all((folder / name).is_file() for name in split_files(config.kind))
-        if manifest is None or manifest["settings"] != settings or not whole:
-            (folder / MANIFEST).unlink(missing_ok=True)
+    with text.locked(folder):
+        if not _is_whole(folder, config.kind, settings):
             _build(config, folder, settings)
     return folder
+
+
+def _is_whole(folder: Path, kind: str, settings: dict[str, Any]) -> bool:
+    """Whether a folder holds this very dataset."""
+    manifest = read_manifest(folder)
+    files = all((folder / name).is_file() for name in split_files(kind))
+    return files and manifest is not None and manifest["settings"] == settings
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
@@ -95,6 +103,9 @@ def _settings(config: DataConfig) -> dict[str, Any]:
     for name in ("book_file", *FILES):
         if settings.get(name):
             settings[name] = text.sha256_file(settings[name])
+    if config.kind == "multi30k" and config.mirror is not None:
+        languages = (config.src_lang, config.tgt_lang)
+        settings |= download.multi30k_unchecked(*languages, variant=config.variant, mirror=config.mirror)
     if config.kind == "ptb":
         settings |= {name: text.sha256_file(path) for name, path in _ptb_files(config).items()}
     return settings
@@ -124,26 +135,49 @@ def _ptb_files(config: DataConfig) -> dict[str, Path]:
 
 
 def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
+    """Make the dataset aside, and move it in when all of it is there: what cannot be made leaves an earlier one as it
+    was.
+    """
     log.info("preparing %s in %s", config.kind, folder)
+    aside = folder / ASIDE
+    with text.said_in_one_line(folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        try:
+            manifest = {"settings": settings, **_make(config, folder, aside)}
+            text.write_lines(folder / MANIFEST, json.dumps(UNFINISHED).split("\n"))
+            for name in SPLIT_FILES:
+                (folder / name).unlink(missing_ok=True)
+            for name in split_files(config.kind):
+                (aside / name).rename(folder / name)
+            text.write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
+    """Write the files, and say what is in them."""
     dropped: dict[str, int] = {}
-    if config.kind in ONE_SIDED:
-        _write_lines(folder, _read_text(config))
-    elif config.kind in ("multi30k", "iwslt15"):
-        dropped = _download(config, folder)
-    else:
-        splits, dropped = _read_or_generate(config)
-        _write(folder, splits)
+    try:
+        if config.kind in ONE_SIDED:
+            _write_lines(aside, _read_text(config))
+        elif config.kind in ("multi30k", "iwslt15"):
+            dropped = _download(config, aside, folder / "downloads")
+        else:
+            splits, dropped = _read_or_generate(config)
+            text.write_splits(aside, splits)
+    except UserError:
+        raise
+    except ValueError as error:  # text that would not be read back as it is
+        raise UserError(str(error)) from None
     dropped = {reason: count for reason, count in dropped.items() if count}
     if dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         log.warning("left out of the training data of %s: %s", folder, reasons)
-    manifest = {
-        "settings": settings,
-        "pairs": {split: sum(1 for _ in text.iter_lines(folder / f"{split}.tgt")) for split in text.SPLITS},
+    return {
+        "pairs": {split: sum(1 for _ in text.iter_lines(aside / f"{split}.tgt")) for split in text.SPLITS},
         "dropped": dropped,
-        "sha256": {name: text.sha256_file(folder / name) for name in split_files(config.kind)},
+        "sha256": {name: text.sha256_file(aside / name) for name in split_files(config.kind)},
     }
-    text.write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
 
 
 def _read_text(config: DataConfig) -> dict[str, list[str]]:
@@ -173,23 +207,24 @@ def _lines_of(path: str | Path) -> list[str]:
 
 
 def _write_lines(folder: Path, splits: dict[str, list[str]]) -> None:
-    text.make_folder(folder, without=SPLIT_FILES)
+    for split, lines in splits.items():
+        text.refuse_unstable(f"{split}.tgt", lines)
+    text.make_folder(folder)
     for split, lines in splits.items():
         text.write_lines(folder / f"{split}.tgt", lines)
 
 
-def _download(config: DataConfig, folder: Path) -> dict[str, int]:
-    if config.kind == "multi30k":
-        dropped = download.multi30k(
-            folder, config.src_lang, config.tgt_lang, variant=config.variant, mirror=config.mirror
-        )
-    else:
-        dropped = download.iwslt15(folder, config.src_lang, config.tgt_lang, mirror=config.mirror)
+def _download(config: DataConfig, folder: Path, downloads: Path) -> dict[str, int]:
+    fetch: Callable[..., dict[str, int]]
+    fetch = partial(download.multi30k, variant=config.variant) if config.kind == "multi30k" else download.iwslt15
+    dropped = fetch(folder, config.src_lang, config.tgt_lang, mirror=config.mirror, downloads=downloads)
     if config.max_length or config.max_ratio:
         names = (folder / "train.src", folder / "train.tgt")
         kept, filtered = _filter(config, text.read_parallel(*names))
         for side, path in enumerate(names):
-            text.write_lines(path, [pair[side] for pair in kept])
+            lines = [pair[side] for pair in kept]
+            text.refuse_unstable(path.name, lines)
+            text.write_lines(path, lines)
         dropped = {**dropped, **{reason: count for reason, count in filtered.items() if count}}
     return dropped
 
@@ -255,15 +290,6 @@ def _filter(config: DataConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], dict
         limits = ", ".join(f"data.{name}={getattr(config, name)}" for name in FILTERS)
         raise UserError(f"no training pair is left of {len(pairs)} after {limits}; loosen them.")
     return kept, dropped
-
-
-def _write(folder: Path, splits: dict[str, list[Pair]]) -> None:
-    try:
-        text.write_splits(folder, splits)
-    except UserError:
-        raise
-    except ValueError as error:  # text that would not be read back as it is
-        raise UserError(str(error)) from None
 
 
 def fields_of(kind: str) -> list[dataclasses.Field[Any]]:

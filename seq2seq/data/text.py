@@ -18,6 +18,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from filelock import FileLock
+
 from seq2seq.errors import UserError
 
 BOM = "\ufeff"
@@ -87,6 +89,8 @@ def _opened(path: str | Path, *, unpack: bool) -> Iterator[BinaryIO]:
 
 
 def _unreadable(path: str | Path, error: OSError) -> UserError:
+    if not str(path):
+        return UserError("the name of a text file is empty; give one.")
     if Path(path).is_dir():
         return UserError(f"{path} is a folder, where a text file was wanted; name a file inside it.")
     if isinstance(error, FileNotFoundError):
@@ -345,7 +349,7 @@ def write_splits(folder: str | Path, splits: Mapping[str, Sequence[Pair]]) -> No
         for position, side in enumerate(("src", "tgt")):
             columns[f"{split}.{side}"] = [pair[position] for pair in splits[split]]
     for name, lines in columns.items():
-        _refuse_unstable(name, lines)
+        refuse_unstable(name, lines)
     folder = make_folder(Path(folder), without=columns)
     for name, lines in columns.items():
         write_lines(folder / name, lines)
@@ -367,7 +371,31 @@ def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
     return folder
 
 
-def _refuse_unstable(name: str, lines: list[str]) -> None:
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a data folder, which is there.
+
+    Raises:
+        UserError: if the file system refuses.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire()
+    except OSError as error:
+        reason = error.strerror or error
+        raise UserError(f"{folder} cannot be written to: {reason}; make it so, or name another data.root.") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def refuse_unstable(name: str, lines: Sequence[str]) -> None:
+    """See that lines would come back as they are from a file of this name.
+
+    Raises:
+        ValueError: for the first one that would not.
+    """
     for number, line in enumerate(lines, start=1):
         if "\n" in line:
             problem = "holds a newline"

@@ -32,8 +32,8 @@ CAPTIONS = {
     ),
     "curves": (
         "While training",
-        "The score on the validation set, each time that it was taken; the line is the mean over seeds, the band goes from the "
-        "lowest seed to the highest.",
+        "The score on the validation set, each time that it was taken; the line is the mean over seeds, the band goes "
+        "from the lowest seed to the highest.",
     ),
     "time": (
         "The same against time",
