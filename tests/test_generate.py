@@ -190,6 +190,19 @@ def test_a_contrast_of_perplexities_is_that_of_their_means_and_has_no_bound() ->
     assert found.p is not None and found.p < 0.01
 
 
+def test_a_language_model_that_burst_is_compared_all_the_same(runs_folder: Path) -> None:
+    """Its perplexity's square, and that of its square, must still be numbers."""
+    (runs_folder / "rnn-none-1" / "test.nll").write_text("2400\n" * len(LINES))  # 400 nats a word
+    (found, *_) = analyse(read_sweep([runs_folder])).comparisons["word_perplexity"]
+    assert np.isfinite([found.contrast.estimate, found.contrast.standard_error, found.contrast.p]).all()
+
+
+def test_a_language_model_has_nothing_to_probe(runs_folder: Path, command: Command) -> None:
+    done = command("probe", runs_folder / "rnn-none-1")
+    assert done.returncode == 2
+    assert "is a language model, which has no source to look at; name a translator's run." in done.stderr
+
+
 def test_runs_of_two_tasks_are_not_compared(runs_folder: Path) -> None:
     make_run(runs_folder / "a", Config(name="sums"), 3)
     with pytest.raises(UserError, match=r"is a run of task=language_model, .* of task=translation; name runs of one"):
