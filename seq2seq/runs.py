@@ -158,7 +158,7 @@ def _hollow(values: dict[str, Any]) -> list[str]:
     for reach in values["gradient_reach"]:
         wanted += [("gradient_reach", reach, by, name, "decay_per_step") for by, name in REACHED]
     missing = []
-    for title, measured, by, name, beside in wanted:
+    for title, measured, by, name, beside in wanted:  # ``beside``: where the single figure that sums them up is
         try:
             columns = [measured[by][name], measured[by]["count"]]
             whole = beside in measured and (beside != "overall" or name in measured[beside])

@@ -296,6 +296,19 @@ def test_tokenizers_are_trained_once_for_a_text_and_a_setting(tmp_path: Path) ->
     assert len(sorted(folder.glob("tokenizer-*.model"))) == 3
 
 
+@pytest.mark.parametrize("content", [b"", b"half a model"])
+def test_a_kept_tokenizer_that_is_damaged_is_named(tmp_path: Path, content: bytes) -> None:
+    folder = prepare(config(tmp_path))
+    settings = TokenizerConfig(type="char", vocab_size=0, byte_fallback=False, joint=True)
+    train_tokenizers(folder, settings)
+    (kept,) = folder.glob("tokenizer-*.model")
+    kept.write_bytes(content)
+    with pytest.raises(
+        UserError, match=rf"{kept.name} is damaged: the tokenizer is no SentencePiece model .* Delete it"
+    ):
+        train_tokenizers(folder, settings)
+
+
 def test_a_clipped_vocabulary_is_said_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         tokenizer = train_tokenizers(prepare(config(tmp_path)), TokenizerConfig(vocab_size=9000)).src
