@@ -33,7 +33,7 @@ from seq2seq.models.seq2seq import num_parameters
 from seq2seq.sampling import SamplingSettings
 from seq2seq.search import greedy
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Words, load, train
-from seq2seq.training import run
+from seq2seq.training import claim, run
 from tests.conftest import LINES, ROOT
 
 CELLS = ("rnn", "gru", "lstm")
@@ -610,6 +610,16 @@ def test_a_file_of_the_penn_treebank_that_is_missing_is_named(tmp_path: Path) ->
     (tmp_path / "ptb.valid.txt").unlink()
     with pytest.raises(UserError, match=r"has neither ptb.valid.txt nor ptb.valid.txt.gz; put one there"):
         prepare(DataConfig(kind="ptb", mirror=str(tmp_path), root=str(tmp_path / "data")))
+
+
+def test_another_folder_of_the_penn_treebank_is_another_run(tmp_path: Path) -> None:
+    """Anywhere else a mirror holds files of known checksums."""
+    ptb = config(tmp_path, data={"kind": "ptb", "train_tgt": None, "mirror": "small"})
+    claim(ptb, tmp_path / "run")
+    with pytest.raises(UserError, match=r"other settings \(data.mirror: small there, large here\)"):
+        claim(dataclasses.replace(ptb, data=dataclasses.replace(ptb.data, mirror="large")), tmp_path / "run")
+    for mirror in ("here", "there"):
+        claim(Config(data=DataConfig(kind="multi30k", mirror=mirror)), tmp_path / "other")
 
 
 def test_the_last_lines_of_a_text_are_held_out_unless_others_are_named(tmp_path: Path) -> None:

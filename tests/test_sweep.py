@@ -221,6 +221,17 @@ def test_a_finished_run_of_other_settings_is_said_and_stays_as_it_was(command: C
     assert not (first / "error.txt").exists() and not (second / "error.txt").exists()
 
 
+def test_a_sweep_that_overwrites_does_not_take_old_results_for_its_own(command: Command, tmp_path: Path) -> None:
+    words = ("-m", "name=s", *SMALL_RUN, "trainer.max_epochs=1", "seed=1,2", "trainer.probe=0")
+    assert command("train", *words).returncode == 0
+    again = command("train", *words)
+    assert "2 of 2 runs are finished already" in again.stderr and again.returncode == 0
+    anew = command("train", *words, "overwrite=true")
+    assert anew.returncode == 0
+    assert "finished already" not in anew.stderr
+    assert len(re.findall(r"seed-[12]: BLEU ", anew.stderr)) == 2
+
+
 def test_a_damaged_plan_stops_a_sweep_before_it_trains(command: Command, tmp_path: Path) -> None:
     (tmp_path / "runs" / "s").mkdir(parents=True)
     (tmp_path / "runs" / "s" / "sweep.json").write_text("{")

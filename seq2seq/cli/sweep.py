@@ -39,6 +39,7 @@ PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "pe
 WIDTH = 140  # of a table that goes to a file or a pipe, which have none
 LOOK_SECONDS = 1.0  # between two looks at the folders
 planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
+stale: dict[Path, int] = {}  # when the results were written that this sweep is to replace
 
 
 class Refused(BaseException):
@@ -65,6 +66,8 @@ class Plan(Callback):
             folders = [run_folder(one.runs, one.name, one.seed, None, one.hydra.overrides.task) for one in composed]
         except (HydraException, OmegaConfBaseException):
             return  # which the sweep itself is about to meet, and says
+        overwritten = [Path(folder) for one, folder in zip(composed, folders, strict=True) if one.overwrite]
+        stale.update({folder: _written(folder) for folder in overwritten if runs.is_finished(folder)})
         planned[:] = dict.fromkeys(map(Path, folders))
         try:
             for folder in planned:
@@ -72,6 +75,19 @@ class Plan(Callback):
             runs.write_plans(planned)
         except (UserError, OSError) as error:
             raise Refused(str(error)) from None
+
+
+def _written(folder: Path) -> int:
+    """When a run's result was written, in nanoseconds."""
+    return (folder / runs.RESULT).stat().st_mtime_ns
+
+
+def _is_stale(folder: Path) -> bool:
+    """Whether all there is of the run is what this sweep is to replace."""
+    try:
+        return _written(folder) == stale.get(folder)
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager
@@ -94,7 +110,7 @@ def _watch(over: threading.Event) -> None:
         if over.wait(LOOK_SECONDS):
             return
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    told = {folder for folder in planned if runs.is_finished(folder)}
+    told = {folder for folder in planned if runs.is_finished(folder) and not _is_stale(folder)}
     if told:
         console.print(f"{len(told)} of {len(planned)} runs are finished already")
     with _bar(console) as bar:
@@ -104,9 +120,9 @@ def _watch(over: threading.Event) -> None:
             last = over.wait(LOOK_SECONDS)
             with suppress(UserError):  # of a file that is no run's: the run itself will say so
                 _tell(console, told)
-                done = sum(map(runs.is_finished, planned))
-                shown = f"{done} of {len(planned)} runs"
-                bar.update(task, completed=sum(map(runs.progress, planned)), description=shown)
+                begun = [folder for folder in planned if not _is_stale(folder)]
+                shown = f"{sum(map(runs.is_finished, begun))} of {len(planned)} runs"
+                bar.update(task, completed=sum(map(runs.progress, begun)), description=shown)
 
 
 def _bar(console: Console) -> Progress:
@@ -127,7 +143,7 @@ def _bar(console: Console) -> Progress:
 def _tell(console: Console, told: set[Path]) -> None:
     """A line for each run that has ended since the last look."""
     for folder in planned:
-        if folder in told:
+        if folder in told or _is_stale(folder):
             continue
         result = runs.read_result(folder)
         reason = None if result else runs.read_error(folder)
