@@ -14,18 +14,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seq2seq.tokenizer import SPACE_MARK
+from seq2seq.tokenizer import SPACE_MARK, WORD
 
 Link = tuple[int, int]  # a word of the source and one of the target, from 0
 
-_WORDS = re.compile(r"[^ \t\n\v\f\r]+")
-_SPELLED_WORDS = re.compile(_WORDS.pattern.encode())
+_SPELLED_WORDS = re.compile(WORD.pattern.encode())
 _MARK = SPACE_MARK.encode()
-
-
-def words(line: str) -> list[str]:
-    """What stands between blanks."""
-    return _WORDS.findall(line)
 
 
 def words_of_pieces(spelled: Sequence[bytes]) -> list[range]:

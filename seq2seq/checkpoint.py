@@ -342,8 +342,14 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     """Put a checkpoint's weights into a model of the same shape.
 
     Raises:
-        UserError: if names or shapes differ.
+        UserError: if names or shapes differ, or a weight is no finite number.
     """
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise UserError(
+                f"{path} holds weights that are no finite numbers, in {name}: its training has diverged; use another, "
+                "or train again with a smaller optim.lr."
+            )
     try:
         model.load_state_dict({name.removeprefix(PREFIX): tensor for name, tensor in weights.items()})
     except RuntimeError as error:

@@ -426,7 +426,7 @@ class DecodeConfig:
         2000, "longest source in tokens; the rest of a longer line is left out, warned of and counted"
     )
     batch_tokens: int = key(8192, "most tokens in a batch while decoding")
-    int8: bool = key(False, "on a CPU: weights of 8-bit integers, which take a fraction of the time")
+    int8: bool = key(False, "on a CPU: weights of 8-bit integers, up to 1.6 times as fast")
     cuda_graphs: bool = key(False, "on a GPU: launch the decoder's step as a whole, recorded once for each shape")
     shortlist: bool = key(False, "on a CPU: choose from the pieces that trainer.shortlist has found for the source")
 

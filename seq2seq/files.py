@@ -11,21 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
-
 from seq2seq import outputs, partial
 from seq2seq.data import text
 from seq2seq.errors import UserError
+from seq2seq.progress import lines_bar
 from seq2seq.translate import WINDOW, Translator
 
 WINDOW_BYTES = 1 << 23  # a window of long lines ends here
@@ -103,7 +92,7 @@ def translate_file(
 
 def _translate(writer: outputs.Writer, lines: _Lines, output: partial.Stream | partial.Partial) -> None:
     wanted, translator = writer.wanted, writer.translator
-    with _progress_bar() as bar:
+    with lines_bar() as bar:
         task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
         for window, beside in lines:
             cut_before = translator.num_cut
@@ -270,23 +259,3 @@ def _stdin_lines() -> Iterator[bytes]:
         yield from text.iter_raw_lines(stream)
     except OSError as error:
         raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None
-
-
-class _Speed(ProgressColumn):
-    """Lines a second, once there is a figure."""
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{task.speed:.0f} lines/s")
-
-
-def _progress_bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from seq2seq.search import State, Step
 
+MOST_WEIGHT = 1000
+
 
 class FusedState(NamedTuple):
     """The states of both, whose rows are the same sentences."""
@@ -61,10 +63,10 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
 
 
 def check_weight(weight: float) -> None:
-    """Refuse a weight that is no finite number from 0 up.
+    """Refuse a weight that is out of range: far above 1 its sums are no numbers any more.
 
     Raises:
         ValueError: naming it.
     """
-    if not 0 <= weight < float("inf"):
-        raise ValueError(f"the weight of a language model must be at least 0 and finite; got {weight}.")
+    if not 0 <= weight <= MOST_WEIGHT:
+        raise ValueError(f"the weight of a language model must be in [0, {MOST_WEIGHT}]; got {weight}.")

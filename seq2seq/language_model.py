@@ -17,7 +17,6 @@ from seq2seq.errors import UserError
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.sampling import SamplingSettings, sample
-from seq2seq.search import Hypothesis
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
 WINDOW = 1024  # tokens that are read at a time; of no consequence for the result
@@ -89,7 +88,19 @@ class LanguageModel:
         seed: int = 1,
         max_length: int = 100,
     ) -> list[str]:
-        """Lines drawn at random, each as the first one of a text.
+        """Lines drawn at random, each as the first one of a text; as `drawn`, all at once."""
+        return list(self.drawn(count, prefix=prefix, settings=settings, seed=seed, max_length=max_length))
+
+    def drawn(
+        self,
+        count: int,
+        *,
+        prefix: str = "",
+        settings: SamplingSettings | None = None,
+        seed: int = 1,
+        max_length: int = 100,
+    ) -> Iterator[str]:
+        """Lines drawn at random, each as the first one of a text, as they come.
 
         The i-th line depends on the seed and i alone, not on how many are drawn.
 
@@ -110,10 +121,10 @@ class LanguageModel:
                 "tokens of a line more."
             )
         self.model.eval()
-        found: list[Hypothesis] = []
+        unknowns = self.tokenizer.unknowns(prefix)
         for first in range(0, count, BATCH):
             rows = range(first, min(first + BATCH, count))
-            found += sample(
+            found = sample(
                 self._step,
                 self.model.zero_state(len(rows)),
                 bos=BOS,
@@ -124,7 +135,7 @@ class LanguageModel:
                 device=self.device,
                 prefixes=[forced] * len(rows),
             )
-        return self.tokenizer.decode([one.tokens for one in found], [self.tokenizer.unknowns(prefix)] * count)
+            yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
         """Read a text from its first token to its last, with one state that is carried all the way.

@@ -4,8 +4,9 @@ beside it alignments and pictures.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -14,6 +15,8 @@ from seq2seq.alignment import pharaoh
 from seq2seq.data import text
 from seq2seq.errors import UserError
 from seq2seq.translate import Translation, Translator
+
+log = logging.getLogger(__name__)
 
 SEPARATOR = " ||| "
 BLANK = Translation("", 0.0, 0.0, [], [])  # of a blank line, which the model is not asked for
@@ -102,7 +105,7 @@ class Writer:
     def __init__(self, translator: Translator, wanted: Wanted, alignments: BinaryIO | None) -> None:
         self.translator, self.wanted = translator, wanted
         self._alignments = alignments
-        self._num_drawn = 0
+        self.num_drawn = 0
 
     def output(self, first: int, lines: Sequence[str], beside: Sequence[str] | None = None) -> str:
         """The output of some lines, whose first has the number ``first``, from 0: a block of whole lines for each.
@@ -151,11 +154,11 @@ class Writer:
         path, limit = Path(self.wanted.pictures), 1
         if path.suffix.lower() not in attention_plot.ENDINGS:
             path, limit = path / f"{number:06d}.png", self.wanted.num_pictures
-        if translation.attention is not None and self._num_drawn < limit:
+        if translation.attention is not None and self.num_drawn < limit:
             text.make_folder(path.parent)
             weights = translation.attention.numpy()
             attention_plot.draw(path, weights, translation.src_pieces, translation.tgt_pieces)
-            self._num_drawn += 1
+            self.num_drawn += 1
 
 
 def _plain(number: int, translation: Translation) -> str:
@@ -193,11 +196,11 @@ def writing(translator: Translator, wanted: Wanted) -> Iterator[Writer]:
         UserError: if the file system refuses, or as `Wanted.check`.
     """
     wanted.check(translator)
-    if wanted.alignments is None:
-        yield Writer(translator, wanted, None)
-        return
-    with text.writing(wanted.alignments) as stream:
-        yield Writer(translator, wanted, stream)
+    with nullcontext() if wanted.alignments is None else text.writing(wanted.alignments) as stream:
+        writer = Writer(translator, wanted, stream)
+        yield writer
+    if wanted.pictures is not None and not writer.num_drawn:
+        log.warning("%s: there is no line to draw the attention of", wanted.pictures)
 
 
 def num_blocks(path: str | Path, wanted: Wanted) -> int:

@@ -26,6 +26,7 @@ _UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together;
 _UNESCAPE = re.compile(_ESCAPE + "[012]")
 
 SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")  # by id
+WORD = re.compile(r"[^ \t\n\v\f\r]+")  # what stands between blanks, of which U+00A0 is none
 _WORDS = b"seq2seq words 1\n"  # what a serialised `Words` begins with
 
 
@@ -210,7 +211,7 @@ class Words(Tokenizer):
     def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
         """Ids of each line's words; there is nothing to sample."""
         escaped = (self._escape(line) for line in lines)
-        return [[self._ids.get(word, UNK) for word in line.split()] for line in escaped]
+        return [[self._ids.get(word, UNK) for word in words(line)] for line in escaped]
 
     def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
         """The words of each row between single spaces; one that is not known is ``<unk>``, or the next of the row's
@@ -221,7 +222,7 @@ class Words(Tokenizer):
 
     def unknowns(self, line: str) -> list[str]:
         """The words of a line that are not known, in their order."""
-        return [word for word in self._escape(line).split() if word not in self._ids]
+        return [word for word in words(self._escape(line)) if word not in self._ids]
 
     def spell(self, ids: Sequence[int], unknowns: Sequence[str] = ()) -> list[bytes]:
         """The bytes that each id stands for, a space before each word but the first."""
@@ -241,6 +242,11 @@ class Words(Tokenizer):
             raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
         line = line.lower() if self.lowercase else line
         return line.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
+
+
+def words(line: str) -> list[str]:
+    """What stands between blanks."""
+    return WORD.findall(line)
 
 
 def load(proto: bytes, *, lowercase: bool = False) -> Tokenizer:
@@ -264,7 +270,7 @@ def _train_words(lines: Sequence[str], vocab_size: int) -> bytes:
     Raises:
         UserError: if there is no word.
     """
-    counts = Counter(word for line in lines for word in line.split() if word not in SPECIAL)
+    counts = Counter(word for line in lines for word in words(line) if word not in SPECIAL)
     if not counts:
         raise UserError("the tokenizer has no text to train on: there is no word in it.")
     ranked = sorted(counts, key=lambda word: (-counts[word], word))

@@ -38,6 +38,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.lit import PROGRESS, LitModel, LitTranslator
 from seq2seq.lit_lm import LitLanguageModel, show_lines
 from seq2seq.metrics import bleu
+from seq2seq.models.inference import require_int8
 from seq2seq.models.language_model import build_language_model
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
 from seq2seq.probe import probe
@@ -62,7 +63,7 @@ from seq2seq.runs import (
 )
 from seq2seq.shortlist import learn
 from seq2seq.tokenizer import Tokenizer, same_pieces
-from seq2seq.translate import Translator
+from seq2seq.translate import Translator, check_form
 from seq2seq.warm_start import warm_start
 
 log = logging.getLogger(__name__)
@@ -283,6 +284,9 @@ def _translation(
     network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
     torch.manual_seed(config.seed)
     model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
+    check_form(config.decode, model, _test_device(config))  # now, and not when all is trained
+    if config.decode.int8:
+        require_int8()
     if fresh and config.warm_start is not None:
         warm_start(model, tokenizers.tgt, config.warm_start)
     rank_zero_only(log.info)(
@@ -452,10 +456,13 @@ def _loggers(config: Config, folder: Path) -> list[Logger]:
     return loggers
 
 
+def _test_device(config: Config) -> str:
+    return "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
+
+
 def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
     """Score and probe the best checkpoint on the test set, whose text is kept in the run folder."""
-    device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    translator = Translator.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=device)
+    translator = Translator.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=_test_device(config))
     sources, references = text.read_lines(data_folder / "test.src"), text.read_lines(data_folder / "test.tgt")
     evaluation = evaluate(translator, sources, references)
     for name, lines in ((SOURCES, sources), (REFERENCES, references), (HYPOTHESES, evaluation.hypotheses)):
@@ -477,8 +484,8 @@ def test_language_model(config: Config, folder: Path, data_folder: Path) -> dict
     """The perplexity of the best checkpoint on all three texts, each read as one stream; lines that it makes up, and
     the test text's lines with what each costs, are kept in the run folder.
     """
-    device = "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
-    language_model = LanguageModel.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=device)
+    best = folder / CHECKPOINTS / checkpoint.BEST
+    language_model = LanguageModel.from_checkpoint(best, device=_test_device(config))
     figures: dict[str, Any] = {"task": config.task}
     for split in text.SPLITS:
         lines = text.read_lines(data_folder / f"{split}.tgt")

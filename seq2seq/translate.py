@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from seq2seq import checkpoint
-from seq2seq.alignment import Link, align, most_attended, words, words_of_pieces
+from seq2seq.alignment import Link, align, most_attended, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
 from seq2seq.config import DecodeConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
@@ -31,7 +31,7 @@ from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.search import Hypothesis, forced, greedy
 from seq2seq.shortlist import Shortlist
-from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE, same_pieces
+from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE, same_pieces, words
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +66,29 @@ class _Asked(NamedTuple):
     prefix: str
     prefix_ids: list[int]
     limit: int  # most target tokens, the end symbol included
+
+
+def check_form(decode: DecodeConfig, model: Seq2Seq, device: str) -> None:
+    """Refuse what a network cannot be decoded with.
+
+    Args:
+        device: the kind of the one that it is decoded on, ``cpu`` or ``cuda``; the model itself may be on another yet.
+
+    Raises:
+        UserError: if ``decode.int8`` or ``decode.shortlist`` asks for an inference form and there is none, or
+            ``decode.cuda_graphs`` for graphs.
+    """
+    if decode.cuda_graphs and device not in GRAPHED:
+        raise UserError(
+            f"decode.cuda_graphs (--cuda-graphs) is for networks on a GPU, and this one is on {device}; use a GPU, or "
+            "leave it out (--no-cuda-graphs)."
+        )
+    for name, asked in (("int8", decode.int8), ("shortlist", decode.shortlist)):
+        if asked and not (device == "cpu" and is_known(model)):
+            raise UserError(
+                f"decode.{name} (--{name}) is for networks on the CPU, of torch's own recurrent layers; leave it out "
+                f"(--no-{name})."
+            )
 
 
 class Translator:
@@ -252,14 +275,14 @@ class Translator:
         """Teacher-forced negative log-likelihood of given translations, in nats, and the tokens it is the sum over.
 
         Pairs with a blank source count like all others here: the model is asked, as in training. Lines longer than
-        ``decode.max_source`` are cut, as for `translate`.
+        ``decode.max_source`` are cut, as for `translate`. A language model has no say, whose part is no likelihood.
 
         Raises:
             UserError: if ``model.fixed_length`` does not allow a pair.
         """
         asked = self._ask_for_given(src, tgt)
         if len(self.models) > 1:
-            own = self._force(asked, [None] * len(self.models), False)  # as they are, whatever decoding makes of them
+            own = self._force(asked, None, False)
             return -math.fsum(one.score for one in own), sum(one.limit for one in asked)
         src_ids, tgt_ids = [one.ids for one in asked], [one.prefix_ids for one in asked]
         order = sorted(range(len(src_ids)), key=lambda i: (len(tgt_ids[i]), len(src_ids[i])))
@@ -397,7 +420,10 @@ class Translator:
             width=width,
         )
 
-    def _force(self, asked: Sequence[_Asked], forms: Sequence[Inference | None], attention: bool) -> list[Hypothesis]:
+    def _force(
+        self, asked: Sequence[_Asked], forms: Sequence[Inference | None] | None, attention: bool
+    ) -> list[Hypothesis]:
+        """Given outputs; without ``forms`` by the networks as they are, whatever decoding makes of them."""
         return self._in_batches(
             asked,
             [max(len(one.ids) + (not self.model.fixed_length), one.limit) for one in asked],
@@ -419,16 +445,18 @@ class Translator:
         order = sorted(range(len(asked)), key=lambda i: lengths[i])
         for rows in self._batches(order, lengths, width=width):
             batch = [asked[i] for i in rows]
-            shape = Shape(len(rows) * width, max(lengths[i] for i in rows), max(one.limit for one in batch))
-            with self._enough_memory(shape):
+            shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
+            with self._enough_memory(shape, width):
                 found.update(zip(rows, work(batch), strict=True))
         return [found[i] for i in range(len(asked))]
 
-    def _enough_memory(self, shape: Shape) -> AbstractContextManager[None]:
+    def _enough_memory(self, shape: Shape, width: int = 1) -> AbstractContextManager[None]:
+        decode = self.decode
+        beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
         return enough_memory(
             shape,
-            f"make decode.batch_tokens (--batch-tokens, now {self.decode.batch_tokens}) smaller",
-            alone=f"make decode.max_source (--max-source, now {self.decode.max_source}) smaller",
+            f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
+            alone=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
         )
 
     def _batches(self, order: Sequence[int], lengths: Sequence[int], *, width: int = 1) -> Iterator[list[int]]:
@@ -450,42 +478,32 @@ class Translator:
         """The inference form of each model; None of one that has none, whose own step is taken.
 
         Raises:
-            UserError: if there is none and ``decode.int8`` or ``decode.shortlist`` asks for one, or for no shortlist.
+            UserError: for no shortlist, and as `check_form`.
         """
         int8 = self.decode.int8
         if self.decode.shortlist and self.shortlist is None:
             raise UserError(
-                "decode.shortlist (--shortlist): this checkpoint has none; train with trainer.shortlist=10."
+                "decode.shortlist (--shortlist): this checkpoint has none; train with trainer.shortlist=10, or use "
+                "--no-shortlist."
             )
         if self.decode.shortlist and self.language_model is not None:
             raise UserError(
-                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out one of them."
+                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out --lm, or use "
+                "--no-shortlist."
             )
+        for model in self.models:
+            check_form(self.decode, model, self.device.type)
         if self._forms is None or self._forms[0] != int8 or not self.trained:
-            known = [is_known(model) for model in self.models]
-            if not all(known) and (int8 or self.decode.shortlist):
-                asked = "decode.int8 (--int8)" if int8 else "decode.shortlist (--shortlist)"
-                raise UserError(f"{asked} is for networks on the CPU, of torch's own recurrent layers; leave it out.")
-            forms = [
-                Inference(model, int8=int8) if one else None for model, one in zip(self.models, known, strict=True)
-            ]
+            forms = [Inference(model, int8=int8) if is_known(model) else None for model in self.models]
             self._forms = int8, forms
         return self._forms[1]
 
     def _steps(self) -> Sequence[Any]:
-        """The step of each model, as it is or from a graph.
-
-        Raises:
-            UserError: if ``decode.cuda_graphs`` asks for graphs where there are none.
-        """
+        """The step of each model, as it is or from a graph."""
         steps = [model.decoder.step for model in self.models]
         if not self.decode.cuda_graphs:
             return steps
-        if self.device.type not in GRAPHED:
-            raise UserError(
-                f"decode.cuda_graphs (--cuda-graphs) is for networks on a GPU, and this one is on {self.device.type}; "
-                "add --device cuda, or leave it out."
-            )
+        check_form(self.decode, self.model, self.device.type)
         self._graphs = self._graphs or [StepGraphs(step, cuda_graph) for step in steps]
         return self._graphs
 
@@ -501,7 +519,8 @@ class Translator:
         """The step function of all models together, and the state that it starts from.
 
         Args:
-            forms: the models' inference forms; the model itself takes the place of one that is None.
+            forms: the models' inference forms; the model itself takes the place of one that is None. Without any there
+                is no language model either.
             columns, normalise: for `Inference.start`.
         """
         end = [] if self.model.fixed_length else [EOS]
@@ -517,7 +536,7 @@ class Translator:
         step, state = started[0]
         if len(started) > 1:
             step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
-        if self.language_model is None:
+        if self.language_model is None or forms is None:
             return step, state
         heard = self.language_model.zero_state(len(sources))
         return fuse(step, self.language_model.step, self.language_model_weight), FusedState(state, heard)
@@ -558,9 +577,9 @@ class Translator:
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 
     def _force_batch(
-        self, asked: Sequence[_Asked], forms: Sequence[Inference | None], attention: bool
+        self, asked: Sequence[_Asked], forms: Sequence[Inference | None] | None, attention: bool
     ) -> list[Hypothesis]:
-        columns, symbols, outputs = self._columns(asked, forms)
+        columns, symbols, outputs = self._columns(asked, forms or [None])
         found = forced(*self._start(asked, forms, columns), outputs, **symbols, keep_attention=attention)
         return [_spelled_out(one, columns) for one in found]
 

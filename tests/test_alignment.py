@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq import checkpoint
-from seq2seq.alignment import align, most_attended, pharaoh, words, words_of_pieces
+from seq2seq.alignment import align, most_attended, pharaoh, words_of_pieces
 from seq2seq.cli.translate import main
 from seq2seq.config import Config, DecodeConfig, ModelConfig
 from seq2seq.errors import UserError
-from seq2seq.tokenizer import UNK, UNK_SURFACE, Tokenizer, train
+from seq2seq.tokenizer import UNK, UNK_SURFACE, Tokenizer, train, words
 from seq2seq.translate import Translator
 from tests import attentive
 from tests.conftest import LINES, tiny_model

@@ -79,8 +79,8 @@ def test_impossible_for_the_language_model_is_possible_at_weight_0() -> None:
 
 
 def test_weights_and_vocabularies_are_checked() -> None:
-    for weight in (-0.1, math.inf, math.nan):
-        with pytest.raises(ValueError, match="the weight of a language model must be at least 0 and finite"):
+    for weight in (-0.1, 1001.0, math.inf, math.nan):  # whose sums would be no numbers
+        with pytest.raises(ValueError, match=r"the weight of a language model must be in \[0, 1000\]; got"):
             fuse(chain(CHAIN), chain(OTHER), weight)
     step = fuse(chain(CHAIN), chain(OTHER[:, :2]), 0.1)
     with pytest.raises(ValueError, match="need one vocabulary; got sizes 3 and 2"):
@@ -132,6 +132,9 @@ def test_a_fused_score_is_the_weighted_sum_of_both_models_log_probabilities(toke
     nll, _ = translator.nll(["a dog runs"], [found[0].text])
     expected = -nll + 0.4 * model.log_probs([found[0].text])[0]
     assert found[0].log_prob == pytest.approx(expected, rel=1e-4)
+    twice = Translator(translator.model, tokenizers, others=[translator.model])
+    twice.fuse(model, 0.4)
+    assert twice.nll(["a dog runs"], [found[0].text])[0] == pytest.approx(nll, rel=1e-4)
 
 
 def test_other_pieces_are_refused_by_name(tokenizers: Tokenizers) -> None:
@@ -139,7 +142,7 @@ def test_other_pieces_are_refused_by_name(tokenizers: Tokenizers) -> None:
     other = Tokenizer(train(["abc"], type="char", vocab_size=0))
     with pytest.raises(UserError, match=r"runs/lm has other pieces than the translator's target side \(7 and \d+\)"):
         translator.fuse(a_language_model(other), 0.2, name="runs/lm")
-    with pytest.raises(UserError, match="must be at least 0 and finite; got -1"):
+    with pytest.raises(UserError, match=r"must be in \[0, 1000\]; got -1"):
         translator.fuse(a_language_model(tokenizers.tgt), -1)
 
 

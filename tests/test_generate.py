@@ -57,6 +57,7 @@ def test_train_generate_evaluate_translate(command: Command, trained: Path, tmp_
 
     for wrong, said in (
         (("--prefix", "a \udcff"), "--prefix is no UTF-8; write it in a terminal that has UTF-8"),
+        (("--rescore", "n", "--seed", "1"), "--seed is not for --rescore; leave it out"),
         (("--rescore", ""), "the name of a text file is empty; give one."),
     ):
         refused = command("generate", run, *wrong)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from seq2seq.config import ATTENTIONS, CELLS, PEEKY, DecodeConfig
+from seq2seq.config import ATTENTIONS, CELLS, PEEKY, DecodeConfig, StackConfig
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.models import inference
@@ -127,6 +127,24 @@ def test_int8_takes_stacks_that_are_not_bounded() -> None:
             for parameter in model.parameters():
                 parameter.mul_(0.5)  # whose states else grow
         assert_alike(model, Inference(model, int8=True), 5e-3)
+
+
+@needs_int8
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("options", [{}, {"peeky": "both"}, {"attention": "general"}, {"num_layers": 2}], ids=str)
+def test_int8_takes_a_decoder_that_begins_with_what_is_not_bounded(cell: str, options: dict[str, Any]) -> None:
+    """The book's bridge, from an encoder of ReLU units, whose state here is far above 1."""
+    encoder = StackConfig(cell="rnn")
+    model = tiny_model(1, VOCAB, cell=cell, encoder=encoder, nonlinearity="relu", bridge="hidden_only", **options)
+    with torch.no_grad():
+        for name, weight in model.encoder.rnn.named_parameters():
+            weight.mul_(0.3 if "weight_hh" in name else 2)
+        for weight in model.decoder.rnn.parameters():
+            weight.mul_(0.3)
+    of_whole_numbers(model)
+    first = model.bridge(model.encoder(*sources()).final)[0]
+    assert first.max() > 3
+    assert_alike(model, Inference(model, int8=True), 5e-3)
 
 
 @needs_int8

@@ -644,6 +644,7 @@ def test_a_line_depends_on_its_seed_and_number_alone(model: LanguageModel) -> No
     lines = model.generate(70, seed=3)
     assert model.generate(3, seed=3) == lines[:3]
     assert model.generate(70, seed=4) != lines
+    assert next(model.drawn(10**9, seed=3)) == lines[0]  # which waits for none of the others
     assert len(set(lines)) > 60
 
 

@@ -433,12 +433,20 @@ MISTAKES = {
     "more than the beam": (["--beam", 2, "--n-best", 3], "--n-best 3 is more than a beam of 2 holds; add --beam 3"),
     "none best": (["--beam", 2, "--n-best", 0], "--n-best 0 is out of range; it must be at least 1"),
     "no picture": (["--plot-lines", 0], "--plot-lines 0 is out of range; it must be at least 1"),
+    "pictures of none": (
+        ["--plot-lines", 3],
+        "--plot-lines is of the pictures of --attention-plot, and there",
+    ),
     "alignments without": (["--alignments", "a"], "--alignments needs a model with attention, and this one has none"),
     "a picture without": (["--attention-plot", "a"], "--attention-plot needs a model with attention"),
     "copies without": (["--copy-unknown"], "--copy-unknown needs a model with attention"),
     "coverage without": (["--beam", 2, "--coverage-penalty", 1], "--coverage-penalty needs a model with attention"),
     "scores and lists": (["--score", "in", "--beam", 2, "--n-best", 2], "--score translates nothing; leave out"),
     "scores after a prefix": (["--score", "in", "--prefix", "a"], "--score translates nothing; leave out"),
+    "scores and copies": (
+        ["--score", "in", "--copy-unknown", "--max-extra", 3],
+        "--score translates nothing; leave out",
+    ),
     "too few references": (["--score", "short"], "short has 1 lines but in has 11; the two must be line-aligned"),
     "too few prefixes": (["--prefix-file", "short"], "short has 1 lines but in has 11; the two must be line-aligned"),
     "no references": (["--score", "nowhere"], "nowhere does not exist"),
@@ -471,10 +479,47 @@ def test_no_output_goes_over_its_checkpoint(
     best = folder / "run" / "checkpoints" / "best.ckpt"
     best.parent.mkdir(parents=True)
     best.write_bytes(model.read_bytes())
-    assert give(named, "-i", "in", "-o", "run/checkpoints/best.ckpt") == 2
-    said = "run/checkpoints/best.ckpt is a checkpoint and output; name another output."
-    assert said in capsys.readouterr().err
+    said = "best.ckpt is a checkpoint and output; name another output."
+    for words in ((named, "-o", best), (named, "--alignments", best), (model, "--lm", named, "--alignments", best)):
+        assert give(*words, "-i", "in") == 2
+        assert said in capsys.readouterr().err
     assert best.read_bytes() == model.read_bytes()
+
+
+def test_no_hypotheses_go_over_a_checkpoint(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    best = folder / "run" / "checkpoints" / "best.ckpt"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(model.read_bytes())
+    write("ref", INPUT)
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main(["run", "--src", "in", "--ref", "ref", "--hyp", str(best)])
+    assert ended.value.code == 2
+    assert "best.ckpt is a checkpoint and output; name another output." in capsys.readouterr().err
+    assert best.read_bytes() == model.read_bytes()
+
+
+def test_hypotheses_that_cannot_be_written_are_refused_before_any_are_made(
+    model: Path, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("ref", INPUT)
+    with monkeypatch.context() as patch:
+        patch.setattr(Translator, "translate", lambda *_: pytest.fail("translated in vain"))
+        with pytest.raises(SystemExit) as ended:
+            evaluate.main([str(model), "--src", "in", "--ref", "ref", "--hyp", "nowhere/hyp"])
+    assert ended.value.code == 2
+    assert "nowhere/hyp cannot be written: No such file or directory" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        evaluate.main([str(model), "--src", "in", "--ref", "ref", "--hyp", "hyp"])
+    assert ended.value.code == 0
+    assert read("hyp") == attentive.load(model).translate(INPUT)
+
+
+def test_blank_lines_have_no_picture_which_is_said(model: Path, folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write("in", ["", " "])
+    one = attentive.load(model)
+    translate_file(one, "in", "out", wanted=Wanted(pictures="a.png"))
+    assert "a.png: there is no line to draw the attention of" in caplog.text
+    assert not Path("a.png").exists()
 
 
 def test_files_beside_several_inputs_are_refused(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

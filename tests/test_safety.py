@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
+import re
 import shutil
 import tarfile
 from collections.abc import Callable
@@ -16,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from seq2seq import checkpoint, runs
+from seq2seq import checkpoint, runs, translate
 from seq2seq.callbacks import Checkpoints
 from seq2seq.cli import evaluate, overrides, probe
 from seq2seq.data import download
@@ -24,6 +26,7 @@ from seq2seq.data.batch import Shape, enough_memory, is_out_of_memory
 from seq2seq.errors import UserError
 from seq2seq.training import run
 from seq2seq.translate import Translator
+from tests import attentive
 from tests.fuzz import nothing_runs
 from tests.payload import Payload
 from tests.test_training import Killed, config, equal, rows, weights
@@ -252,7 +255,33 @@ def test_a_changed_bit_is_refused_where_torch_would_load_it(tmp_path: Path, trai
         checkpoint.load(tmp_path / "a.ckpt")
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -> None:
+    path = attentive.save(tmp_path / "a.ckpt")
+    contents = checkpoint.read(path)
+    name = "model.decoder.output.bias"
+    contents["state_dict"][name][3] = value
+    checkpoint.save(path, contents)
+    said = f"a.ckpt holds weights that are no finite numbers, in {name}: its training has diverged; use another"
+    with pytest.raises(UserError, match=said):
+        checkpoint.load(path)
+
+
 # Memory
+
+
+@pytest.mark.parametrize("lines", [1, 2])
+def test_a_lack_of_memory_under_a_beam_counts_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
+) -> None:
+    one = attentive.load(attentive.save(tmp_path / "a.ckpt"), search="beam", beam_size=5)
+    monkeypatch.setattr(translate, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    setting = "decode.max_source (--max-source, now 2000)" if lines == 1 else "decode.batch_tokens (--batch-tokens, now"
+    said = (
+        rf"batch of {lines} sentence\(s\) .*; make {re.escape(setting)}.* smaller, or decode.beam_size \(--beam, now 5"
+    )
+    with pytest.raises(UserError, match=said):
+        one.translate(["a dog runs"] * lines)
 
 
 def test_what_is_no_lack_of_memory_goes_through() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, Tokenizer, load, train
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, Tokenizer, load, train, words
 
 LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
 SIZES = {"unigram": 290, "bpe": 320, "char": 0, "word": 0}
@@ -148,9 +148,17 @@ def test_bytes_that_are_no_model_are_refused() -> None:
 
 
 def test_a_word_that_has_no_utf_8_is_an_unknown_one() -> None:
-    words = load(train(["a b a"], type="ptb", vocab_size=0))
-    assert words.encode(["a \udcff b"]) == [[words.encode(["a"])[0][0], UNK, words.encode(["b"])[0][0]]]
-    assert words.decode([[UNK]], [words.unknowns("\udcff")]) == ["?"]
+    known = load(train(["a b a"], type="ptb", vocab_size=0))
+    assert known.encode(["a \udcff b"]) == [[known.encode(["a"])[0][0], UNK, known.encode(["b"])[0][0]]]
+    assert known.decode([[UNK]], [known.unknowns("\udcff")]) == ["?"]
+
+
+def test_words_stand_between_blanks_alone() -> None:
+    """As those of an alignment do: a space that does not break a line breaks no word."""
+    text = "10\u00a0km\tto go"
+    tokenizer = load(train([text], type="ptb", vocab_size=0))
+    assert tokenizer.pieces(tokenizer.encode([text])[0]) == words(text) == ["10\u00a0km", "to", "go"]
+    assert tokenizer.unknowns("a\u2003b 10\u00a0km") == ["a\u2003b"]
 
 
 def test_a_model_with_other_special_ids_is_refused() -> None:

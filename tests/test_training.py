@@ -26,7 +26,7 @@ from omegaconf import OmegaConf
 from seq2seq import checkpoint, training
 from seq2seq.callbacks import Checkpoints, Stopwatch
 from seq2seq.cli import train as cli_train
-from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
+from seq2seq.config import Config, DataConfig, DecodeConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import text
 from seq2seq.data.batch import Batch, collate
 from seq2seq.data.corpus import train_tokenizers
@@ -514,6 +514,26 @@ def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path
     else:
         with pytest.raises(UserError, match="torch has no recurrent layers in bfloat16 for this CPU; use 32-true"):
             run(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("decode", "said"),
+    [
+        (
+            DecodeConfig(int8=True),
+            r"decode.int8 \(--int8\) is for networks on the CPU, of torch's own recurrent layers",
+        ),
+        (DecodeConfig(shortlist=True), r"decode.shortlist \(--shortlist\) is for networks on the CPU, of torch's own"),
+        (DecodeConfig(cuda_graphs=True), r"decode.cuda_graphs \(--cuda-graphs\) is for networks on a GPU, and this"),
+    ],
+)
+def test_what_the_network_cannot_be_decoded_with_is_refused_before_it_is_trained(
+    tmp_path: Path, decode: DecodeConfig, said: str
+) -> None:
+    wanted = config(tmp_path, model={"layer_norm": True}, trainer={"shortlist": 3})
+    with pytest.raises(UserError, match=said):
+        run(dataclasses.replace(wanted, decode=decode), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.csv").exists()
 
 
 def test_bfloat16_is_refused_before_any_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from seq2seq.cli.common import (
@@ -18,6 +19,7 @@ from seq2seq.cli.common import (
     exit_status,
     given_decode_arguments,
     is_same_file,
+    refuse_overwriting,
     set_up,
 )
 from seq2seq.cli.language_model import load
@@ -49,13 +51,15 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seq2seq.data import text
     from seq2seq.evaluate import evaluate
 
-    if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref, *options.checkpoint)):
+    if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref)):
         raise UserError(f"--hyp {options.hyp} would be written over an input; name another file.")
+    refuse_overwriting([options.hyp], options.checkpoint)
     pairs = text.read_parallel(options.src, options.ref, allow_blank=True)
     translator = apply_model_arguments(options)
-    evaluation = evaluate(translator, [src for src, _ in pairs], [ref for _, ref in pairs])
-    if options.hyp:
-        text.write_lines(options.hyp, evaluation.hypotheses)
+    with text.writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
+        evaluation = evaluate(translator, [src for src, _ in pairs], [ref for _, ref in pairs])
+        if stream is not None:
+            stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
     _print(evaluation.figures)
 
 

@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, refuse_undecodable, set_up
 from seq2seq.cli.language_model import LM_WEIGHT, add_device_arguments, load
@@ -49,17 +50,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="a score gets W times the line's log-probability added (default: %(default)s)",
     )
     add_device_arguments(parser)
-    options = parser.parse_args(arguments)
+    unset: dict[str, Any] = dict.fromkeys((*DRAWING, "lm_weight"))
+    options = parser.parse_args(arguments, argparse.Namespace(**unset))  # where defaults do not take their place
     rescored = options.rescore is not None
     for name in DRAWING if rescored else ("lm_weight",):
-        if getattr(options, name) != parser.get_default(name):
+        if getattr(options, name) is not None:
             flag = "-n" if name == "number" else f"--{name.replace('_', '-')}"
             parser.error(f"{flag} is {'not for' if rescored else 'for'} --rescore; leave it out")
+    for name in unset:
+        if getattr(options, name) is None:
+            setattr(options, name, parser.get_default(name))
     set_up()
     sys.exit(exit_status(lambda: (_rescore if rescored else _generate)(options), NAME))
 
 
 def _generate(options: argparse.Namespace) -> None:
+    from seq2seq.progress import lines_bar
     from seq2seq.sampling import SamplingSettings
 
     for flag, value, low, high in (
@@ -78,8 +84,10 @@ def _generate(options: argparse.Namespace) -> None:
         raise UserError(f"{error} See --help.") from None
     model = load(options.checkpoint, options)
     limits = {"seed": options.seed, "max_length": options.max_length}
-    for line in model.generate(options.number, prefix=options.prefix, settings=settings, **limits):
-        print(line)
+    lines = model.drawn(options.number, prefix=options.prefix, settings=settings, **limits)
+    with lines_bar(shown=not sys.stdout.isatty()) as bar:  # a terminal has the lines themselves
+        for line in bar.track(lines, options.number, description="lines"):
+            print(line)
 
 
 def _rescore(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from seq2seq.cli.common import (
     apply_model_arguments,
     exit_status,
     is_same_file,
+    refuse_overwriting,
     refuse_undecodable,
     set_up,
 )
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "seq2seq-translate"
 STDIO = "-"
+PICTURES = 20  # most in a folder
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
@@ -92,7 +94,7 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
         help="draw the attention: of the first line into a .png, .svg or .pdf, or of the first lines into a folder",
     )
     parser.add_argument(
-        "--plot-lines", type=int, default=20, metavar="N", help="most pictures in that folder (default: %(default)s)"
+        "--plot-lines", type=int, metavar="N", help=f"most pictures in that folder (default: {PICTURES})"
     )
 
 
@@ -108,7 +110,10 @@ def _translate(options: argparse.Namespace) -> None:
             "--resume needs a named input and a named output (-i and -o, or --suffix), not stdin or stdout."
         )
     wanted = _wanted(options, jobs)
-    made_with = {} if jobs == [(options.input[0], STDIO)] else _made_with(options, jobs)
+    outputs = [target for _, target in jobs if target != STDIO]
+    models = options.checkpoint if options.lm is None else [*options.checkpoint, options.lm]
+    refuse_overwriting([*outputs, options.alignments, options.attention_plot], models)
+    made_with = _made_with(options) if outputs else {}
     translator = apply_model_arguments(options)
     apply_fusion_arguments(options, translator)
     wanted.check(translator)
@@ -129,8 +134,12 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
         raise UserError(f"--prefix {options.prefix!r} has more than one line; give one, or a --prefix-file.")
     refuse_undecodable("--prefix", options.prefix or "")
     _check_files(options, jobs)
-    if options.score and (options.n_best or options.prefix or options.prefix_file):
-        raise UserError("--score translates nothing; leave out --n-best, --prefix and --prefix-file.")
+    if options.plot_lines is not None and options.attention_plot is None:
+        raise UserError("--plot-lines is of the pictures of --attention-plot, and there are none; leave it out.")
+    searching = ("n_best", "prefix", "prefix_file", "copy_unknown", "max_ratio", "max_extra")
+    stray = [f"--{name.replace('_', '-')}" for name in searching if getattr(options, name)]
+    if options.score and stray:
+        raise UserError(f"--score translates nothing; leave out {' and '.join(stray)}.")
 
     from seq2seq.outputs import Wanted
 
@@ -141,7 +150,7 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
         prefixes=options.prefix_file,
         alignments=options.alignments,
         pictures=options.attention_plot,
-        num_pictures=options.plot_lines,
+        num_pictures=options.plot_lines or PICTURES,
     )
 
 
@@ -207,23 +216,15 @@ def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
     return f"{path}.{name}.{k:0{len(str(n))}}-of-{n}{packed}"
 
 
-def _made_with(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """What tells these checkpoints from others.
-
-    Raises:
-        UserError: if an output would overwrite one.
-    """
+def _made_with(options: argparse.Namespace) -> dict[str, str]:
+    """What tells these checkpoints from others."""
     from seq2seq import checkpoint
     from seq2seq.data import text
 
     paths = [checkpoint.find(path) for path in options.checkpoint]
-    models = paths if options.lm is None else [*paths, checkpoint.find(options.lm)]
-    for _, target in jobs:
-        if any(is_same_file(target, str(path)) for path in models):
-            raise UserError(f"{target} is a checkpoint and output; name another output.")
     made_with = {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
     if options.lm is not None:
-        made_with["the SHA-256 of --lm"] = text.sha256_file(models[-1])
+        made_with["the SHA-256 of --lm"] = text.sha256_file(checkpoint.find(options.lm))
         made_with["--lm-weight"] = repr(LM_WEIGHT if options.lm_weight is None else options.lm_weight)
     return made_with
 

@@ -136,7 +136,9 @@ class Cell:
     but for a GRU, whose reset gate stands between them.
     """
 
-    def __init__(self, stack: nn.RNNBase, suffix: str, build: Build, *, bounded_input: bool) -> None:
+    def __init__(
+        self, stack: nn.RNNBase, suffix: str, build: Build, *, bounded_input: bool, bounded_state: bool
+    ) -> None:
         own = dict(stack.named_parameters(recurse=False))
         self.kind = stack.mode  # LSTM, GRU, RNN_TANH, RNN_RELU
         self.size = stack.hidden_size
@@ -148,7 +150,7 @@ class Cell:
             biases = [biases[0] + biases[1], None]  # type: ignore[list-item]
         self.weight, self.bias = weights[0], biases[0]
         self._build, self._bounded_input = build, bounded_input
-        self.recurrent = build(weights[1], biases[1], bounded=self.kind != "RNN_RELU")
+        self.recurrent = build(weights[1], biases[1], bounded=bounded_state)
 
     def _g_last(self, rows: Tensor) -> Tensor:
         i, f, g, o = rows.split(self.size)
@@ -266,16 +268,19 @@ class Inference:
         decoder = model.decoder
         assert is_known(model)
         assert isinstance(decoder.rnn, KNOWN_STACKS)
-        if int8 and not has_int8():
-            raise UserError(
-                "decode.int8 (--int8) needs oneDNN's 8-bit products and a processor with VNNI; torch "
-                f"{torch.__version__} finds them not here. Leave it out."
-            )
+        if int8:
+            require_int8()
         build = _build_int8 if int8 else _build_float
         self.model = model
         stack = decoder.rnn
+        # A ReLU encoder's state may be what the decoder's begins with. The gates of an LSTM bound the next one; a GRU
+        # keeps a share of it.
+        self._starts_bounded = _starts_bounded(model)
+        self._bounded = _is_bounded(stack) and (stack.mode != "GRU" or self._starts_bounded)
+        bounded_state = _is_bounded(stack) and self._starts_bounded
         self.cells = [
-            Cell(stack, f"l{i}", build, bounded_input=i > 0 and _is_bounded(stack)) for i in range(stack.num_layers)
+            Cell(stack, f"l{i}", build, bounded_input=i > 0 and self._bounded, bounded_state=bounded_state)
+            for i in range(stack.num_layers)
         ]
         self.num_states = 2 if stack.mode == "LSTM" else 1
         self.inputs = [None, *(cell.inputs() for cell in self.cells[1:])]
@@ -296,21 +301,19 @@ class Inference:
             self.embedding, self.lookup = embedding, build(own, first.bias, bounded=False)
 
     def _prepare_output(self, build: Build) -> None:
-        decoder, stack = self.model.decoder, self.cells[0]
-        bounded = stack.kind != "RNN_RELU" or decoder.attention is not None  # attention ends with a tanh
+        decoder = self.model.decoder
+        bounded = self._bounded or decoder.attention is not None  # attention ends with a tanh
+        bounded &= self._starts_bounded or not decoder.peek_output  # the summary is what the state begins with
         self.key = self.attend = self.narrow = None
         if decoder.attention is not None:
             remembered = _knows_encoder(self.model.encoder) and _is_bounded(self.model.encoder.rnn)
             if decoder.attention.kind != "dot":
                 self.key = build(decoder.attention.key.weight.detach(), None, bounded=remembered)
-            whole = remembered and stack.kind != "RNN_RELU"
-            self.attend = build(decoder.attend.weight.detach(), None, bounded=whole)
+            self.attend = build(decoder.attend.weight.detach(), None, bounded=remembered and self._bounded)
         if isinstance(decoder.narrow, nn.Linear):
-            self.narrow = build(decoder.narrow.weight.detach(), None, bounded=bounded and stack.kind != "RNN_RELU")
+            self.narrow = build(decoder.narrow.weight.detach(), None, bounded=bounded)
         self.output = build(
-            decoder.output.weight.detach(),
-            decoder.output.bias.detach(),
-            bounded=bounded and self.narrow is None and (stack.kind != "RNN_RELU" or not decoder.peek_output),
+            decoder.output.weight.detach(), decoder.output.bias.detach(), bounded=bounded and self.narrow is None
         )
 
     @torch.no_grad()
@@ -407,8 +410,12 @@ class Int8Encoder:
         assert isinstance(stack, KNOWN_STACKS)
         self.encoder = encoder
         self.directions = ("", "_reverse") if stack.bidirectional else ("",)
+        bounded = _is_bounded(stack)
         self.layers = [
-            [Cell(stack, f"l{i}{way}", build, bounded_input=i > 0 and _is_bounded(stack)) for way in self.directions]
+            [
+                Cell(stack, f"l{i}{way}", build, bounded_input=i > 0 and bounded, bounded_state=bounded)
+                for way in self.directions
+            ]
             for i in range(stack.num_layers)
         ]
         self.inputs = [[cell.inputs() for cell in cells] for cells in self.layers]
@@ -495,12 +502,35 @@ def _is_bounded(stack: nn.Module) -> bool:
     return stack.mode != "RNN_RELU"
 
 
+def _starts_bounded(model: Seq2Seq) -> bool:
+    """Whether the states that the decoder begins with are all in [-1, 1], an LSTM's c aside."""
+    if model.bridge.kind in ("dense", "zero"):  # which end with a tanh, and are nothing
+        return True
+    encoder = model.encoder
+    if type(encoder) is not RNNEncoder:
+        return False
+    return all(_is_bounded(part) for part in encoder.modules() if isinstance(part, nn.RNNBase))
+
+
 def _build_float(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Linear:
     return Linear(weight, bias)
 
 
 def _build_int8(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Int8Linear:
     return Int8Linear(weight, bias, bounded=bounded)
+
+
+def require_int8() -> None:
+    """See that there are products of 8-bit matrices.
+
+    Raises:
+        UserError: if this build of torch, or this processor, has none.
+    """
+    if not has_int8():
+        raise UserError(
+            "decode.int8 (--int8) needs oneDNN's 8-bit products and a processor with VNNI; torch "
+            f"{torch.__version__} finds them not here. Leave it out (--no-int8)."
+        )
 
 
 def has_int8() -> bool:
