@@ -344,17 +344,17 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     Raises:
         UserError: if names or shapes differ, or a weight is no finite number.
     """
-    for name, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise UserError(
-                f"{path} holds weights that are no finite numbers, in {name}: its training has diverged; use another, "
-                "or train again with a smaller optim.lr."
-            )
     try:
         model.load_state_dict({name.removeprefix(PREFIX): tensor for name, tensor in weights.items()})
     except RuntimeError as error:
         problem = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise UserError(f"{path} does not fit the model that it describes: {problem}; use another.") from None
+    for name, tensor in named_weights(model).items():
+        if not tensor.isfinite().all():
+            raise UserError(
+                f"{path} holds weights that are no finite numbers, in {name}: its training has diverged; use another, "
+                "or train again with a smaller optim.lr."
+            )
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:
