@@ -56,7 +56,7 @@ class LanguageModel:
         model: the network, on the device it is to run on; it is left in evaluation mode.
 
     Example:
-        >>> LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1").generate(1)  # doctest: +SKIP
+        >>> list(LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1").generate(1))  # doctest: +SKIP
         ['Die alte Lehrerin schläft.']
     """
 
@@ -87,20 +87,8 @@ class LanguageModel:
         settings: SamplingSettings | None = None,
         seed: int = 1,
         max_length: int = 100,
-    ) -> list[str]:
-        """Lines drawn at random, each as the first one of a text; as `drawn`, all at once."""
-        return list(self.drawn(count, prefix=prefix, settings=settings, seed=seed, max_length=max_length))
-
-    def drawn(
-        self,
-        count: int,
-        *,
-        prefix: str = "",
-        settings: SamplingSettings | None = None,
-        seed: int = 1,
-        max_length: int = 100,
     ) -> Iterator[str]:
-        """Lines drawn at random, each as the first one of a text, as they come.
+        """Lines drawn at random, each as the first one of a text; nothing is drawn before it is asked for.
 
         The i-th line depends on the seed and i alone, not on how many are drawn.
 

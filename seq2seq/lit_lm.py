@@ -108,7 +108,7 @@ class LitLanguageModel(LitModel):
 
     def samples(self, count: int) -> str:
         """Lines drawn at random."""
-        return show_lines(LanguageModel(self.model, self.tokenizer).generate(count))
+        return show_lines(list(LanguageModel(self.model, self.tokenizer).generate(count)))
 
     def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
         super().on_save_checkpoint(contents)

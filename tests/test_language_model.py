@@ -277,7 +277,7 @@ def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
         assert result[f"{prefix}word_perplexity"] == pytest.approx(score.word_perplexity, rel=1e-6)
         assert result[f"{prefix}num_tokens"] == sum(len(line) + 1 for line in part)
         assert f"perplexity {score.perplexity:.2f} per token, {score.word_perplexity:.2f} per word" in printed
-    assert (tmp_path / "run" / "samples.txt").read_text().splitlines() == model.generate(5)
+    assert (tmp_path / "run" / "samples.txt").read_text().splitlines() == list(model.generate(5))
     nll = [float(line) for line in (tmp_path / "run" / "test.nll").read_text().splitlines()]
     assert nll == pytest.approx(model.score(lines[50:]).line_nll, abs=1e-5)
     assert json.loads((tmp_path / "run" / "test.json").read_text()) == result
@@ -473,7 +473,7 @@ def test_a_chain_with_known_transitions_is_learnt_to_within_two_percent_of_its_e
     result = run(settings, tmp_path / "run")
     found, expected = math.log(result["perplexity"]), entropy_rate(matrix)
     assert found == pytest.approx(expected, rel=0.02)
-    drawn = LanguageModel.from_checkpoint(tmp_path / "run").generate(400, seed=7)
+    drawn = list(LanguageModel.from_checkpoint(tmp_path / "run").generate(400, seed=7))
     order = STATES + "\n"
     pairs = [pair for line in drawn for pair in zip("\n" + line, line + "\n", strict=True) if set(pair) <= set(order)]
     assert len(pairs) > 3000
@@ -641,10 +641,10 @@ def test_the_last_lines_of_a_text_are_held_out_unless_others_are_named(tmp_path:
 
 
 def test_a_line_depends_on_its_seed_and_number_alone(model: LanguageModel) -> None:
-    lines = model.generate(70, seed=3)
-    assert model.generate(3, seed=3) == lines[:3]
-    assert model.generate(70, seed=4) != lines
-    assert next(model.drawn(10**9, seed=3)) == lines[0]  # which waits for none of the others
+    lines = list(model.generate(70, seed=3))
+    assert list(model.generate(3, seed=3)) == lines[:3]
+    assert list(model.generate(70, seed=4)) != lines
+    assert next(model.generate(10**9, seed=3)) == lines[0]  # which waits for none of the others
     assert len(set(lines)) > 60
 
 
@@ -654,7 +654,7 @@ def test_a_prefix_begins_every_line_and_the_likeliest_line_is_greedys(
     assert all(line.startswith("the d") for line in model.generate(20, prefix="the d"))
     found = greedy(model.model.step, model.model.zero_state(1), bos=BOS, eos=EOS, max_lengths=[30])
     settings = SamplingSettings(temperature=0.0)
-    assert model.generate(2, settings=settings, max_length=30) == tokenizer.decode([found[0].tokens]) * 2
+    assert list(model.generate(2, settings=settings, max_length=30)) == tokenizer.decode([found[0].tokens]) * 2
 
 
 def test_a_prefix_is_written_as_it_was_given_where_it_has_unknowns(model: LanguageModel) -> None:
@@ -663,7 +663,7 @@ def test_a_prefix_is_written_as_it_was_given_where_it_has_unknowns(model: Langua
 
 def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
     with pytest.raises(UserError, match="the prefix has 5 tokens, and a line at most 5"):
-        model.generate(1, prefix="a dog", max_length=5)
+        next(model.generate(1, prefix="a dog", max_length=5))
 
 
 # What does not go together.

@@ -445,7 +445,7 @@ MISTAKES = {
     "scores after a prefix": (["--score", "in", "--prefix", "a"], "--score translates nothing; leave out"),
     "scores and copies": (
         ["--score", "in", "--copy-unknown", "--max-extra", 3],
-        "--score translates nothing; leave out",
+        "--score translates nothing; leave out --copy-unknown and --max-extra.",
     ),
     "too few references": (["--score", "short"], "short has 1 lines but in has 11; the two must be line-aligned"),
     "too few prefixes": (["--prefix-file", "short"], "short has 1 lines but in has 11; the two must be line-aligned"),

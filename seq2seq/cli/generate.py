@@ -84,7 +84,7 @@ def _generate(options: argparse.Namespace) -> None:
         raise UserError(f"{error} See --help.") from None
     model = load(options.checkpoint, options)
     limits = {"seed": options.seed, "max_length": options.max_length}
-    lines = model.drawn(options.number, prefix=options.prefix, settings=settings, **limits)
+    lines = model.generate(options.number, prefix=options.prefix, settings=settings, **limits)
     with lines_bar(shown=not sys.stdout.isatty()) as bar:  # a terminal has the lines themselves
         for line in bar.track(lines, options.number, description="lines"):
             print(line)
