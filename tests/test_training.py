@@ -35,6 +35,7 @@ from seq2seq.data.prepare import prepare
 from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.lit import LitModel, LitTranslator, build_optimizer, lr_factor
+from seq2seq.models import inference
 from seq2seq.training import check_trainer, read_config, run
 from tests.conftest import ROOT, tiny_model
 
@@ -534,6 +535,15 @@ def test_what_the_network_cannot_be_decoded_with_is_refused_before_it_is_trained
     wanted = config(tmp_path, model={"layer_norm": True}, trainer={"shortlist": 3})
     with pytest.raises(UserError, match=said):
         run(dataclasses.replace(wanted, decode=decode), tmp_path / "run")
+
+
+def test_8_bits_that_this_machine_lacks_are_refused_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inference, "has_int8", lambda: False)
+    monkeypatch.setattr(training.L.Trainer, "fit", lambda *_, **__: pytest.fail("trained in vain"))
+    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
+        run(dataclasses.replace(config(tmp_path), decode=DecodeConfig(int8=True)), tmp_path / "run")
 
 
 def test_bfloat16_is_refused_before_any_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
