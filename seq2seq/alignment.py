@@ -14,7 +14,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seq2seq.tokenizer import SPACE_MARK, WORD
+from seq2seq.segmentation import SPACE_MARK
+from seq2seq.tokenizer import WORD
 
 Link = tuple[int, int]  # a word of the source and one of the target, from 0
 

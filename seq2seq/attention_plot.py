@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
 from seq2seq.data import text
-from seq2seq.tokenizer import SPACE_MARK
+from seq2seq.segmentation import SPACE_MARK
 
 log = logging.getLogger(__name__)
 

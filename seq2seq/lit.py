@@ -43,6 +43,7 @@ class LitModel(L.LightningModule):
         super().__init__()
         self.config = config
         self.model = model
+        self.text: dict[str, str] = {}  # digests of the files that are read, for the checkpoints
         self.num_steps, self.steps_per_epoch = num_steps, steps_per_epoch
         self.average = RunningAverage(model, config.optim.ema) if config.optim.ema else None
         self.plateau: ReduceLROnPlateau | None = None
@@ -225,7 +226,7 @@ class LitModel(L.LightningModule):
         """Some of what the network writes, for people to look at."""
         raise NotImplementedError
 
-    def _section(self) -> dict[str, Any]:
+    def section(self) -> dict[str, Any]:
         """What a checkpoint holds besides weights and the training's state."""
         raise NotImplementedError
 
@@ -239,13 +240,14 @@ class LitModel(L.LightningModule):
 
     def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
         self._count_gradients()
-        contents[checkpoint.SECTION] = self._section()
+        contents[checkpoint.SECTION] = self.section()
         contents["training"] = {
             "plateau": self.plateau.state_dict() if self.plateau else None,
             "train_loss": float(self.train_loss),
             "train_tokens": self.train_tokens,
             "gradients": self.gradients,
             "stopped": self.trainer.should_stop,
+            "text": self.text,
         }
         if self.average is not None and not self.average.swapped:
             contents["training"]["average"] = self.average.state_dict()
@@ -341,7 +343,7 @@ class LitTranslator(LitModel):
         """The first translations of the last validation."""
         return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
 
-    def _section(self) -> dict[str, Any]:
+    def section(self) -> dict[str, Any]:
         return checkpoint.section(self.config.model, self.config.decode, self.translator.tokenizers)
 
     def _out_of_memory(self) -> UserError:

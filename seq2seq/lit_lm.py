@@ -132,7 +132,7 @@ class LitLanguageModel(LitModel):
             self._state = self._state.map(lambda tensor: tensor.to(device))
         return batch.to(device)
 
-    def _section(self) -> dict[str, Any]:
+    def section(self) -> dict[str, Any]:
         both = Tokenizers(self.tokenizer, self.tokenizer)
         return checkpoint.section(self.config.model, self.config.decode, both, kind=checkpoint.LANGUAGE_MODEL)
 

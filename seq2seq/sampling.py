@@ -23,6 +23,7 @@ class SamplingSettings:
         temperature: divides the log-probabilities before all else; 0 is greedy search.
         top_k: how many of the likeliest tokens are kept, lower ones first among equals; 0 keeps all.
         top_p: the smallest set of the likeliest tokens whose probability reaches this is kept; 1 keeps all.
+        barred: tokens that are not drawn, since they stand in no text; the others share their probability.
 
     Raises:
         ValueError: for a value out of range.
@@ -34,6 +35,7 @@ class SamplingSettings:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    barred: Sequence[int] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < float("inf"):
@@ -109,6 +111,8 @@ def _draw(log_probs: Tensor, numbers: Tensor, settings: SamplingSettings) -> Ten
     """
     home = log_probs.device
     wide = (log_probs.cpu() if home.type == "mps" else log_probs).double()  # which mps has not
+    if settings.barred:
+        wide = wide.index_fill(1, torch.tensor(settings.barred, device=wide.device), -torch.inf)
     below = wide - wide.amax(-1, keepdim=True)  # so that no temperature divides the likeliest out of range
     tempered = (below / settings.temperature).log_softmax(-1)
     total = (tempered.exp() * _kept(tempered, settings)).cumsum(-1)  # (n, vocabulary)

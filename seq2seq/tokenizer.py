@@ -6,6 +6,7 @@ Source: Kudo and Richardson (2018), https://arxiv.org/abs/1808.06226.
 from __future__ import annotations
 
 import io
+import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -13,13 +14,13 @@ from collections.abc import Iterable, Sequence
 import sentencepiece
 
 from seq2seq.errors import UserError
+from seq2seq.segmentation import SPACE_MARK, Sampler
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 UNK_SURFACE = "\N{REPLACEMENT CHARACTER}"
 
 # SentencePiece writes a space as U+2581, so that character itself must not reach it. It is spelled with an escape: a
 # private-use character and a digit; the private-use character is spelled so too, which makes the spelling reversible.
-SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"
 _ESCAPE = "\uf8fe"
 _ESCAPES = {_ESCAPE: _ESCAPE + "0", SPACE_MARK: _ESCAPE + "1"}
 _UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together; no text is spelled so
@@ -54,6 +55,7 @@ class Tokenizer:
             strange = self._model.encode("\U0010fffd", out_type=str)[0]
         except (RuntimeError, IndexError) as error:
             raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
+        self._sampler: Sampler | None = None  # made when it is asked for
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
         # Whether an unknown is a whole word with the space before it, as in a word model, or characters of one.
         self._unknown_is_word = strange.startswith(SPACE_MARK + "\U0010fffd")
@@ -71,7 +73,7 @@ class Tokenizer:
         """Whether a text has several segmentations to draw from."""
         try:
             self.encode(["a"], sampling=0.5)
-        except RuntimeError:  # of a character or word model
+        except ValueError:  # of a character or word model
             return False
         return True
 
@@ -89,15 +91,19 @@ class Tokenizer:
             seed: makes the draw of this call a function of it.
 
         Raises:
-            ValueError: if a line holds a newline.
+            ValueError: if a line holds a newline; with ``sampling``, of a model of characters or words.
         """
         escaped = [self._escape(line) for line in lines]
         if not sampling:
             return self._model.encode(escaped, num_threads=1)
-        if seed is not None:
-            sentencepiece.set_random_generator_seed(seed)
-        encode = self._model.encode
-        return [encode(line, enable_sampling=True, alpha=sampling, nbest_size=-1) for line in escaped]
+        if self._sampler is None:
+            self._sampler = Sampler(self._model)
+        generator = random.Random(seed)
+        prefix = SPACE_MARK if self._has_prefix else ""
+        return [
+            self._sampler.draw(prefix + line.replace(" ", SPACE_MARK), sampling, generator) if line else []
+            for line in escaped
+        ]
 
     def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
         """Detokenised text of each row of ids, on one line: a newline or carriage return that a model emits becomes a

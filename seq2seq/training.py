@@ -31,7 +31,7 @@ from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
-from seq2seq.data.prepare import prepare
+from seq2seq.data.prepare import prepare, read_manifest
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
 from seq2seq.language_model import LanguageModel
@@ -137,14 +137,23 @@ def claim(config: Config, folder: Path) -> None:
     """Write the config into a new run folder, or see that the one there is the same.
 
     Raises:
-        UserError: if the folder holds a run with another config.
+        UserError: if the folder holds a run with another config, or with none.
     """
-    if config.overwrite and (folder / CONFIG).is_file():
-        written = (CONFIG, METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR)
+    if not (folder / CONFIG).is_file():
+        for name in (CHECKPOINTS, RESULT):
+            if (folder / name).exists():
+                raise UserError(
+                    f"{folder} has {name} but no {CONFIG}, so it is not known what was trained there; move it away, or "
+                    "give this run another name=..."
+                )
+    elif config.overwrite:
+        for name in (CHECKPOINTS, TENSORBOARD):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+        # The config last: as long as something of the run is left, its settings are too, however this ends.
+        written = (METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
         for name in written:
             (folder / name).unlink(missing_ok=True)
-        for name in (CHECKPOINTS, TENSORBOARD):
-            shutil.rmtree(folder / name, ignore_errors=True)
     # A run that is gone on with must not start anew once more.
     mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
     if (folder / CONFIG).is_file():
@@ -233,6 +242,9 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
 
     Returns:
         The step of the best checkpoint; None in all processes but the first.
+
+    Raises:
+        UserError: if the network cannot be built or does not fit, or ``last.ckpt`` is of other text or pieces.
     """
     data: TranslationData | TextData
     module: LitModel
@@ -246,6 +258,9 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     except RuntimeError as error:  # no memory for it
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
+    module.text = text_of(data_folder)
+    if contents is not None:
+        _refuse_other_text(folder, contents, module)
     if config.trainer.threads or num_parameters(module) < SMALL:
         torch.set_num_threads(config.trainer.threads or 1)
     checkpoints = Checkpoints(
@@ -386,6 +401,31 @@ def _read_last(last: Path) -> dict[str, Any] | None:
     log.warning("%s Going on from %s, which was saved before it.", damaged, previous.name)
     checkpoint.name_also(previous, last.name)
     return contents
+
+
+def text_of(data_folder: Path) -> dict[str, str]:
+    """SHA-256 of each file that a training reads, by name."""
+    manifest = read_manifest(data_folder) or {}
+    return {name: digest for name, digest in manifest.get("sha256", {}).items() if not name.startswith("test")}
+
+
+def _refuse_other_text(folder: Path, contents: dict[str, Any], module: LitModel) -> None:
+    """Do not go on with weights that were trained on other text, or for other pieces.
+
+    Raises:
+        UserError: if either has changed since the checkpoint was written.
+    """
+    before = contents["training"].get("text", module.text)  # older checkpoints do not say
+    changed = sorted(name for name in {*before, *module.text} if before.get(name) != module.text.get(name))
+    if changed:
+        raise UserError(
+            f"{folder} was trained on other text: {', '.join(changed)} of its data changed; put the old text back, or "
+            "start anew there with overwrite=true."
+        )
+    if contents[checkpoint.SECTION]["tokenizer"] != module.section()["tokenizer"]:
+        raise UserError(
+            f"{folder} was trained with other pieces than its tokenizer has now; start anew there with overwrite=true."
+        )
 
 
 class _NoProfiler(PassThroughProfiler):

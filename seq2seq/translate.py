@@ -31,7 +31,7 @@ from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.search import Hypothesis, forced, greedy
 from seq2seq.shortlist import Shortlist
-from seq2seq.tokenizer import BOS, EOS, UNK, UNK_SURFACE, same_pieces, words
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, same_pieces, words
 
 log = logging.getLogger(__name__)
 
@@ -559,20 +559,28 @@ class Translator:
             "prefixes": prefixes,
             "keep_attention": attention,
         }
-        found = self._run(step, state, asked, num_best, options)
+        barred = [PAD, BOS] if columns is None else []  # from which a shortlist bars them
+        found = self._run(step, state, asked, num_best, options, barred)
         found = [[_spelled_out(one, columns) for one in own] for own in found]
         return [[one._replace(score=math.nan) for one in own] for own in found] if without else found
 
     def _run(
-        self, step: Any, state: Any, asked: Sequence[_Asked], num_best: int, options: dict[str, Any]
+        self,
+        step: Any,
+        state: Any,
+        asked: Sequence[_Asked],
+        num_best: int,
+        options: dict[str, Any],
+        barred: Sequence[int],
     ) -> list[list[Hypothesis]]:
-        """The search that ``decode.search`` names."""
+        """The search that ``decode.search`` names; ``barred`` are tokens that no sample has."""
         decode = self.decode
         if decode.search == "beam":
             return beam(step, state, settings=self._beam_settings(num_best), **options)
         if decode.search == "sample":
             ids = [one.ids for one in asked]
-            drawn = [self._sample(step, state, ids, draw, options) for draw in range(num_best)]
+            settings = SamplingSettings(decode.temperature, decode.top_k, decode.top_p, barred)
+            drawn = [self._sample(step, state, ids, draw, settings, options) for draw in range(num_best)]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 
@@ -603,15 +611,19 @@ class Translator:
         return BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
 
     def _sample(
-        self, step: Any, state: Any, ids: Sequence[Sequence[int]], draw: int, options: dict[str, Any]
+        self,
+        step: Any,
+        state: Any,
+        ids: Sequence[Sequence[int]],
+        draw: int,
+        settings: SamplingSettings,
+        options: dict[str, Any],
     ) -> list[Hypothesis]:
         """One draw for each row, whose randomness is a function of the seed, the row and the number of the draw."""
-        decode = self.decode
         seeds = []
         for row in ids:
-            stream = np.array([decode.seed, draw, *row], dtype="<u8").tobytes()
+            stream = np.array([self.decode.seed, draw, *row], dtype="<u8").tobytes()
             seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
-        settings = SamplingSettings(decode.temperature, decode.top_k, decode.top_p)
         return sample(step, state, seeds=seeds, settings=settings, **options)
 
 

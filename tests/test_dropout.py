@@ -60,6 +60,13 @@ def test_dropout_drops_its_share_of_units_each_by_itself(p: float, dtype: torch.
         assert abs(both - p**2) < 8 * spread / len(dropped) ** 0.5
 
 
+@pytest.mark.parametrize("p", [0.99999, 0.999999, 1 - 1e-12])
+def test_dropout_of_nearly_all_is_finite(p: float) -> None:
+    outputs = Dropout(p)(torch.ones(10_000))
+    assert outputs.isfinite().all()
+    assert (outputs != 0).sum() < 20
+
+
 def test_dropout_is_drawn_from_the_seed_and_off_in_evaluation() -> None:
     dropout, inputs = Dropout(0.5), sequences()
     torch.manual_seed(0)

@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 ORDER = [  # each may import from those before it
     "errors",
     "config",
+    "segmentation",
     "tokenizer",
     "search",
     "beam",
@@ -83,12 +84,13 @@ OUTSIDE = {  # who may import what
     "hydra": {"cli.overrides", "cli.sweep", "cli.train"},
     "omegaconf": {"cli.overrides", "cli.sweep", "cli.train"},
     "lightning": {"data.datamodule", "lit", "lit_lm", "callbacks", "training"},
-    "sentencepiece": {"tokenizer"},
+    "sentencepiece": {"segmentation", "tokenizer"},
     "sacrebleu": {"metrics", "report.significance"},
 }
 NO_TORCH = {
     "errors",
     "config",
+    "segmentation",
     "tokenizer",
     "metrics",
     "progress",
@@ -147,6 +149,7 @@ def test_layer_zero_needs_its_own_library_alone() -> None:
     allowed = {
         "errors": set(),
         "config": set(),
+        "segmentation": {"sentencepiece"},
         "tokenizer": {"sentencepiece"},
         "search": {"torch"},
         "beam": {"torch"},

@@ -140,6 +140,19 @@ def unfinished(*damaged: str) -> Make:
     return make
 
 
+def trained_otherwise(change: Callable[[dict[str, Any]], object]) -> Make:
+    """The run has to be gone on with, and its last checkpoint is of a training on something else."""
+
+    def make(world: World) -> None:
+        unfinished()(world)
+        last = world.best.with_name("last.ckpt")
+        contents = checkpoint.read(last)
+        change(contents)
+        torch.save(contents, last)
+
+    return make
+
+
 def best_as_last(world: World) -> None:
     unfinished()(world)
     shutil.copy(world.best, world.best.with_name("last.ckpt"))
@@ -222,6 +235,16 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a last checkpoint that is damaged, and the one before it too": unfinished("last.ckpt", "previous.ckpt"),
     "a best checkpoint that is damaged": unfinished("best.ckpt"),
     "a checkpoint that has only what it takes to translate": best_as_last,
+    "text that has changed since": trained_otherwise(
+        lambda contents: contents["training"]["text"].update({"train.src": "", "valid.tgt": ""})
+    ),
+    "pieces that have changed since": trained_otherwise(
+        lambda contents: contents[checkpoint.SECTION]["tokenizer"].update(lowercase=True)
+    ),
+    "a run without its settings": lambda world: (
+        a_name_that_is_taken(world),
+        (world.folder / "runs" / "other" / "seed-1" / "config.yaml").unlink(),
+    ),
     "a file for a folder": a_file("runs", b""),
     "a full disk": a_full_disk,
     "too little memory on a GPU": no_memory(NO_MEMORY_ON_A_GPU),

@@ -78,10 +78,15 @@ TOP_2 = torch.tensor([[0.0, 2 / 3, 1 / 3], [0.0, 3 / 8, 5 / 8], [1.0, 0.0, 0.0],
 # The smallest sets that reach 0.65: b, end; end, b; a; a.
 REACH_065 = torch.tensor([[0.0, 2 / 3, 1 / 3], [0.0, 3 / 8, 5 / 8], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
 
+# Without b: a and end share what is left.
+WITHOUT_B = torch.tensor([[1 / 4, 0.0, 3 / 4], [2 / 7, 0.0, 5 / 7], [1.0, 0.0, 0.0], [7 / 8, 0.0, 1 / 8]])
+
 
 @pytest.mark.parametrize(
     "how, transitions",
     [
+        (SamplingSettings(barred=[B]), WITHOUT_B),
+        (SamplingSettings(barred=[B], top_k=2), WITHOUT_B),
         (SamplingSettings(top_k=2), TOP_2),
         (SamplingSettings(top_k=9), CHAIN),
         (SamplingSettings(top_p=0.65), REACH_065),

@@ -572,6 +572,96 @@ def test_a_folder_with_another_run_is_refused_until_it_may_be_overwritten(tmp_pa
     assert len(rows(tmp_path / "run")) == 2
 
 
+def test_an_overwriting_that_is_killed_leaves_nothing_that_is_taken_for_the_new_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = config(tmp_path, model={"hidden_size": 8})
+    other.overwrite = True
+    for survived in range(30):  # removals, of files and folders
+        folder = tmp_path / f"run{survived}"
+        run(config(tmp_path, trainer={"max_epochs": 1}), folder)
+        left = survived
+
+        def die_after_some(path: Path, **options: object) -> None:
+            nonlocal left
+            if left == 0:
+                raise KeyboardInterrupt
+            left -= 1
+            subprocess.run(["rm", "-rf", str(path)], check=True)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", die_after_some)
+            patch.setattr(training.shutil, "rmtree", die_after_some)
+            try:
+                training.claim(other, folder)
+            except KeyboardInterrupt:
+                if read_config(folder).model.hidden_size == 8:  # all had gone, and the new one had begun
+                    assert not {"checkpoints", "test.json", "metrics.csv"} & {path.name for path in folder.iterdir()}
+            else:
+                assert survived > 10
+                break
+        training.claim(other, folder)
+        assert {path.name for path in folder.iterdir()} - {".lock"} == {"config.yaml"}
+        assert read_config(folder).model.hidden_size == 8
+    else:
+        pytest.fail("more files than were thought of")
+
+
+@pytest.mark.parametrize("left", ["test.json", "checkpoints"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_without_its_config_is_nobody_s(tmp_path: Path, left: str, overwrite: bool) -> None:
+    folder = tmp_path / "run"
+    run(config(tmp_path, trainer={"max_epochs": 1}), folder)
+    for path in (folder / "config.yaml", folder / "test.json"):
+        if path.name != left:
+            path.unlink()
+    if left != "checkpoints":
+        (folder / "checkpoints").rename(tmp_path / "elsewhere")
+    settings = config(tmp_path)
+    settings.overwrite = overwrite
+    with pytest.raises(UserError, match=rf"run has {left} but no config.yaml, so .* name="):
+        run(settings, folder)
+    assert (folder / left).exists()
+    assert not (folder / "config.yaml").exists()
+
+
+def files_of(tmp_path: Path, lines: list[str]) -> dict[str, Any]:
+    """Settings of a data set with these lines on either side of every split."""
+    files = {f"{split}_{side}": tmp_path / f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")}
+    for path in files.values():
+        path.write_text("".join(f"{line}\n" for line in lines))
+    return {"kind": "files", "root": str(tmp_path / "data"), **{name: str(path) for name, path in files.items()}}
+
+
+def test_an_unfinished_run_is_not_gone_on_with_on_other_text(tmp_path: Path) -> None:
+    lines = ["a b c", "b c a", "c a b a"] * 4
+    settings = config(tmp_path, trainer={"max_epochs": 1})
+    settings.data = DataConfig(**files_of(tmp_path, lines))
+    run(settings, tmp_path / "run")
+    (tmp_path / "run" / "test.json").unlink()
+    before = weights(tmp_path / "run")
+    files_of(tmp_path, [line.replace("a", "d") for line in lines])
+    with pytest.raises(
+        UserError, match=r"run was trained on other text: train.src, train.tgt, valid.src, valid.tgt .*"
+    ):
+        run(settings, tmp_path / "run")
+    assert all(torch.equal(value, before[name]) for name, value in weights(tmp_path / "run").items())
+    files_of(tmp_path, lines)
+    run(settings, tmp_path / "run")  # the old text is back
+
+
+def test_an_unfinished_run_is_not_gone_on_with_for_other_pieces(tmp_path: Path) -> None:
+    run(config(tmp_path, trainer={"max_epochs": 1}), tmp_path / "like")
+    settings = config(tmp_path, trainer={"max_epochs": 1}, tokenizer={"like": str(tmp_path / "like")})
+    run(settings, tmp_path / "run")
+    (tmp_path / "run" / "test.json").unlink()
+    again = config(tmp_path, trainer={"max_epochs": 1}, tokenizer={"type": "unigram", "vocab_size": 40})
+    again.overwrite = True
+    run(again, tmp_path / "like")
+    with pytest.raises(UserError, match=r"run was trained with other pieces than its tokenizer has now; .*overwrite"):
+        run(settings, tmp_path / "run")
+
+
 def test_a_bound_in_steps_still_validates_and_scores(tmp_path: Path) -> None:
     run(config(tmp_path, trainer={"max_steps": 9}), tmp_path / "run")
     assert [(row["epoch"], row["step"]) for row in rows(tmp_path / "run")] == [("1", "7"), ("2", "9")]

@@ -169,6 +169,15 @@ def test_samples_differ_with_the_seed_and_the_draw_alone() -> None:
     assert again != [[each.text for each in found] for found in one.n_best(LINES, 3)]
 
 
+@pytest.mark.parametrize("options", [{}, {"top_p": 0.99}, {"top_k": 11}])
+def test_no_sample_has_a_symbol_that_stands_in_no_text(options: dict[str, float]) -> None:
+    decode = DecodeConfig(max_extra=20, search="sample", temperature=9.0, **options)  # type: ignore[arg-type]
+    found = [each for own in translator(decode=decode).n_best(LINES, 40) for each in own]
+    pieces = {piece for each in found for piece in each.tgt_pieces}
+    assert not {"<pad>", "<s>"} & pieces
+    assert len(pieces) > 6
+
+
 @pytest.mark.parametrize("search", ["greedy", "beam", "sample"])
 def test_attention_has_a_row_for_each_piece_and_a_column_for_each_source_piece(search: str) -> None:
     one = translator(attention="general", decode=DecodeConfig(max_extra=3, max_ratio=0.5, search=search))

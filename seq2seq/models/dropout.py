@@ -32,7 +32,7 @@ class Dropout(nn.Dropout):
         if not self.training or not self.p or input.device.type != "cpu":
             return super().forward(input)
         draws = torch.empty(input.numel() // 4 + 1, dtype=torch.int64).random_(-(2**63), None)
-        dropped = round(self.p * 2**16)  # of 2^16 equally likely numbers
+        dropped = min(round(self.p * 2**16), 2**16 - 1)  # of 2^16 equally likely numbers
         kept = draws.view(torch.int16)[: input.numel()].view(input.shape) >= dropped - 2**15
         return input * kept.to(input.dtype).mul_(1 / (1 - dropped / 2**16))
 
