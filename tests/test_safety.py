@@ -24,7 +24,7 @@ from seq2seq.cli import evaluate, overrides, probe
 from seq2seq.data import download
 from seq2seq.data.batch import Shape, enough_memory, is_out_of_memory
 from seq2seq.errors import UserError
-from seq2seq.training import run
+from seq2seq.training import claim, run
 from seq2seq.translate import Translator
 from tests import attentive
 from tests.fuzz import nothing_runs
@@ -57,7 +57,10 @@ def by_probe(folder: Path) -> None:
 
 
 def by_going_on(folder: Path) -> None:
-    run(config(folder.parent), folder)
+    settings = config(folder.parent)
+    claim(settings, folder.parent / "claimed")
+    shutil.copy(folder.parent / "claimed" / "config.yaml", folder)
+    run(settings, folder)
 
 
 @pytest.mark.parametrize("way", [by_the_translator, by_evaluate, by_probe, by_going_on])
