@@ -23,7 +23,8 @@ class SamplingSettings:
         temperature: divides the log-probabilities before all else; 0 is greedy search.
         top_k: how many of the likeliest tokens are kept, lower ones first among equals; 0 keeps all.
         top_p: the smallest set of the likeliest tokens whose probability reaches this is kept; 1 keeps all.
-        barred: tokens that are not drawn, since they stand in no text; the others share their probability.
+        barred: tokens that are not drawn, since they stand in no text; the others share their probability. Greedy
+            search, at temperature 0, draws nothing.
 
     Raises:
         ValueError: for a value out of range.

@@ -258,7 +258,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     except RuntimeError as error:  # no memory for it
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
-    module.text = text_of(data_folder)
+    module.text = _digests(data_folder)
     if contents is not None:
         _refuse_other_text(folder, contents, module)
     if config.trainer.threads or num_parameters(module) < SMALL:
@@ -403,7 +403,7 @@ def _read_last(last: Path) -> dict[str, Any] | None:
     return contents
 
 
-def text_of(data_folder: Path) -> dict[str, str]:
+def _digests(data_folder: Path) -> dict[str, str]:
     """SHA-256 of each file that a training reads, by name."""
     manifest = read_manifest(data_folder) or {}
     return {name: digest for name, digest in manifest.get("sha256", {}).items() if not name.startswith("test")}

@@ -579,8 +579,11 @@ class Translator:
             return beam(step, state, settings=self._beam_settings(num_best), **options)
         if decode.search == "sample":
             ids = [one.ids for one in asked]
-            settings = SamplingSettings(decode.temperature, decode.top_k, decode.top_p, barred)
-            drawn = [self._sample(step, state, ids, draw, settings, options) for draw in range(num_best)]
+            options = {
+                **options,
+                "settings": SamplingSettings(decode.temperature, decode.top_k, decode.top_p, barred),
+            }
+            drawn = [self._sample(step, state, ids, draw, options) for draw in range(num_best)]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 
@@ -611,20 +614,14 @@ class Translator:
         return BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
 
     def _sample(
-        self,
-        step: Any,
-        state: Any,
-        ids: Sequence[Sequence[int]],
-        draw: int,
-        settings: SamplingSettings,
-        options: dict[str, Any],
+        self, step: Any, state: Any, ids: Sequence[Sequence[int]], draw: int, options: dict[str, Any]
     ) -> list[Hypothesis]:
         """One draw for each row, whose randomness is a function of the seed, the row and the number of the draw."""
         seeds = []
         for row in ids:
             stream = np.array([self.decode.seed, draw, *row], dtype="<u8").tobytes()
             seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
-        return sample(step, state, seeds=seeds, settings=settings, **options)
+        return sample(step, state, seeds=seeds, **options)
 
 
 def _spelled_out(hypothesis: Hypothesis, columns: Columns | None) -> Hypothesis:

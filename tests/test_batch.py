@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,6 +169,33 @@ def test_subword_sampling_keeps_the_text_and_differs_between_epochs(tmp_path: Pa
             assert texts == [(LINES * 5)[row] for row in batch.rows]
             pieces.append((epoch, sorted(map(str, batch.src.tolist()))))
     assert {p for e, p in ((e, str(p)) for e, p in pieces) if e == 0} != {str(p) for e, p in pieces if e == 1}
+
+
+@pytest.mark.parametrize("world_size", [1, 2])
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_a_batch_is_cut_anew_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, world_size: int
+) -> None:
+    tokenizer = Tokenizer(train(LINES * 5, type="bpe", vocab_size=40))
+    write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
+    corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
+    sampled = loader(
+        corpus,
+        accumulate=accumulate,
+        world_size=world_size,
+        sampling=0.4,
+        tokenizers=Tokenizers(tokenizer, tokenizer),
+    )
+    cut: list[int] = []
+    encode = Tokenizer.encode
+
+    def counted(self: Tokenizer, lines: Sequence[str], **options: Any) -> list[list[int]]:
+        cut.append(len(lines))
+        return encode(self, lines, **options)
+
+    monkeypatch.setattr(Tokenizer, "encode", counted)
+    assert len(list(sampled)) == len(sampled) > accumulate
+    assert len(cut) == 2 * len(sampled)  # either side
 
 
 @pytest.mark.parametrize("sampling", [0.0, 0.4])

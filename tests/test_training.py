@@ -8,6 +8,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -577,9 +578,9 @@ def test_an_overwriting_that_is_killed_leaves_nothing_that_is_taken_for_the_new_
 ) -> None:
     other = config(tmp_path, model={"hidden_size": 8})
     other.overwrite = True
+    run(config(tmp_path, trainer={"max_epochs": 1}), tmp_path / "run")
     for survived in range(30):  # removals, of files and folders
-        folder = tmp_path / f"run{survived}"
-        run(config(tmp_path, trainer={"max_epochs": 1}), folder)
+        folder = Path(shutil.copytree(tmp_path / "run", tmp_path / f"run{survived}"))
         left = survived
 
         def die_after_some(path: Path, **options: object) -> None:

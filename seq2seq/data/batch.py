@@ -283,6 +283,7 @@ class _Epoch(Dataset[Batch]):
         self.accumulate = loader.accumulate
         self.sampling, self.tokenizers = loader.sampling, loader.tokenizers
         self.seed = (loader.batch_sampler.seed, loader.batch_sampler.epoch)
+        self._drawn: dict[int, list[Ragged]] = {}  # of the last batches, those of one optimiser step
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -312,10 +313,15 @@ class _Epoch(Dataset[Batch]):
 
     def _sentences(self, position: int) -> list[Ragged]:
         """The ids of a whole batch's sources and of its targets; with sampling, in pieces drawn anew."""
+        if position in self._drawn:
+            return self._drawn[position]
         sides = [array.take(self.rows[position]) for array in self.corpus]
         if self.sampling and self.tokenizers:
             seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
             for side, tokenizer in enumerate(self.tokenizers):
                 texts = tokenizer.decode(sides[side].lists())
                 sides[side] = Ragged.of(tokenizer.encode(texts, sampling=self.sampling, seed=(seed + side) % 2**32))
+            if len(self._drawn) == self.accumulate:
+                del self._drawn[next(iter(self._drawn))]
+            self._drawn[position] = sides
         return sides
