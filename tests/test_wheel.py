@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from tests.conftest import ROOT, SMALL_RUN
 
@@ -20,6 +22,20 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(command, check=True, capture_output=True)
     (built,) = folder.glob("*.whl")
     return built
+
+
+MALICIOUS = {"lightning": ("2.6.2", "2.6.3")}  # GHSA-w37p-236h-pfx3
+
+
+def test_no_requirement_allows_a_malicious_release() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [one for names in project["optional-dependencies"].values() for one in names]
+    required = [Requirement(one) for one in project["dependencies"] + extras]
+    pinned = [line for line in (ROOT / "constraints.txt").read_text().split("\n") if line and not line.startswith("#")]
+    assert set(MALICIOUS) <= {one.name for one in required}
+    for one in [*required, *map(Requirement, pinned)]:
+        for version in MALICIOUS.get(one.name, ()):
+            assert not one.specifier.contains(version, prereleases=True), f"{one} allows {version}"
 
 
 def test_the_wheel_holds_every_config(wheel: Path) -> None:
