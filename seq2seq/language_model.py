@@ -166,7 +166,7 @@ class LanguageModel:
             for inputs, outputs in zip(tokens_in.split(SCORED, dim=1), tokens.split(SCORED, dim=1), strict=True):
                 with torch.no_grad():
                     costs, state = self.model.token_nll(inputs.to(self.device), outputs.to(self.device), state)
-                nll += costs.double().sum(1).cpu()
+                nll += costs.cpu().double().sum(1)
             for i, value in zip(batch, nll.tolist(), strict=True):
                 found[i] = -value
         return found
@@ -188,7 +188,7 @@ class LanguageModel:
         for first in range(0, len(stream), window):
             part = (slice(None), slice(first, first + window))
             nll, state = self.model.token_nll(tokens_in[part].to(self.device), tokens_out[part].to(self.device), state)
-            parts.append(nll[0].double().cpu())
+            parts.append(nll[0].cpu().double())
         return torch.cat(parts).numpy(), state
 
 

@@ -49,8 +49,8 @@ class LitModel(L.LightningModule):
         self.plateau: ReduceLROnPlateau | None = None
         self._plateau_state: dict[str, Any] | None = None  # of the run that is gone on with
         self.valid_figures: dict[str, float] = {}
-        # Since the last validation; the sum is a tensor, so that a GPU is not waited for.
-        self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        self.train_loss, self.train_tokens = 0.0, 0  # sums since the last validation
+        self._losses: list[Tensor] = []  # not in the sum yet: reading each step's would make it wait for the GPU
         # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped;
         # and what is not counted in yet, each step's norm and whether it was clipped, on a GPU as tensors.
         self.gradients = [0.0] * 4
@@ -173,26 +173,36 @@ class LitModel(L.LightningModule):
             value = loss.item()
             self.train_loss += value
             if not math.isfinite(value):
-                self._refuse_loss(loss)
-        else:  # a GPU, which would have to be waited for
-            self.train_loss = self.train_loss.to(loss.device) + loss.detach()
+                self._refuse_loss(value)
+        else:  # added on the CPU later: Apple's GPUs have no float64
+            self._losses.append(loss.detach())
+            if len(self._losses) >= 1000:
+                self._count_losses()
         return loss / batch.loss_scale
 
-    def _refuse_loss(self, loss: Tensor) -> None:
+    def _count_losses(self) -> None:
+        """Add the losses of the steps that are not in the sum yet, in float64."""
+        if self._losses:
+            for value in torch.stack(self._losses).cpu().double().tolist():
+                self.train_loss += value
+            self._losses = []
+
+    def _refuse_loss(self, loss: float) -> None:
         raise UserError(
-            f"the loss is {float(loss.detach())} at step {self.global_step} (epoch {self.current_epoch}); "
+            f"the loss is {loss} at step {self.global_step} (epoch {self.current_epoch}); "
             f"try a smaller optim.lr (now {self.config.optim.lr:g}) "
             f"or optim.clip_norm (now {self.config.optim.clip_norm:g})."
         )
 
     def on_validation_epoch_start(self) -> None:
         self._at_work = None
+        self._count_losses()
         if self.train_tokens and not math.isfinite(self.train_loss):
             self._refuse_loss(self.train_loss)
 
     def _validated(self) -> None:
         """The figures are known: hand them on, and count from here."""
-        self.train_loss, self.train_tokens = torch.zeros((), dtype=torch.float64), 0
+        self.train_loss, self.train_tokens = 0.0, 0
         self.gradients = [0.0] * 4
         progress = self._progress()
         self.log_dict(self.valid_figures | {PROGRESS: progress}, logger=False)
@@ -240,10 +250,11 @@ class LitModel(L.LightningModule):
 
     def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
         self._count_gradients()
+        self._count_losses()
         contents[checkpoint.SECTION] = self.section()
         contents["training"] = {
             "plateau": self.plateau.state_dict() if self.plateau else None,
-            "train_loss": float(self.train_loss),
+            "train_loss": self.train_loss,
             "train_tokens": self.train_tokens,
             "gradients": self.gradients,
             "stopped": self.trainer.should_stop,
@@ -254,7 +265,7 @@ class LitModel(L.LightningModule):
 
     def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
         training = contents["training"]
-        self.train_loss = torch.tensor(training["train_loss"], dtype=torch.float64)
+        self.train_loss, self._losses = float(training["train_loss"]), []
         self.train_tokens = training["train_tokens"]
         self.gradients = training.get("gradients", [0.0] * 4)
         self._plateau_state = training["plateau"]
@@ -316,7 +327,7 @@ class LitTranslator(LitModel):
         """Perplexity from sums over all tokens, BLEU once over all hypotheses, whatever the number of processes."""
         rank, world_size = self.global_rank, self.trainer.world_size
         mine = self.translator.translate(self.valid_src[rank::world_size])
-        parts = self._gather((self._valid_nll, self._valid_tokens, mine, float(self.train_loss), self.train_tokens))
+        parts = self._gather((self._valid_nll, self._valid_tokens, mine, self.train_loss, self.train_tokens))
         nll, num_tokens = sum(part[0] for part in parts), sum(part[1] for part in parts)
         self.hypotheses = [""] * len(self.valid_src)
         for other, part in enumerate(parts):

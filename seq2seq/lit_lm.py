@@ -85,11 +85,11 @@ class LitLanguageModel(LitModel):
         """Every process reads the whole text: it is one stream, and cannot be shared out."""
         state = self._before(window, self._valid_state)
         nll, self._valid_state = self.model.token_nll(window.tokens_in, window.tokens_out, state)
-        self._valid_nll += float(nll.double().sum())
+        self._valid_nll += float(nll.cpu().double().sum())
         self._valid_tokens += window.num_tokens
 
     def on_validation_epoch_end(self) -> None:
-        parts = self._gather((float(self.train_loss), self.train_tokens))
+        parts = self._gather((self.train_loss, self.train_tokens))
         train_tokens = sum(part[1] for part in parts)
         self.valid_figures = {
             "train/loss": sum(part[0] for part in parts) / train_tokens if train_tokens else math.nan,

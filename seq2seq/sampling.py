@@ -13,6 +13,7 @@ from torch import Tensor
 from seq2seq.search import AnyState, Hypothesis, Step, follow, likeliest, prefix_table
 
 FEW = 64  # tokens, which most often reach top_p; sorting the whole vocabulary would take longer than the network
+WITH_FLOAT64 = ("cpu", "cuda")  # kinds of devices; Apple's GPUs (mps), for one, have no float64
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _draw(log_probs: Tensor, numbers: Tensor, settings: SamplingSettings) -> Ten
     the vocabulary, so that rounding moves its borders and never swaps two tokens.
     """
     home = log_probs.device
-    wide = (log_probs.cpu() if home.type == "mps" else log_probs).double()  # which mps has not
+    wide = (log_probs if home.type in WITH_FLOAT64 else log_probs.cpu()).double()
     if settings.barred:
         wide = wide.index_fill(1, torch.tensor(settings.barred, device=wide.device), -torch.inf)
     below = wide - wide.amax(-1, keepdim=True)  # so that no temperature divides the likeliest out of range
