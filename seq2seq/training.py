@@ -32,6 +32,7 @@ from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
 from seq2seq.data.prepare import prepare, read_manifest
+from seq2seq.distributed import choose_strategy
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
 from seq2seq.language_model import LanguageModel
@@ -247,7 +248,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         UserError: if the network cannot be built or does not fit, or ``last.ckpt`` is of other text or pieces.
     """
     data: TranslationData | TextData
-    module: LitModel
+    module: LitTranslator | LitLanguageModel
     last = folder / CHECKPOINTS / checkpoint.LAST
     contents = _read_last(last)
     try:
@@ -272,7 +273,8 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     metrics = MetricsFile(folder / METRICS, stopwatch, samples=config.trainer.samples)
     # The checkpoints come last, so that what they save is of after the others.
     callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
-    trainer = _build_trainer(config, folder, callbacks)
+    strategy = choose_strategy(config.trainer, module.model)
+    trainer = _build_trainer(config, folder, callbacks, strategy)
     if contents is not None:
         if contents["training"]["stopped"]:  # early, which Lightning does not remember: nothing is trained any more
             for callback in (stopwatch, metrics, checkpoints):
@@ -438,8 +440,9 @@ class _NoProfiler(PassThroughProfiler):
 _NOTHING = nullcontext()
 
 
-def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], strategy: str) -> L.Trainer:
     settings = {"profiler": _NoProfiler(), **_trainer_arguments(config), **config.trainer.lightning}
+    settings["strategy"] = strategy
     with _refusals(config, TypeError, ValueError):
         return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
 

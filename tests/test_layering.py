@@ -62,6 +62,7 @@ ORDER = [  # each may import from those before it
     "report.plots",
     "report.words",
     "report.write",
+    "distributed",
     "ema",
     "lit",
     "lit_lm",

@@ -33,6 +33,7 @@ from seq2seq.data.batch import Batch, collate
 from seq2seq.data.corpus import train_tokenizers
 from seq2seq.data.datamodule import TranslationData
 from seq2seq.data.prepare import prepare
+from seq2seq.distributed import choose_strategy, without_gradient
 from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.lit import LitModel, LitTranslator, build_optimizer, lr_factor
@@ -506,6 +507,43 @@ def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Pat
             torch.testing.assert_close(tensor, weights(two, checkpoint_name)[name], rtol=1e-4, atol=1e-6)
     for mine, other in zip(rows(one)[0].values(), rows(two)[0].values(), strict=True):
         assert float(mine) == pytest.approx(float(other), rel=1e-4)
+
+
+@pytest.mark.parametrize("bridge", ["zero", "dense"])
+@pytest.mark.parametrize("attention", ["none", "general"])
+@pytest.mark.parametrize("devices", [1, 2])
+def test_several_processes_look_for_parameters_without_gradient_where_there_are_some(
+    bridge: str, attention: str, devices: int
+) -> None:
+    model = tiny_model(bridge=bridge, attention=attention, peeky="both", dropout=0.3).train()
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    missing = set(without_gradient(model))
+    encoder = {f"encoder.{name}" for name, _ in model.encoder.named_parameters()}
+    assert missing == (encoder if (bridge, attention) == ("zero", "none") else set())
+    assert model.training and torch.equal(torch.get_rng_state(), before)
+    assert all(one.grad is None for one in model.parameters())
+    chosen = choose_strategy(TrainerConfig(devices=devices), model)
+    assert chosen == ("ddp_find_unused_parameters_true" if devices > 1 and missing else "auto")
+
+
+def test_two_processes_train_a_decoder_that_sees_no_source(tmp_path: Path) -> None:
+    """No gradient reaches the encoder with a bridge that hands over nothing, and DDP would wait for it."""
+    words = ["data=addition", "tokenizer=char", "data.train_size=64", "data.valid_size=10", "data.test_size=10"]
+    words += ["data.batch_sentences=16", "model.hidden_size=8", "model.bridge=zero", "trainer.max_epochs=1"]
+    words += ["optim=sgd", "optim.lr=0.1", "optim.clip_norm=1", "model.dropout=0", "trainer.samples=0"]
+    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
+        done = subprocess.run(
+            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+    (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-4, atol=1e-6)
 
 
 def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path) -> None:
