@@ -472,13 +472,16 @@ class TrainerConfig:
     shortlist: int = key(
         0, "target pieces for each source piece that are learnt at the end, for decode.shortlist; 0 is off"
     )
+    score_tokens: int = key(
+        2_000_000, "language model: most tokens of the training text, from its start, that the final score is of"
+    )
     samples: int = key(5, "translations, or generated lines, shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
     lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer: +trainer.lightning.NAME=VALUE")
 
     def __post_init__(self) -> None:
-        for name in ("max_epochs", "devices", "accumulate", "keep_best"):
+        for name in ("max_epochs", "devices", "accumulate", "keep_best", "score_tokens"):
             _within(f"trainer.{name}", getattr(self, name), 1)
         _within("trainer.max_steps", self.max_steps, -1)
         for name in ("max_minutes", "patience", "save_minutes", "samples"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import inspect
+import itertools
 import logging
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 import yaml
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -29,7 +31,7 @@ from seq2seq import __version__, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
 from seq2seq.config import Config
 from seq2seq.data import text
-from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
+from seq2seq.data.corpus import Tokenizers, encode_corpus, encode_side, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
 from seq2seq.data.prepare import prepare, read_manifest
 from seq2seq.distributed import choose_strategy
@@ -526,12 +528,19 @@ def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
 def test_language_model(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
     """The perplexity of the best checkpoint on all three texts, each read as one stream; lines that it makes up, and
     the test text's lines with what each costs, are kept in the run folder.
+
+    Of the training text it reads the first lines only, with at most ``trainer.score_tokens`` tokens: a stream cannot be
+    read side by side, so a large text would take longer to score than to train on.
     """
     best = folder / CHECKPOINTS / checkpoint.BEST
     language_model = LanguageModel.from_checkpoint(best, device=_test_device(config))
     figures: dict[str, Any] = {"task": config.task}
     for split in text.SPLITS:
-        lines = text.read_lines(data_folder / f"{split}.tgt")
+        if split != "train":
+            lines = text.read_lines(data_folder / f"{split}.tgt")
+        else:
+            lines, num_lines = _first_lines(config, data_folder, language_model.tokenizer)
+            figures |= {"train_scored_lines": len(lines), "train_lines": num_lines}
         started = time.perf_counter()
         score = language_model.score(lines)
         seconds = time.perf_counter() - started
@@ -555,6 +564,16 @@ def test_language_model(config: Config, folder: Path, data_folder: Path) -> dict
     return figures
 
 
+def _first_lines(config: Config, data_folder: Path, tokenizer: Tokenizer) -> tuple[list[str], int]:
+    """The first lines of the training text, at least one and as many as `test_language_model` scores, and the number of
+    all its lines.
+    """
+    ids = encode_side(data_folder, "train", "tgt", tokenizer)
+    tokens = ids.offsets[1:] - ids.offsets[0] + np.arange(1, len(ids) + 1)  # up to each line's end, which is one too
+    count = max(1, int(np.searchsorted(tokens, config.trainer.score_tokens, side="right")))
+    return list(itertools.islice(text.iter_lines(data_folder / "train.tgt"), count)), len(ids)
+
+
 def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
     """Print a run's score, and what it writes, on stdout."""
     if config.task == "language_model":
@@ -573,10 +592,12 @@ def _show_language_model(folder: Path, config: Config, result: dict[str, Any]) -
         print(show_lines(text.read_lines(folder / SAMPLES)[: config.trainer.samples]) + "\n")
     for split, prefix in (("train", "train_"), ("valid", "valid_"), ("test", "")):
         unknown = result[f"{prefix}num_unknown"]
+        scored, all_lines = (result.get(f"{prefix}{name}") for name in ("scored_lines", "lines"))
         print(
             f"{split:5} perplexity {result[f'{prefix}perplexity']:.2f} per token, "
             f"{result[f'{prefix}word_perplexity']:.2f} per word ({result[f'{prefix}num_tokens']:,} tokens"
             + (f", {unknown:,} of them unknown" if unknown else "")
+            + (f"; the first {scored:,} of {all_lines:,} lines" if scored != all_lines else "")
             + ")"
         )
 

@@ -287,6 +287,27 @@ def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
     assert run(config(tmp_path), tmp_path / "run") == result  # it is finished
 
 
+def test_of_a_large_training_text_the_first_lines_are_scored_and_that_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_text(tmp_path)
+    whole = run(config(tmp_path), tmp_path / "whole")
+    assert whole["train_scored_lines"] == whole["train_lines"]
+    assert " lines" not in capsys.readouterr().out
+    lines = [path.read_text().splitlines() for path in (tmp_path / "data").glob("*/train.tgt")][0]
+    wanted = sum(len(line) + 1 for line in lines[:7]) + 1  # characters are the tokens: not enough for the eighth line
+    result = run(config(tmp_path, trainer={"score_tokens": wanted}), tmp_path / "part")
+    score = LanguageModel.from_checkpoint(tmp_path / "part").score(lines[:7])
+    assert result["train_perplexity"] == score.perplexity
+    assert result["train_num_tokens"] == score.num_tokens == wanted - 1
+    assert (result["train_scored_lines"], result["train_lines"]) == (7, len(lines))
+    assert f"tokens; the first 7 of {len(lines)} lines)\nvalid" in capsys.readouterr().out
+    for name in ("perplexity", "valid_perplexity", "num_tokens"):
+        assert result[name] == whole[name]
+    again = run(config(tmp_path, trainer={"score_tokens": 1}), tmp_path / "least")
+    assert again["train_scored_lines"] == 1
+
+
 @pytest.mark.parametrize("changed", [{"columns": 1}, {"bptt": 3}, {"columns": 7, "bptt": 1000}])
 def test_a_perplexity_is_the_same_whatever_columns_and_window_are_set_to(
     tmp_path: Path, changed: dict[str, int]
