@@ -186,12 +186,16 @@ class TokenizerConfig:
     byte_fallback: bool = key(True, "spell unknown characters in bytes, so that no text is lost")
     sampling: float = key(0.0, "subword sampling in training: unigram's alpha, or BPE's merge dropout; 0 is off")
     lowercase: bool = key(False, "lower-case the text on both sides")
+    sample_lines: int = key(
+        1_000_000, "most lines that the pieces are learnt from; of more a random sample is taken; 0 takes all"
+    )
     like: str | None = key(None, "run or checkpoint whose tokenizers are taken, instead of training some")
 
     def __post_init__(self) -> None:
         _one_of("tokenizer.type", self.type, TOKENIZERS)
         _within("tokenizer.vocab_size", self.vocab_size, 0, 2**24)
         _within("tokenizer.sampling", self.sampling, 0, 1)
+        _within("tokenizer.sample_lines", self.sample_lines, 0)
         if self.type in ("unigram", "bpe") and self.vocab_size < 8:
             raise UserError(f"tokenizer.vocab_size={self.vocab_size} is out of range; it must be at least 8.")
         if self.type == "ptb" and 0 < self.vocab_size < 3:

@@ -9,11 +9,12 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 
 from seq2seq.errors import UserError
+from seq2seq.reservoir import sample
 from seq2seq.segmentation import SPACE_MARK, Sampler
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -269,7 +270,7 @@ def same_pieces(one: Tokenizer, other: Tokenizer) -> bool:
     return one.proto == other.proto and one.lowercase == other.lowercase
 
 
-def _train_words(lines: Sequence[str], vocab_size: int) -> bytes:
+def _train_words(lines: Iterable[str], vocab_size: int) -> bytes:
     """The most frequent words, as `Words` reads them, of equally frequent ones the lesser first. ``vocab_size`` counts
     ``<unk>`` and ``</s>`` as the benchmark does, and neither pad nor bos.
 
@@ -291,18 +292,25 @@ def train(
     vocab_size: int,
     byte_fallback: bool = False,
     lowercase: bool = False,
+    sample_lines: int = 0,
 ) -> bytes:
     """Train a SentencePiece model, or for type ptb a list of words, on ``lines`` and return it serialised.
 
     The text is neither normalised nor are its spaces collapsed. A vocabulary larger than the text allows is clipped;
     its true size is that of the result. ``char``, ``word`` and ``ptb`` with ``vocab_size=0`` take all that there is.
 
+    Args:
+        sample_lines: train SentencePiece on a random sample of this size, if there are more lines; 0 for no bound. A
+            list of words is counted over all lines. No character is lost: those of all lines are in the vocabulary.
+
     Raises:
         UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
     """
     if type == "ptb":
-        return _train_words([line.lower() if lowercase else line for line in lines], vocab_size)
-    kept = [line for line in (_escaped(line, lowercase=lowercase) for line in lines) if line.strip()]
+        return _train_words((line.lower() if lowercase else line for line in lines), vocab_size)
+    chars: set[str] = set()
+    filled = _filled((_escaped(line, lowercase=lowercase) for line in lines), chars)
+    kept = sample(filled, sample_lines) if sample_lines else list(filled)
     if not kept:
         raise UserError("the tokenizer has no text to train on: every line is blank.")
     whole = type in ("char", "word") and vocab_size == 0
@@ -316,12 +324,12 @@ def train(
         "add_dummy_prefix": type != "char",
     }
     try:
-        return _train_once(kept, settings)
+        return _train_once(kept, chars, settings)
     except RuntimeError as error:
         clipped = re.search(r"set it to a value <= (\d+)", str(error))
         if clipped is None:
             raise _refused(type, vocab_size, str(error)) from error
-        return _train_once(kept, {**settings, "vocab_size": int(clipped[1])})
+        return _train_once(kept, chars, {**settings, "vocab_size": int(clipped[1])})
 
 
 def _escaped(line: str, *, lowercase: bool) -> str:
@@ -334,7 +342,15 @@ def _escaped(line: str, *, lowercase: bool) -> str:
     return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
 
 
-def _train_once(lines: Sequence[str], settings: dict[str, object]) -> bytes:
+def _filled(lines: Iterable[str], chars: set[str]) -> Iterator[str]:
+    """The lines that are not blank, whose characters are added to ``chars``."""
+    for line in lines:
+        if line.strip():
+            chars.update(line)
+            yield line
+
+
+def _train_once(lines: Sequence[str], chars: set[str], settings: dict[str, object]) -> bytes:
     model = io.BytesIO()
     longest = max(len(line.encode("utf-8")) for line in lines)
     sentencepiece.SentencePieceTrainer.train(
@@ -349,7 +365,7 @@ def _train_once(lines: Sequence[str], settings: dict[str, object]) -> bytes:
         unk_surface=UNK_SURFACE,
         character_coverage=1.0,
         # It cuts its own markers, "<unk>" say, out of the text that it trains on; their characters must not be lost.
-        required_chars="".join(sorted(set().union(*lines) - {" ", "\0"})),
+        required_chars="".join(sorted(chars - {" ", "\0"})),
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
         max_sentence_length=max(longest + 1, 10),  # SentencePiece's least

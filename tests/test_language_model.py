@@ -294,7 +294,8 @@ def test_of_a_large_training_text_the_first_lines_are_scored_and_that_is_said(
     whole = run(config(tmp_path), tmp_path / "whole")
     assert whole["train_scored_lines"] == whole["train_lines"]
     assert " lines" not in capsys.readouterr().out
-    lines = [path.read_text().splitlines() for path in (tmp_path / "data").glob("*/train.tgt")][0]
+    (train_text,) = (tmp_path / "data").glob("*/train.tgt")
+    lines = train_text.read_text().splitlines()
     wanted = sum(len(line) + 1 for line in lines[:7]) + 1  # characters are the tokens: not enough for the eighth line
     result = run(config(tmp_path, trainer={"score_tokens": wanted}), tmp_path / "part")
     score = LanguageModel.from_checkpoint(tmp_path / "part").score(lines[:7])

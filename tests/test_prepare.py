@@ -315,6 +315,30 @@ def test_a_clipped_vocabulary_is_said_so(tmp_path: Path, caplog: pytest.LogCaptu
     assert f"tokenizer.vocab_size=9000 is clipped to the {len(tokenizer)} pieces of train.src" in caplog.messages
 
 
+def test_of_many_lines_pieces_are_learnt_from_a_sample_which_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = prepare(config(tmp_path))
+    num_lines = len((folder / "train.src").read_text().splitlines())
+
+    def trained(**options: int) -> set[str]:
+        """The names of the kept tokenizers that this one adds."""
+        before = set(folder.glob("tokenizer-*"))
+        with caplog.at_level("INFO"):
+            train_tokenizers(folder, TokenizerConfig(type="bpe", vocab_size=290, **options))
+        return {path.name for path in set(folder.glob("tokenizer-*")) - before}
+
+    assert len(trained()) == 2  # source and target
+    assert not trained(sample_lines=num_lines) and not trained(sample_lines=0)  # the same ones
+    assert "sample_lines" not in caplog.text
+    assert len(trained(sample_lines=num_lines - 1)) == 2
+    said = f"pieces are learnt from tokenizer.sample_lines={num_lines - 1} of the {num_lines} lines of train.src"
+    assert said in caplog.text
+    caplog.clear()
+    assert not trained(sample_lines=num_lines - 1)
+    assert said in caplog.text  # also where they are there already
+
+
 def test_a_corpus_is_encoded_once_and_holds_the_text(tmp_path: Path) -> None:
     folder = prepare(config(tmp_path))
     tokenizers = train_tokenizers(folder, TokenizerConfig(type="char", vocab_size=0, byte_fallback=False))

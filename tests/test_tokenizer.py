@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
+from seq2seq.reservoir import sample
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, Tokenizer, load, train, words
 
 LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
@@ -29,6 +32,36 @@ AWKWARD = [
     "\ufeffbom",
     "\xa0nbsp\u3000",
 ]
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_below_the_bound_a_sample_is_the_whole_text_and_above_it_no_character_is_lost(kind: str) -> None:
+    size = {"vocab_size": SIZES[kind], "byte_fallback": kind in ("unigram", "bpe")}
+    whole = train(LINES, type=kind, **size)
+    assert train(iter(LINES), type=kind, sample_lines=len(LINES), **size) == whole
+    lines = [*LINES, "x y z", *LINES]  # of which one line alone has these characters
+    sampled = train(iter(lines), type=kind, sample_lines=6, **size)
+    assert sampled == train(iter(lines), type=kind, sample_lines=6, **size)
+    assert sampled != train(lines, type=kind, **size)
+    if kind != "word":
+        assert UNK not in Tokenizer(sampled).encode(["xyz"])[0]
+
+
+def test_a_list_of_words_is_counted_over_all_lines() -> None:
+    assert train(iter(LINES), type="ptb", vocab_size=0, sample_lines=1) == train(LINES, type="ptb", vocab_size=0)
+
+
+def test_each_line_is_as_likely_to_be_in_a_sample_and_memory_is_that_of_the_sample() -> None:
+    lines = [str(number) for number in range(2000)]
+    chosen = list(map(int, sample(lines, 500)))
+    assert chosen == sorted(set(chosen)) and len(chosen) == 500
+    counts = [sum(one // 200 == part for one in chosen) for part in range(10)]
+    assert sum((count - 50) ** 2 / 50 for count in counts) < 27.9  # chi-squared with 9 degrees, p = 0.001
+    assert sample(lines[:500], 500) == lines[:500]
+    tracemalloc.start()
+    sample((f"{number:01000}" for number in range(20_000)), 100)
+    assert tracemalloc.get_traced_memory()[1] < 1e6
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("text", AWKWARD)

@@ -22,6 +22,7 @@ from seq2seq.tokenizer import Tokenizer, load, train
 log = logging.getLogger(__name__)
 
 CHUNK = 10_000  # lines encoded at a time
+CHUNK_BYTES = 2**20  # bytes read at a time
 
 
 class Ragged(NamedTuple):
@@ -125,6 +126,16 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
         "byte_fallback": config.byte_fallback,
         "lowercase": config.lowercase,
     }
+    what = " and ".join(f"train.{side}" for side in sides)
+    num_lines = _count_above(paths, config.sample_lines) if config.type != "ptb" else 0
+    if num_lines:
+        settings["sample_lines"] = config.sample_lines
+        log.info(
+            "pieces are learnt from tokenizer.sample_lines=%d of the %d lines of %s",
+            config.sample_lines,
+            num_lines,
+            what,
+        )
     content = "".join(_checksum(path) for path in paths) + repr(settings)
     kept = folder / f"tokenizer-{hashlib.sha256(content.encode()).hexdigest()[:12]}.model"
     if not kept.is_file():
@@ -138,9 +149,20 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
     except UserError as error:
         raise UserError(f"{kept} is damaged: {error} Delete it first.") from None
     if len(tokenizer) < config.vocab_size:
-        what = " and ".join(f"train.{side}" for side in sides)
         log.info("tokenizer.vocab_size=%d is clipped to the %d pieces of %s", config.vocab_size, len(tokenizer), what)
     return tokenizer
+
+
+def _count_above(paths: Sequence[Path], bound: int) -> int:
+    """The number of lines of some files, if it is above a bound that is not 0; else 0."""
+    if not bound or sum(path.stat().st_size for path in paths) <= bound:  # a line has at least one byte
+        return 0
+    count = 0
+    for path in paths:
+        with open(path, "rb") as stream:
+            while part := stream.read(CHUNK_BYTES):
+                count += part.count(b"\n")
+    return count if count > bound else 0
 
 
 def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
