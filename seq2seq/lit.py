@@ -296,7 +296,9 @@ class LitTranslator(LitModel):
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
         # A shortlist is learnt at the end, and a graph would go on with weights that stand elsewhere meanwhile.
-        decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False)
+        # 8-bit weights are for the CPU, which is where the test set is translated if they are asked for.
+        int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
+        decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
         self.translator = Translator(model, tokenizers, decode)
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation

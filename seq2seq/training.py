@@ -37,6 +37,7 @@ from seq2seq.data.prepare import prepare, read_manifest
 from seq2seq.distributed import choose_strategy
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
+from seq2seq.forms import check_form
 from seq2seq.language_model import LanguageModel
 from seq2seq.lit import PROGRESS, LitModel, LitTranslator
 from seq2seq.lit_lm import LitLanguageModel, show_lines
@@ -66,7 +67,7 @@ from seq2seq.runs import (
 )
 from seq2seq.shortlist import learn
 from seq2seq.tokenizer import Tokenizer, same_pieces
-from seq2seq.translate import Translator, check_form
+from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
 
 log = logging.getLogger(__name__)

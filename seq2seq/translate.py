@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +22,7 @@ from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
+from seq2seq.forms import check_form, check_shortlist, usable
 from seq2seq.fusion import FusedState, check_weight, fuse
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.graphs import StepGraphs, cuda_graph
@@ -35,7 +36,6 @@ from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, same_pieces, word
 
 log = logging.getLogger(__name__)
 
-GRAPHED = ("cuda",)  # kinds of devices that record graphs
 WINDOW = 4096  # lines that are sorted by length and decoded together
 
 Found = TypeVar("Found")
@@ -66,29 +66,6 @@ class _Asked(NamedTuple):
     prefix: str
     prefix_ids: list[int]
     limit: int  # most target tokens, the end symbol included
-
-
-def check_form(decode: DecodeConfig, model: Seq2Seq, device: str) -> None:
-    """Refuse what a network cannot be decoded with.
-
-    Args:
-        device: the kind of the one that it is decoded on, ``cpu`` or ``cuda``; the model itself may be on another yet.
-
-    Raises:
-        UserError: if ``decode.int8`` or ``decode.shortlist`` asks for an inference form and there is none, or
-            ``decode.cuda_graphs`` for graphs.
-    """
-    if decode.cuda_graphs and device not in GRAPHED:
-        raise UserError(
-            f"decode.cuda_graphs (--cuda-graphs) is for networks on a GPU, and this one is on {device}; use a GPU, or "
-            "leave it out (--no-cuda-graphs)."
-        )
-    for name, asked in (("int8", decode.int8), ("shortlist", decode.shortlist)):
-        if asked and not (device == "cpu" and is_known(model)):
-            raise UserError(
-                f"decode.{name} (--{name}) is for networks on the CPU, of torch's own recurrent layers; leave it out "
-                f"(--no-{name})."
-            )
 
 
 class Translator:
@@ -136,14 +113,23 @@ class Translator:
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> Translator:
         """Load a checkpoint file, or the best one of a run folder.
 
+        Forms of decoding that it was trained with and that this machine does not have are left out, with a warning; see
+        `forms.usable`.
+
         Raises:
             UserError: if there is none, or if it is refused; see `checkpoint.read`.
         """
         return cls.from_checkpoints([path], device=device)
 
     @classmethod
-    def from_checkpoints(cls, paths: Sequence[str | Path], *, device: str = "cpu") -> Translator:
+    def from_checkpoints(
+        cls, paths: Sequence[str | Path], *, device: str = "cpu", forms: Mapping[str, bool] | None = None
+    ) -> Translator:
         """Load an ensemble: checkpoints with the same tokenizers. The first one's decoding settings hold.
+
+        Args:
+            forms: ``int8``, ``cuda_graphs`` or ``shortlist``, in place of the first one's; of those that are on,
+                decoding refuses what is not available here.
 
         Raises:
             UserError: for a checkpoint that is refused, or that does not go with the first one.
@@ -157,9 +143,8 @@ class Translator:
             if other.model.fixed_length != first.model.fixed_length:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
-        return cls(
-            models[0], first.tokenizers, first.decode, others=models[1:], shortlist=first.shortlist, trained=True
-        )
+        decode = usable(first.decode, models, shortlist=first.shortlist, asked=forms or {}, name=str(paths[0]))
+        return cls(models[0], first.tokenizers, decode, others=models[1:], shortlist=first.shortlist, trained=True)
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
         """Let a language model have a say in each step of a search; see `fusion.fuse`. It is left in evaluation mode.
@@ -481,11 +466,8 @@ class Translator:
             UserError: for no shortlist, and as `check_form`.
         """
         int8 = self.decode.int8
-        if self.decode.shortlist and self.shortlist is None:
-            raise UserError(
-                "decode.shortlist (--shortlist): this checkpoint has none; train with trainer.shortlist=10, or use "
-                "--no-shortlist."
-            )
+        if self.decode.shortlist:
+            check_shortlist(self.shortlist)
         if self.decode.shortlist and self.language_model is not None:
             raise UserError(
                 "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out --lm, or use "

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq import translate
+from seq2seq import forms, translate
 from seq2seq.beam import BeamSettings, beam
 from seq2seq.errors import UserError
 from seq2seq.models import graphs
@@ -118,7 +118,7 @@ def test_a_translator_uses_them_where_it_is_asked_to(tmp_path: Path, monkeypatch
     with pytest.raises(UserError, match=r"--cuda-graphs\) is for networks on a GPU, and this one is on cpu; use"):
         load(path, cuda_graphs=True).translate(LINES)
     plain = load(path).translate(LINES)
-    monkeypatch.setattr(translate, "GRAPHED", ("cpu",))
+    monkeypatch.setattr(forms, "GRAPHED", ("cpu",))
     monkeypatch.setattr(translate, "cuda_graph", again)
     monkeypatch.setattr(translate, "is_known", lambda model: False)  # as on a GPU: no inference form
     translator = load(path, cuda_graphs=True)

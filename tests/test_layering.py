@@ -50,6 +50,7 @@ ORDER = [  # each may import from those before it
     "data.datamodule",
     "language_model",
     "warm_start",
+    "forms",
     "translate",
     "attention_plot",
     "outputs",

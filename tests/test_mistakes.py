@@ -285,6 +285,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a language model's tokenizer for sources": a_checkpoint(kind="language model"),
     "a language model to translate": a_checkpoint(kind="language model"),
     "an empty text": a_file("a", b""),
+    "a checkpoint that was trained to decode on a GPU": a_checkpoint(decode={"cuda_graphs": True}),
+    "a checkpoint that was trained to decode with a shortlist, and has none": a_checkpoint(decode={"shortlist": True}),
     "a last checkpoint that is damaged": unfinished("last.ckpt"),
     "pairs with a blank side": a_file("train.en", b"1\n\n3\n4\n"),
     "a line longer than the bound": a_file("a", b"11+22\n"),

@@ -226,12 +226,14 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     """
     import torch
 
+    from seq2seq.forms import FORMS
     from seq2seq.models.seq2seq import num_parameters
     from seq2seq.translate import Translator
 
+    forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}
     with placed(options):
         paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
-        translator = Translator.from_checkpoints(paths, device=options.device)
+        translator = Translator.from_checkpoints(paths, device=options.device, forms=forms)
     if not options.threads:
         torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
