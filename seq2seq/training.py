@@ -34,6 +34,7 @@ from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, encode_side, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
 from seq2seq.data.prepare import prepare, read_manifest
+from seq2seq.data.workers import workers_alive
 from seq2seq.distributed import choose_strategy
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate, show_samples
@@ -290,7 +291,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
         # them.
         warnings.filterwarnings("ignore", module="lightning")
-        with module.enough_memory(), stopped_at_once(), _refusals(config):
+        with workers_alive(config.data.num_workers), module.enough_memory(), stopped_at_once(), _refusals(config):
             trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
             if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
                 trainer.validate(module, data, verbose=False)

@@ -40,6 +40,7 @@ ORDER = [  # each may import from those before it
     "data.download",
     "data.prepare",
     "data.corpus",
+    "data.workers",
     "data.batch",
     "data.stream",
     "runs",

@@ -7,9 +7,12 @@ import gzip
 import importlib
 import importlib.util
 import logging
+import multiprocessing.synchronize
+import os
 import re
 import shlex
 import shutil
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +24,7 @@ from filelock import FileLock
 
 from seq2seq import checkpoint, runs, training
 from seq2seq.cli import sweep
+from seq2seq.data.batch import _Epoch
 from seq2seq.models.inference import Inference
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
@@ -202,6 +206,23 @@ def a_full_disk(world: World) -> None:
     world.patch.setattr(torch, "save", lambda contents, stream: save(contents, FullDisk(stream)))
 
 
+def no_semaphores(world: World) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    world.patch.setattr(multiprocessing.synchronize.SemLock, "__init__", full)
+
+
+def a_killed_worker(world: World) -> None:
+    here = os.getpid()
+
+    def killed(self: _Epoch, position: int) -> None:
+        assert os.getpid() != here
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    world.patch.setattr(_Epoch, "__getitem__", killed)
+
+
 def no_bfloat16(world: World) -> None:
     world.patch.setattr(training, "cpu_has_bfloat16", lambda: False)
 
@@ -254,6 +275,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, Inference, "start"),
     "too little memory while scoring": no_memory(NO_MEMORY_ON_A_CPU),
     "too little memory while probing": no_memory(NO_MEMORY_ON_A_CPU, Seq2Seq, "encode"),
+    "a full /dev/shm": no_semaphores,
+    "a process killed for lack of memory": a_killed_worker,
     "a CPU without bfloat16": no_bfloat16,
     "another program's checkpoint": lambda world: torch.save({"state_dict": {}}, world.folder / "a.ckpt"),
     "one that is cut short": half_a_checkpoint,

@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from seq2seq.data.corpus import Corpus, Ragged, Tokenizers
+from seq2seq.data.workers import prepared
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import BOS, EOS, PAD
 
@@ -265,10 +266,7 @@ class BatchLoader:
             for start in range(0, len(positions), AT_ONCE):
                 yield from [epoch[position] for position in positions[start : start + AT_ONCE]]
             return
-        # With a generator of its own the loader draws nothing from the global random stream.
-        yield from DataLoader(
-            epoch, batch_size=None, sampler=positions, num_workers=self.num_workers, generator=torch.Generator()
-        )
+        yield from prepared(epoch, positions, self.num_workers)
 
 
 class _Epoch(Dataset[Batch]):
