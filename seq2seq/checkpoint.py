@@ -10,10 +10,11 @@ import textwrap
 import uuid
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from seq2seq.errors import UserError
 from seq2seq.models.language_model import RNNLanguageModel, build_language_model
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
 from seq2seq.shortlist import Shortlist
+from seq2seq.sizes import Unfit, check_sizes
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.tokenizer import load as load_tokenizer
 
@@ -246,10 +248,10 @@ def load(path: str | Path) -> Checkpoint:
     contents = read(path)
     _refuse_other_kind(path, contents, TRANSLATION)
     mine = contents[SECTION]
-    config = _config(path, mine, ModelConfig, "model")
     decode = _config(path, mine, DecodeConfig, "decode")
-    tokenizers = _tokenizers(path, mine["tokenizer"])
-    model = build_seq2seq(config, len(tokenizers.src), len(tokenizers.tgt))
+    described = describe(path, contents)
+    tokenizers = described.tokenizers
+    model = cast(Seq2Seq, described.build())
     load_weights(model, contents["state_dict"], path)
     shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
     return Checkpoint(model.eval(), tokenizers, decode, shortlist)
@@ -264,12 +266,40 @@ def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
     path = find(path)
     contents = read(path)
     _refuse_other_kind(path, contents, LANGUAGE_MODEL)
+    described = describe(path, contents)
+    model = cast(RNNLanguageModel, described.build())
+    load_weights(model, contents["state_dict"], path)
+    return LanguageModelCheckpoint(model.eval(), described.tokenizers.tgt)
+
+
+class Described(NamedTuple):
+    """The network of a checkpoint before it is built."""
+
+    config: ModelConfig
+    tokenizers: Tokenizers
+    build: Callable[[], nn.Module]
+
+
+def describe(path: Path, contents: Mapping[str, Any]) -> Described:
+    """The network that a checkpoint says it is of, whose size is that of its weights.
+
+    Raises:
+        UserError: for settings that this version does not know, and where the weights do not fit the settings.
+    """
     mine = contents[SECTION]
     config = _config(path, mine, ModelConfig, "model")
-    tokenizer = _tokenizers(path, mine["tokenizer"]).tgt
-    model = build_language_model(config, len(tokenizer))
-    load_weights(model, contents["state_dict"], path)
-    return LanguageModelCheckpoint(model.eval(), tokenizer)
+    tokenizers = _tokenizers(path, mine["tokenizer"])
+    if mine["kind"] == LANGUAGE_MODEL:
+        build: Callable[[], nn.Module] = partial(build_language_model, config, len(tokenizers.tgt))
+        stacks = [config.stack("decoder")]
+    else:
+        build = partial(build_seq2seq, config, len(tokenizers.src), len(tokenizers.tgt))
+        stacks = [config.stack(side) for side in ("encoder", "decoder")]
+    try:
+        check_sizes(build, stacks, _unprefixed(contents["state_dict"]))
+    except Unfit as unfit:
+        raise UserError(f"{path} does not fit the model that it describes: {unfit}; use another.") from None
+    return Described(config, tokenizers, build)
 
 
 def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
@@ -345,7 +375,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
         UserError: if names or shapes differ, or a weight is no finite number.
     """
     try:
-        model.load_state_dict({name.removeprefix(PREFIX): tensor for name, tensor in weights.items()})
+        model.load_state_dict(_unprefixed(weights))
     except RuntimeError as error:
         problem = textwrap.shorten(str(error), 200, placeholder=" ...")
         raise UserError(f"{path} does not fit the model that it describes: {problem}; use another.") from None
@@ -355,6 +385,10 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
                 f"{path} holds weights that are no finite numbers, in {name}: its training has diverged; use another, "
                 "or train again with a smaller optim.lr."
             )
+
+
+def _unprefixed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
 
 
 def named_weights(model: nn.Module) -> dict[str, Tensor]:

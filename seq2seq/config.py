@@ -264,7 +264,7 @@ class ModelConfig:
             _within(f"model.{name}", getattr(self, name), 1)
         for name in DROPOUTS:
             _within(f"model.{name}", getattr(self, name), 0, 1, below=True)
-        _within("model.fixed_length", self.fixed_length, 0)
+        _within("model.fixed_length", self.fixed_length, 0, 10_000)
         _within("model.init_range", self.init_range, 0)
         for side in ("encoder", "decoder"):
             stack = self.stack(side)

@@ -76,6 +76,7 @@ for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 TENSORBOARD = "tensorboard"
+KINDS = {"translation": checkpoint.TRANSLATION, "language_model": checkpoint.LANGUAGE_MODEL}  # by task
 SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
 
 
@@ -255,6 +256,8 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     module: LitTranslator | LitLanguageModel
     last = folder / CHECKPOINTS / checkpoint.LAST
     contents = _read_last(last)
+    if contents is not None:
+        _refuse_other_network(config, last, contents)
     try:
         if config.task == "language_model":
             data, module = _language_model(config, data_folder, tokenizers.tgt, fresh=contents is None)
@@ -407,6 +410,23 @@ def _read_last(last: Path) -> dict[str, Any] | None:
     log.warning("%s Going on from %s, which was saved before it.", damaged, previous.name)
     checkpoint.name_also(previous, last.name)
     return contents
+
+
+def _refuse_other_network(config: Config, last: Path, contents: dict[str, Any]) -> None:
+    """Do not build a network for weights that are not its own.
+
+    Raises:
+        UserError: if the checkpoint's network is not that of the settings, or its weights are not those of its network.
+    """
+    theirs, mine = checkpoint.describe(last, contents).config, config.model
+    if mine.match_peeky:  # carried out, it is a width
+        mine = dataclasses.replace(mine, match_peeky=False, hidden_size=theirs.hidden_size)
+    different = differences(dataclasses.asdict(theirs), dataclasses.asdict(mine))
+    if different or contents[checkpoint.SECTION]["kind"] != KINDS[config.task]:
+        what = ", ".join(f"model.{name}" for name in different) or "task"
+        raise UserError(
+            f"{last} is of another network than the run's settings ({what}); start anew there with overwrite=true."
+        )
 
 
 def _digests(data_folder: Path) -> dict[str, str]:

@@ -46,6 +46,7 @@ ORDER = [  # each may import from those before it
     "runs",
     "partial",
     "shortlist",
+    "sizes",
     "checkpoint",
     "average",
     "data.datamodule",

@@ -285,6 +285,13 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "one that would run a program": a_payload,
     "one with a setting that is not known": a_checkpoint(model={"coverage": True}),
     "one whose weights have another shape": a_checkpoint(model={"num_layers": 2}),
+    "one of a network that no memory holds": a_checkpoint(model={"hidden_size": 10**6}),
+    "one of a network that is never built": a_checkpoint(model={"num_layers": 10**9}),
+    "one of one vocabulary that holds two": a_checkpoint(model={"tie": "all"}),
+    "one whose outputs never end": a_checkpoint(model={"fixed_length": 10**12}),
+    "a last checkpoint of another network": trained_otherwise(
+        lambda contents: contents[checkpoint.SECTION]["model"].update(residual=True)
+    ),
     "an average of two networks": a_checkpoint(model={"init": "book"}),
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
     "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),

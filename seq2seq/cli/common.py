@@ -251,9 +251,12 @@ def placed(options: argparse.Namespace) -> Iterator[None]:
     """Around what loads a network: as many threads as the arguments ask for, and a line for a device that is not there.
 
     Raises:
-        UserError: for a number of threads out of range, a device that is not known, or one that cannot be used.
+        UserError: for a number of threads out of range, a device that is not known or cannot be used, or a network that
+            has no room there.
     """
     import torch
+
+    from seq2seq.data.batch import is_out_of_memory
 
     if not 0 <= options.threads <= MOST_THREADS:
         raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
@@ -265,6 +268,10 @@ def placed(options: argparse.Namespace) -> Iterator[None]:
         yield
     except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
         reason = str(error).split("\n")[0]
+        if is_out_of_memory(error):
+            raise UserError(
+                f"the network does not fit into the memory of {options.device}: {reason}; free some."
+            ) from None
         raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
 
 
