@@ -228,6 +228,9 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "settings that hold an object": a_file(
         "run/config.yaml", b"seed: !!python/object/apply:os.system ['mkdir was-here']\n"
     ),
+    "settings with a list item of another type": a_file("run/config.yaml", b"trainer: {loggers: [1]}\n"),
+    "settings with a name that breaks the line": a_file("run/config.yaml", b'name: "a\\nb"\n'),
+    "settings with references": a_file("run/config.yaml", b"data: &a {}\nmodel: *a\n"),
     "settings of another program": a_file("run/config.yaml", b"layers: 3\n"),
     "a result that is no JSON": a_file("run/test.json", b"{"),
     "a result without its figures": a_file("run/test.json", b"{}"),
