@@ -18,7 +18,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
@@ -58,7 +58,7 @@ class Plan(Callback):
             return  # one that decides on its way what comes next
         loader = GlobalHydra.instance().config_loader()
         words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-        words += list(config.hydra.overrides.task)
+        words += OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # as the sweep takes them
         try:
             overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
             (jobs,) = BasicSweeper.split_arguments(overrides, None)
