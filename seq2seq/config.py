@@ -729,9 +729,9 @@ def describe() -> str:
         "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
         "",
         "A value of type str is taken as it stands, with any letters, spaces, brackets and signs:",
-        '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another key, and',
-        "quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless it is in",
-        "quotes or brackets.",
+        '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
+        "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
+        "it is in quotes or brackets.",
     ]
     for title, name, cls in (
         ("The experiment", "", Config),

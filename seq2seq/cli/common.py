@@ -60,10 +60,39 @@ def log_to_stderr() -> None:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Says what is wrong with a command's arguments in one line, as everything else is said."""
+    """Says what is wrong with a command's arguments in one line, as everything else is said.
+
+    An option that is given twice is refused, where argparse would drop the first; one of action ``extend`` collects.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.given: dict[str, str] = {}  # by destination, the option of the command line that set it
+        for name in (None, "store", "store_const", "store_true", "store_false", argparse.BooleanOptionalAction):
+            self.register("action", name, _once(self._registry_get("action", name, name)))
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        self.given.clear()
+        return super().parse_known_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USER_ERROR, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help.\n")
+
+
+def _once(action: type[argparse.Action]) -> type[argparse.Action]:
+    """The action, made to refuse an option whose destination another one has set."""
+
+    def call(self: argparse.Action, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        if option is not None and self.dest in parser.given:
+            before = parser.given[self.dest]
+            same = option == before or not isinstance(self, argparse.BooleanOptionalAction)
+            twice, against = f"{before} is given twice; give it once", f"{before} and {option} exclude each other"
+            parser.error(twice if same else f"{against}; give one of them")
+        if option is not None:
+            parser.given[self.dest] = option
+        action.__call__(self, parser, namespace, values, option)
+
+    return type(f"Once{action.__name__}", (action,), {"__call__": call})
 
 
 class _CurrentStderr(logging.StreamHandler):

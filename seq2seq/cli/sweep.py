@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -58,7 +58,8 @@ class Plan(Callback):
             return  # one that decides on its way what comes next
         loader = GlobalHydra.instance().config_loader()
         words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-        words += OmegaConf.to_container(config.hydra.overrides.task, resolve=False)  # as the sweep takes them
+        given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        words += given  # as the sweep takes them, references and all
         try:
             overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
             (jobs,) = BasicSweeper.split_arguments(overrides, None)
