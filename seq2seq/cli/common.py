@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import io
 import logging
@@ -41,6 +42,24 @@ DECODE_ARGUMENTS = (
 )
 
 
+BYTES = "seq2seq.bytes"  # how stdout treats what UTF-8 does not have
+
+
+def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
+    """The bytes of a path that is not UTF-8, as they are on the disk; other characters that cannot be written, escaped.
+
+    Python keeps such a byte as a surrogate (``os.fsdecode``).
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    words = error.object[error.start : error.end]
+    known = (bytes([ord(one) - 0xDC00]) if "\udc80" <= one <= "\udcff" else ascii(one)[1:-1].encode() for one in words)
+    return b"".join(known), error.end
+
+
+codecs.register_error(BYTES, _as_bytes)
+
+
 def set_up() -> None:
     """What every command does first; torch must not be imported yet."""
     # OpenMP's threads spin for milliseconds while they wait for each other. If another process wants a core, two
@@ -48,7 +67,9 @@ def set_up() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     log_to_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what we write is UTF-8, whatever the locale says
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors=BYTES)
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def log_to_stderr() -> None:
@@ -114,7 +135,7 @@ def exit_status(command: Callable[[], object], name: str) -> int:
     """
     for missing, name_of, mode in ((sys.stdin, "stdin", "r"), (sys.stdout, "stdout", "w"), (sys.stderr, "stderr", "w")):
         if missing is None:  # closed by the caller; what is read from or written to it goes nowhere
-            setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as we run)
+            setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8", errors=BYTES))  # noqa: SIM115 (for as long as we run)
     try:
         command()
         sys.stdout.flush()

@@ -232,4 +232,4 @@ def print_table(analysis: Analysis) -> None:
 def note_error(folder: Path, reason: str) -> None:
     """Leave in a run's folder why it failed."""
     text.make_folder(folder)
-    text.write_lines(folder / runs.ERROR, [" ".join(reason.split())])
+    text.write_lines(folder / runs.ERROR, [text.escaped(" ".join(reason.split()))])

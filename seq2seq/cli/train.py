@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
-from seq2seq.cli.common import EXIT_INTERRUPTED, conf_dir, exit_status, set_up
+from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
 from seq2seq.config import Config, documented_keys, unknown_key
@@ -124,7 +124,7 @@ def _job_of_sweep(composed: DictConfig, folder: Path, parent: int) -> None:
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.getLogger("seq2seq").setLevel(logging.WARNING)
     try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        with open(os.devnull, "w", encoding="utf-8", errors=BYTES) as nowhere, redirect_stdout(nowhere):
             _train(composed, folder)
     except Busy:
         pass  # the other process says how it ends
