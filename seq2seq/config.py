@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import reprlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -35,11 +37,14 @@ WORD_DROPOUTS = ("zero", "unk")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files", "text", "ptb")
 ONE_SIDED = ("text", "ptb")  # datasets without sources
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
+TOKENIZED_LANGUAGES = ("en", "de")  # of multi30k's variant "tokenized"
 TOKENIZERS = ("unigram", "bpe", "char", "word", "ptb")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau", "decay")
 MONITORS = ("bleu", "chrf", "exact_match", "loss")
 LOGGERS = ("csv", "tensorboard", "wandb")
+BREAKING = ("Cc", "Zl", "Zp")  # Unicode categories of characters that break a line or steer a terminal
+MAX_DEPTH = 20  # of lists and sections inside each other in trainer.lightning
 
 
 def key(default: Any, meaning: str) -> Any:
@@ -70,10 +75,15 @@ def _within(name: str, value: float, low: float, high: float = float("inf"), *, 
     raise UserError(f"{name}={shown} is out of range; it must be {span}.")
 
 
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxlong = 4, 60
+_BRIEF.maxstring = _BRIEF.maxother = 250  # longer ones are cut in the middle
+
+
 def _shown(value: object) -> str:
-    """A value in a message, however long it is."""
+    """A value in a message, however long it is and however often it holds the same list."""
     try:
-        said = " ".join(repr(value).split())
+        said = " ".join(_BRIEF.repr(value).split())
     except ValueError:  # of an integer with too many digits
         return type(value).__name__
     return said if len(said) <= 200 else f"{said[:200]}..."
@@ -143,13 +153,30 @@ class DataConfig:
         for name in ("src_lang", "tgt_lang"):
             if known:
                 _one_of(f"data.{name}", getattr(self, name), known)
-        if self.src_lang == self.tgt_lang:
+        if known and self.src_lang == self.tgt_lang:
             raise UserError(f"data.src_lang and data.tgt_lang are both {self.src_lang}; they must differ.")
+        self._check_variant()
         if self.kind == "files":
             missing = [f"data.{split}_src" for split in ("train", "valid", "test") if not getattr(self, f"{split}_src")]
             if missing:
                 raise UserError(f"data.kind=files needs {', '.join(missing)}; give each a text file.")
         self._check_one_sided()
+
+    def _check_variant(self) -> None:
+        if self.variant == "raw":
+            return
+        if self.kind != "multi30k":
+            raise UserError(
+                f"data.variant={self.variant} is for data.kind=multi30k; data.kind={self.kind} has one form only, so "
+                "leave it raw."
+            )
+        for name in ("src_lang", "tgt_lang"):
+            value = getattr(self, name)
+            if value not in TOKENIZED_LANGUAGES:
+                raise UserError(
+                    f"data.variant={self.variant} has no {value}; use data.{name}="
+                    f"{' or '.join(TOKENIZED_LANGUAGES)}, or data.variant=raw."
+                )
 
     def _check_one_sided(self) -> None:
         if self.kind in ONE_SIDED:
@@ -528,6 +555,8 @@ class Config:
         _within("seed", self.seed, 0, 2**32 - 1)
         if any(part in ("", ".", "..") for part in self.name.split("/")):
             raise UserError(f"name={self.name!r} cannot be a folder's name; use letters, digits, - and _.")
+        if any(unicodedata.category(character) in BREAKING for character in self.name):
+            raise UserError(f"name={_shown(self.name)} has a line break or control character; leave it out.")
         if self.decode.shortlist and not self.trainer.shortlist:
             raise UserError("decode.shortlist=true needs trainer.shortlist above 0, which learns one.")
         if self.model.tie == "all" and not self.tokenizer.joint:
@@ -615,7 +644,7 @@ def from_dict(cls: type[Section], values: Mapping[str, Any], section: str = "") 
     built: dict[str, Any] = {}
     for name, value in values.items():
         if name not in fields:
-            raise unknown_key(str(name), list(fields), section)
+            raise unknown_key(name if isinstance(name, str) else _shown(name), list(fields), section)
         where = f"{section}.{name}" if section else name
         built[name] = _convert(fields[name], value, where)
     return cls(**built)
@@ -631,8 +660,57 @@ def _convert(spec: dataclasses.Field[Any], value: Any, where: str) -> Any:
     if isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f"{where} must be of type {spec.type}; got an integer of {value.bit_length()} bits.")
     if isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool)):
-        return value
+        return _checked_inside(value, where)
     raise UserError(f"{where} must be of type {spec.type}; got {_shown(value)}.")
+
+
+def _checked_inside(value: Any, where: str) -> Any:
+    """The value of a key, whose type is right, after a look at its characters, or at what it holds."""
+    if isinstance(value, str):
+        _refuse_unwritable(value, where)
+    elif isinstance(value, list):
+        for one in value:
+            if not isinstance(one, str):
+                raise UserError(f"{where} must be a list of words; got {_shown(one)} in it.")
+            _refuse_unwritable(one, where)
+    elif isinstance(value, dict):
+        _refuse_objects(value, where, set())
+    return value
+
+
+def _refuse_unwritable(word: str, where: str) -> None:
+    """Refuse text that cannot name a file. Surrogates that stand for bytes which are not UTF-8 can."""
+    try:
+        fit = b"\0" not in word.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        fit = False
+    if not fit:
+        raise UserError(f"{where} has a NUL or half a character; got {_shown(word)}. Leave it out.")
+
+
+def _refuse_objects(value: Any, where: str, seen: set[int], depth: int = 0) -> None:
+    """See that a mapping for Lightning holds words, numbers, lists and mappings only.
+
+    ``seen`` holds the lists and mappings that were looked at: a checkpoint can hold the same one exponentially often.
+
+    Raises:
+        UserError: for another value, a key that is not a word, or one that is nested too deep.
+    """
+    if isinstance(value, (dict, list)):
+        if depth > MAX_DEPTH:
+            raise UserError(f"{where} is nested more than {MAX_DEPTH} levels deep; make it flat.")
+        if id(value) in seen:
+            return
+        seen.add(id(value))
+        for name in value if isinstance(value, dict) else ():
+            if not isinstance(name, str):
+                raise UserError(f"{where} has the key {_shown(name)}; keys must be words.")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_objects(inner, where, seen, depth + 1)
+    elif not isinstance(value, (str, int, float, type(None))):
+        raise UserError(f"{where} must hold plain values; got {_shown(value)}.")
+    elif isinstance(value, int) and abs(value) >= 2**63:
+        raise UserError(f"{where} must hold numbers of 64 bits; got an integer of {value.bit_length()} bits.")
 
 
 def _accepted_types(annotation: str) -> tuple[type, ...]:
@@ -656,6 +734,11 @@ def describe() -> str:
         "",
         "`seq2seq-train KEY=VALUE ...` sets a key; `seq2seq-train GROUP=NAME` takes `conf/GROUP/NAME.yaml`, which may",
         "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
+        "",
+        "A value of type str is taken as it stands, with any letters, spaces, brackets and signs:",
+        '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
+        "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
+        "it is in quotes or brackets.",
     ]
     for title, name, cls in (
         ("The experiment", "", Config),

@@ -57,6 +57,19 @@ PROBED: dict[str, type | tuple[type, ...]] = {
 INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
 
 
+class _Loader(yaml.SafeLoader):
+    """Plain values only, and each written out: with references a few hundred bytes can stand for gigabytes."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            raise _Reference(self.peek_event().anchor)
+        return super().compose_node(parent, index)
+
+
+class _Reference(Exception):
+    """A YAML file refers to a part of itself."""
+
+
 def read_config(folder: Path) -> Config:
     """The config of a run folder.
 
@@ -67,9 +80,13 @@ def read_config(folder: Path) -> Config:
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
-        values = yaml.safe_load("\n".join(text.read_lines(path)))
+        values = yaml.load("\n".join(text.read_lines(path)), _Loader)
     except UserError:
         raise
+    except _Reference as found:
+        raise UserError(
+            f"{path} is no YAML of ours: it has a reference, *{found}; write the value out where it is used."
+        ) from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # All but the first come of values that are not what their tags say.
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None

@@ -85,6 +85,16 @@ SMALL_RUN = (
 )
 
 
+def small_run(*words: str) -> tuple[str, ...]:
+    """The words of `SMALL_RUN`, of which these take the place where they set the same key."""
+    return last_of_each((*SMALL_RUN, *words))
+
+
+def last_of_each(words: Sequence[str]) -> tuple[str, ...]:
+    """Words of which the last one for each key is left, since a command refuses two."""
+    return tuple({word.partition("=")[0]: word for word in words}.values())
+
+
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small finished run, made by the command."""

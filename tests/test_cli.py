@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from seq2seq.cli.common import conf_dir, exit_status
+from seq2seq.cli.common import BYTES, conf_dir, exit_status
 from seq2seq.cli.overrides import run_folder, sweep_folder
+from seq2seq.cli.sweep import note_error
 from seq2seq.config import documented_keys
 from seq2seq.data import text
 from seq2seq.errors import UserError
@@ -311,6 +313,44 @@ def test_the_help_of_train_names_every_key_and_every_file(command: Command) -> N
     assert all(f"  {name}={default}  {meaning}\n" in printed + "\n" for name, default, meaning in documented_keys())
     for path in (ROOT / "conf").glob("*/*.yaml"):
         assert re.search(rf"^  {path.parent.name}: .*\b{path.stem}\b", printed, re.MULTILINE), path
+
+
+def test_a_folder_whose_name_is_not_utf8_can_be_worked_in(command: Command, tmp_path: Path) -> None:
+    """Its path is printed on stdout as it is on the disk, and escaped where only text can stand."""
+    cwd, odd = tmp_path / os.fsdecode(b"x\xff y"), os.fsdecode(b"a\xfe")
+    cwd.mkdir()
+    for name in (odd, "b"):
+        (cwd / name).write_text("1+1\n2+2\n3+3\n")
+    files = [f"data.valid_src={odd}", "data.valid_tgt=b", f"data.test_src={odd}", "data.test_tgt=b"]
+    small = ["tokenizer=char", "model.hidden_size=8", "model.embedding_size=8", "trainer.max_epochs=1"]
+    words = [f"name=n{odd}", "data=files", *files, "data.train_tgt=b", *small, f"runs={cwd}/r{odd}", "trainer.probe=16"]
+    done = command("train", "-m", *words, f"data.train_src={odd},{cwd}/{odd}", "seed=1,2", cwd=cwd)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("report: ")[1].strip() == f"{cwd}/r{odd}/n{odd}/report/report.html"
+    assert "a\\udcfe" in (cwd / f"r{odd}" / f"n{odd}" / "report" / "report.md").read_text(encoding="utf-8")
+    run = next((cwd / f"r{odd}" / f"n{odd}").glob("*_seed-1"))
+    again = command("train", f"resume={run}", cwd=cwd)
+    assert again.returncode == 0, again.stderr
+    assert again.stdout.endswith(f"everything is in {run}\n")
+    evaluated = command("evaluate", run, "--src", odd, "--ref", "b", "--hyp", f"{odd}.hyp", cwd=cwd)
+    assert evaluated.returncode == 0, evaluated.stderr
+    translated = command("translate", run, "-i", f"{cwd}/{odd}", "--suffix", odd, "--resume", cwd=cwd)
+    assert translated.returncode == 0, translated.stderr
+    assert (cwd / f"{odd}.{odd}").read_bytes() == (cwd / f"{odd}.hyp").read_bytes()
+    failed = command("train", *words, "data.train_src=nowhere", cwd=cwd)
+    assert failed.returncode == 2
+    assert failed.stderr.endswith(f"relative to {tmp_path}/x\\udcff y.\n")
+
+
+def test_a_run_that_failed_may_have_a_path_that_is_not_utf8_in_its_reason(tmp_path: Path) -> None:
+    note_error(tmp_path, "a\udcff is no\nfile")
+    assert (tmp_path / "error.txt").read_bytes() == b"a\\udcff is no file\n"
+
+
+def test_stdout_writes_what_utf8_does_not_have() -> None:
+    assert "ä\udcff\ud800".encode("utf-8", BYTES) == "ä".encode() + b"\xff\\ud800"
+    with pytest.raises(UnicodeDecodeError):
+        b"\xff".decode("utf-8", BYTES)
 
 
 @pytest.mark.parametrize(

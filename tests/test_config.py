@@ -7,6 +7,8 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from seq2seq.config import (
     Config,
@@ -31,7 +33,24 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
         {"batch_tokens": 0},
         r"batch_tokens and data.batch_sentences are both 0; one of them must bound a batch",
     ),
-    (DataConfig, {"src_lang": "en"}, r"data.src_lang and data.tgt_lang are both en; they must differ"),
+    (
+        DataConfig,
+        {"kind": "multi30k", "src_lang": "en"},
+        r"data.src_lang and data.tgt_lang are both en; they must differ",
+    ),
+    (
+        DataConfig,
+        {"variant": "tokenized"},
+        r"data.variant=tokenized is for data.kind=multi30k; data.kind=phrasebook has one form only, so leave it raw",
+    ),
+    (
+        DataConfig,
+        {"kind": "multi30k", "variant": "tokenized", "src_lang": "fr"},
+        r"data.variant=tokenized has no fr; use data.src_lang=en or de, or data.variant=raw",
+    ),
+    (Config, {"name": "a\nb"}, r"name='a\\nb' has a line break or control character; leave it out"),
+    (Config, {"name": "a\x1b[31m"}, r"name='a\\x1b\[31m' has a line break or control character"),
+    (Config, {"name": "a\u2028b"}, r"name='a\\u2028b' has a line break or control character"),
     (DataConfig, {"kind": "files", "train_src": "a"}, r"data.kind=files needs data.valid_src, data.test_src"),
     (TokenizerConfig, {"type": "bytes"}, r"tokenizer.type=bytes is not known"),
     (TokenizerConfig, {"vocab_size": 5}, r"tokenizer.vocab_size=5 is out of range; it must be at least 8"),
@@ -152,11 +171,102 @@ def test_a_config_survives_the_way_through_plain_values() -> None:
         ({"seed": True}, r"seed must be of type int; got True"),
         ({"model": {"reverse": 1}}, r"model.reverse must be of type bool; got 1"),
         ({"data": {"mirror": 5}}, r"data.mirror must be of type str \| None; got 5"),
+        ({"data": {"mirror": "a\0b"}}, r"data.mirror has a NUL or half a character; got 'a\\x00b'. Leave it out"),
+        ({"data": {"mirror": "\ud800"}}, r"data.mirror has a NUL or half a character"),
+        ({"trainer": {"loggers": [1]}}, r"trainer.loggers must be a list of words; got 1 in it"),
+        ({"trainer": {"loggers": ["csv", None]}}, r"trainer.loggers must be a list of words; got None in it"),
+        ({"trainer": {"loggers": [["csv"]]}}, r"trainer.loggers must be a list of words; got \['csv'\] in it"),
+        ({"trainer": {"lightning": {1: 2}}}, r"trainer.lightning has the key 1; keys must be words"),
+        ({"trainer": {"lightning": {"a": b"b"}}}, r"trainer.lightning must hold plain values; got b'b'"),
+        ({"trainer": {"lightning": {"a": [{"b": 2**70}]}}}, r"trainer.lightning must hold numbers of 64 bits"),
     ],
 )
 def test_plain_values_that_do_not_fit_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         from_dict(Config, values)
+
+
+def nested(levels: int) -> list[Any]:
+    """Lists in which each holds the one below twice, as a checkpoint can: 2 ** levels leaves in no space."""
+    value: list[Any] = ["csv"]
+    for _ in range(levels):
+        value = [value, value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"trainer": {"loggers": nested(60)}}, {"trainer": {"lightning": {"a": nested(60)}}}, {"seed": nested(60)}],
+)
+def test_a_value_that_holds_the_same_list_exponentially_often_is_refused_at_once(values: dict[str, Any]) -> None:
+    with pytest.raises(UserError) as error:
+        from_dict(Config, values)
+    assert len(str(error.value)) < 400
+
+
+KEYS: list[tuple[str, ...]] = [
+    (*path, one.name)
+    for path, section in (
+        ((), Config),
+        (("data",), DataConfig),
+        (("tokenizer",), TokenizerConfig),
+        (("model",), ModelConfig),
+        (("model", "encoder"), StackConfig),
+        (("optim",), OptimConfig),
+        (("decode",), DecodeConfig),
+        (("trainer",), TrainerConfig),
+    )
+    for one in dataclasses.fields(section)
+]
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(st.characters(), max_size=9),
+    st.binary(max_size=3),
+    st.dates(),
+    st.sampled_from(["csv", "wandb", "lstm", "none", "files", "multi30k", "tokenized", "language_model", 2**80]),
+    st.just(None).map(lambda _: 10**5000),  # whose digits Python does not print
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers() | st.none() | st.tuples(st.integers()), inner, max_size=3)
+        | st.tuples(inner)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=1500, deadline=None, derandomize=True)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3))
+def test_any_value_at_any_key_gives_a_config_or_one_line(chosen: dict[tuple[str, ...], Any]) -> None:
+    values: dict[Any, Any] = {}
+    for path, value in chosen.items():
+        section = values
+        for name in path[:-1]:
+            inner = section.setdefault(name, {})
+            section = inner if isinstance(inner, dict) else {}
+        section[path[-1]] = value
+    said = ""
+    try:
+        assert isinstance(from_dict(Config, values), Config)
+    except UserError as error:
+        said = str(error)
+    assert said.isprintable()
+
+
+@pytest.mark.parametrize("kind", ["files", "phrasebook", "addition"])
+def test_languages_that_mean_nothing_may_be_equal(kind: str) -> None:
+    files = {f"{split}_src": "a" for split in ("train", "valid", "test")}
+    assert DataConfig(kind=kind, src_lang="en", tgt_lang="en", **files).src_lang == "en"
+
+
+def test_the_tokenized_variant_is_that_of_english_and_german() -> None:
+    for src, tgt in (("en", "de"), ("de", "en")):
+        assert DataConfig(kind="multi30k", variant="tokenized", src_lang=src, tgt_lang=tgt).variant == "tokenized"
 
 
 def test_every_key_is_documented() -> None:

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -107,6 +108,35 @@ def test_a_class_that_a_run_s_settings_name_stays_a_word(tmp_path: Path) -> None
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(section))
         with nothing_runs(), pytest.raises(UserError, match="is not a key"):
             runs.read_config(tmp_path)
+
+
+BOMB = "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9) if i else 'x'}]\n" for i in range(9))
+
+
+@pytest.mark.parametrize(
+    "content, anchor",
+    [
+        (BOMB, "a0"),
+        ("data: &a {}\nmodel: *a\n", "a"),
+        ("data: &a {seed: 1}\nmodel: {<<: *a}\n", "a"),
+        ("trainer: {lightning: &b {x: *b}}\n", "b"),
+    ],
+    ids=["nested", "twice", "merged", "in itself"],
+)
+def test_references_in_a_run_s_settings_are_refused_at_once(tmp_path: Path, content: str, anchor: str) -> None:
+    """Nested, they stand for gigabytes."""
+    (tmp_path / "config.yaml").write_text(content)
+    started = time.perf_counter()
+    with pytest.raises(UserError, match=rf"config.yaml is no YAML of ours: it has a reference, \*{anchor}; write the"):
+        runs.read_config(tmp_path)
+    assert time.perf_counter() - started < 2
+
+
+def test_settings_with_equal_parts_are_written_without_references(tmp_path: Path) -> None:
+    same = {"a": [1, 2], "b": "x"}
+    settings = config(tmp_path, trainer={"lightning": {"one": same, "other": same}})
+    claim(settings, tmp_path / "run")
+    assert runs.read_config(tmp_path / "run") == settings
 
 
 @pytest.mark.parametrize("name", ["plugins", "profiler", "accelerator"])

@@ -22,11 +22,11 @@ from seq2seq.cli import sweep, train
 from seq2seq.errors import Busy, UserError
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from tests.conftest import ROOT, SMALL_RUN, Command
+from tests.conftest import ROOT, SMALL_RUN, Command, small_run
 from tests.test_report import changed, make_run
 
 ARMS = ("model.reverse=false,true", "seed=1,2")
-WORDS = ("-m", "name=s", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *SMALL_RUN, "trainer.max_epochs=3", *ARMS)
+WORDS = ("-m", "name=s", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", *small_run("trainer.max_epochs=3"), *ARMS)
 
 
 def without_times(folder: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(whole: Path, command: Command
 
 def test_a_failed_run_is_missing_in_the_report_and_a_rerun_makes_it(command: Command, tmp_path: Path) -> None:
     """A file stands where a checkpoint folder must be, until somebody takes it away."""
-    words = ("-m", "name=s", *SMALL_RUN, "trainer.max_epochs=1", "seed=1,2,3", "trainer.probe=0")
+    words = ("-m", "name=s", *small_run("trainer.max_epochs=1"), "seed=1,2,3", "trainer.probe=0")
     first = command("train", *words)
     assert first.returncode == 0, first.stderr
     bad = finished(tmp_path / "runs" / "s")[1]
@@ -203,7 +203,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeyp
 
 def test_a_finished_run_of_other_settings_is_said_and_stays_as_it_was(command: Command, tmp_path: Path) -> None:
     """What is not in a folder's name may change between two sweeps: a file of conf/, a default."""
-    words = ("-m", "name=s", *SMALL_RUN, "trainer.max_epochs=1", "seed=1,2", "trainer.probe=0")
+    words = ("-m", "name=s", *small_run("trainer.max_epochs=1"), "seed=1,2", "trainer.probe=0")
     assert command("train", *words).returncode == 0
     first, second = finished(tmp_path / "runs" / "s")
     config = first / "config.yaml"
@@ -222,7 +222,7 @@ def test_a_finished_run_of_other_settings_is_said_and_stays_as_it_was(command: C
 
 
 def test_a_sweep_that_overwrites_does_not_take_old_results_for_its_own(command: Command, tmp_path: Path) -> None:
-    words = ("-m", "name=s", *SMALL_RUN, "trainer.max_epochs=1", "seed=1,2", "trainer.probe=0")
+    words = ("-m", "name=s", *small_run("trainer.max_epochs=1"), "seed=1,2", "trainer.probe=0")
     assert command("train", *words).returncode == 0
     again = command("train", *words)
     assert "2 of 2 runs are finished already" in again.stderr and again.returncode == 0

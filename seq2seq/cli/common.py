@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import dataclasses
 import io
 import logging
@@ -41,6 +42,24 @@ DECODE_ARGUMENTS = (
 )
 
 
+BYTES = "seq2seq.bytes"  # how stdout treats what UTF-8 does not have
+
+
+def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
+    """The bytes of a path that is not UTF-8, as they are on the disk; other characters that cannot be written, escaped.
+
+    Python keeps such a byte as a surrogate (``os.fsdecode``).
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    words = error.object[error.start : error.end]
+    known = (bytes([ord(one) - 0xDC00]) if "\udc80" <= one <= "\udcff" else ascii(one)[1:-1].encode() for one in words)
+    return b"".join(known), error.end
+
+
+codecs.register_error(BYTES, _as_bytes)
+
+
 def set_up() -> None:
     """What every command does first; torch must not be imported yet."""
     # OpenMP's threads spin for milliseconds while they wait for each other. If another process wants a core, two
@@ -48,7 +67,9 @@ def set_up() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     log_to_stderr()
     if isinstance(sys.stdout, io.TextIOWrapper):  # what we write is UTF-8, whatever the locale says
-        sys.stdout.reconfigure(encoding="utf-8")
+        sys.stdout.reconfigure(encoding="utf-8", errors=BYTES)
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def log_to_stderr() -> None:
@@ -60,10 +81,39 @@ def log_to_stderr() -> None:
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Says what is wrong with a command's arguments in one line, as everything else is said."""
+    """Says what is wrong with a command's arguments in one line, as everything else is said.
+
+    An option that is given twice is refused, where argparse would drop the first; one of action ``extend`` collects.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.given: dict[str, str] = {}  # by destination, the option of the command line that set it
+        for name in (None, "store", "store_const", "store_true", "store_false", argparse.BooleanOptionalAction):
+            self.register("action", name, _once(self._registry_get("action", name, name)))
+
+    def parse_known_args(self, *arguments: Any, **options: Any) -> Any:
+        self.given.clear()
+        return super().parse_known_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_USER_ERROR, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help.\n")
+
+
+def _once(action: type[argparse.Action]) -> type[argparse.Action]:
+    """The action, made to refuse an option whose destination another one has set."""
+
+    def call(self: argparse.Action, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
+        if option is not None and self.dest in parser.given:
+            before = parser.given[self.dest]
+            same = option == before or not isinstance(self, argparse.BooleanOptionalAction)
+            twice, against = f"{before} is given twice; give it once", f"{before} and {option} exclude each other"
+            parser.error(twice if same else f"{against}; give one of them")
+        if option is not None:
+            parser.given[self.dest] = option
+        action.__call__(self, parser, namespace, values, option)
+
+    return type(f"Once{action.__name__}", (action,), {"__call__": call})
 
 
 class _CurrentStderr(logging.StreamHandler):
@@ -85,7 +135,7 @@ def exit_status(command: Callable[[], object], name: str) -> int:
     """
     for missing, name_of, mode in ((sys.stdin, "stdin", "r"), (sys.stdout, "stdout", "w"), (sys.stderr, "stderr", "w")):
         if missing is None:  # closed by the caller; what is read from or written to it goes nowhere
-            setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115 (for as long as we run)
+            setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8", errors=BYTES))  # noqa: SIM115 (for as long as we run)
     try:
         command()
         sys.stdout.flush()

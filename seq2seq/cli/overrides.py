@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import os
@@ -15,6 +16,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq.cli.words import text_of
 from seq2seq.config import Config, unknown_key
 from seq2seq.errors import UserError
 
@@ -33,11 +35,18 @@ NOT_IN_NAMES = (
 )
 
 
-def check_flags(arguments: list[str]) -> None:
+# Keys that Lightning adds to the command of each process that it starts, where the last one counts.
+ADDED = ("hydra.run.dir", "hydra.job.name", "hydra.output_subdir")
+
+
+def check_flags(arguments: list[str]) -> argparse.Namespace:
     """Refuse what is neither an override nor a flag of Hydra's, which would print all its flags first.
 
+    Returns:
+        Hydra's flags, and the overrides.
+
     Raises:
-        UserError: for a flag that is not known, or has a value that it does not take.
+        UserError: for a flag that is not known, is given twice, or has a value that it does not take.
     """
     parser = get_args_parser()
 
@@ -45,16 +54,23 @@ def check_flags(arguments: list[str]) -> None:
         raise UserError(f"{message}; see seq2seq-train --help.")
 
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(arguments)
+    given: set[str] = set()
+    for word in arguments:
+        action = parser._option_string_actions.get(word.split("=")[0])
+        if action is not None and action.dest in given:
+            raise UserError(f"--{action.dest.replace('_', '-')} is given twice; give it once.")
+        given |= set() if action is None else {action.dest}
+    return parser.parse_args(arguments)
 
 
-def check_overrides(arguments: list[str]) -> None:
+def check_overrides(arguments: list[str], *, many: bool = False) -> None:
     """Refuse a misspelt key by name, with what it may have meant, before Hydra composes anything.
 
     Raises:
-        UserError: for an override that is no override, or whose key is neither ours nor Hydra's.
+        UserError: for an override that is no override, that is given twice, or whose key is neither ours nor Hydra's.
     """
     parser = OverridesParser.create()
+    given: dict[str, str] = {}
     for word in arguments:
         if word.startswith("~"):
             raise UserError(f"{word} would take a part of the config away; every part is needed.")
@@ -67,14 +83,16 @@ def check_overrides(arguments: list[str]) -> None:
                 f"{word} is no override: {one_line(error)}. Write key=value; quote what the shell would change."
             ) from None
         key = override.key_or_group
+        if key in given and key not in ADDED:
+            raise UserError(f"{key} is given twice; give it once.")
+        given[key] = text_of(key, word.partition("=")[2])
         if _has_huge_number(override.value()):
             raise UserError(f"{key} is set to a number that no machine word holds; write a smaller one.")
         if key in GROUPS and isinstance(override.value(), (bool, int, float, type(None))):
             raise UserError(f"{word} names no file of conf/{key}; write {key}=NAME, or {key}.KEY=VALUE for one key.")
         if key.split(".")[0].split("/")[0] != "hydra":
             _check_key(key)
-    words = [word.lstrip("+") for word in arguments if "=" in word and not word.startswith("-")]
-    _check_resume(words, many="-m" in arguments or "--multirun" in arguments)
+    _check_resume(given, many=many)
 
 
 def _has_huge_number(value: Any) -> bool:
@@ -83,9 +101,8 @@ def _has_huge_number(value: Any) -> bool:
     return isinstance(value, int) and abs(value) >= 2**63
 
 
-def _check_resume(words: list[str], *, many: bool) -> None:
+def _check_resume(values: dict[str, str], *, many: bool) -> None:
     """A run that is gone on with has its own config: say so before a folder is made, or an override is lost."""
-    values = dict(word.split("=", 1) for word in words)
     folder = values.get("resume")
     if folder in (None, "null"):
         return
@@ -135,12 +152,14 @@ def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: A
     kept = []
     for override in sorted(str(word).lstrip("+") for word in overrides):
         key, _, value = override.partition("=")
+        value = text_of(key, value)
         if key not in NOT_IN_NAMES and (key, value) != ("experiment", name):
             kept.append(f"{key}-{value.lower() if value in ('True', 'False') else value}")  # a sweep says True for true
     plain = "_".join(kept)
     safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
     if safe != plain or len(safe) > 150:
-        safe = f"{safe[:120]}-{hashlib.sha256(plain.encode()).hexdigest()[:8]}"
+        digest = hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+        safe = f"{safe[:120]}-{digest[:8]}"
     return f"{runs or '.'}/{name}/{safe + '_' if safe else ''}seed-{seed}"
 
 

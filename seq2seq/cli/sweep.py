@@ -12,13 +12,13 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.markup import escape
@@ -58,7 +58,8 @@ class Plan(Callback):
             return  # one that decides on its way what comes next
         loader = GlobalHydra.instance().config_loader()
         words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-        words += list(config.hydra.overrides.task)
+        given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+        words += given  # as the sweep takes them, references and all
         try:
             overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
             (jobs,) = BasicSweeper.split_arguments(overrides, None)
@@ -231,4 +232,4 @@ def print_table(analysis: Analysis) -> None:
 def note_error(folder: Path, reason: str) -> None:
     """Leave in a run's folder why it failed."""
     text.make_folder(folder)
-    text.write_lines(folder / runs.ERROR, [" ".join(reason.split())])
+    text.write_lines(folder / runs.ERROR, [text.escaped(" ".join(reason.split()))])

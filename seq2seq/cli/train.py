@@ -26,8 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli import sweep
-from seq2seq.cli.common import EXIT_INTERRUPTED, conf_dir, exit_status, set_up
+from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
+from seq2seq.cli.words import is_sweep, plain_words, resume_word
 from seq2seq.config import Config, documented_keys, unknown_key
 from seq2seq.errors import Busy, UserError
 
@@ -45,11 +46,13 @@ def main() -> None:
 
 
 def _compose_and_run() -> None:
-    check_flags(sys.argv[1:])
+    flags = check_flags(sys.argv[1:])
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage())
         return
-    check_overrides(sys.argv[1:])
+    many = is_sweep(flags.overrides, multirun=flags.multirun)
+    sys.argv = [sys.argv[0], *plain_words(sys.argv[1:], many=many)]
+    check_overrides(sys.argv[1:], many=many)
     ConfigStore.instance().store(name="schema", node=Config)
     # Hydra prints errors itself and exits with 1, unless it is told to raise them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -121,7 +124,7 @@ def _job_of_sweep(composed: DictConfig, folder: Path, parent: int) -> None:
             threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.getLogger("seq2seq").setLevel(logging.WARNING)
     try:
-        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+        with open(os.devnull, "w", encoding="utf-8", errors=BYTES) as nowhere, redirect_stdout(nowhere):
             _train(composed, folder)
     except Busy:
         pass  # the other process says how it ends
@@ -159,7 +162,7 @@ def _train(composed: DictConfig, folder: Path) -> None:
         training.run(config, folder)
     except Interrupted:
         same = "" if config.overwrite else "the same command goes on, and so does: "
-        log.warning("stopped and saved; %s%s resume=%s", same, NAME, folder)
+        log.warning("stopped and saved; %s%s %s", same, NAME, resume_word(folder))
         sys.exit(EXIT_INTERRUPTED)
 
 

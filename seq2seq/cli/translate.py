@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "-i",
         "--input",
         nargs="+",
-        default=[STDIO],
+        action="extend",
         metavar="IN",
-        help="text, plain or .gz; - is stdin (default: %(default)s)",
+        help=f"text, plain or .gz; {STDIO} is stdin (default: {STDIO})",
     )
     parser.add_argument("-o", "--output", default=None, metavar="OUT", help="file, .gz if so named (default: stdout)")
     parser.add_argument("--suffix", metavar="EXT", help="write each input's translation beside it: a.txt to a.txt.EXT")
@@ -69,6 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="go on with an output that was killed while it was written, to the same text; skip a finished one",
     )
     options = parser.parse_args(arguments)
+    options.input = options.input or [STDIO]
     set_up()
     sys.exit(exit_status(lambda: _translate(options), NAME))
 

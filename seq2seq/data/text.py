@@ -98,6 +98,11 @@ def _unreadable(path: str | Path, error: OSError) -> UserError:
     return UserError(f"{path} cannot be read: {error.strerror or error}; check the file and its permissions.")
 
 
+def escaped(words: str) -> str:
+    r"""Text that can be written, in which a path's bytes that are not UTF-8 are spelled as in ``\udcff``."""
+    return words.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
     r"""Write lines, each with a "\n"; the file appears whole or not at all, with the same bytes each time.
 

@@ -206,7 +206,8 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
         else:
-            found[prefix + key] = tuple(value) if isinstance(value, list) else value
+            plain = text.escaped(value) if isinstance(value, str) else value  # a font has no bytes of a path
+            found[prefix + key] = tuple(value) if isinstance(value, list) else plain
     return found
 
 

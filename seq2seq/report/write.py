@@ -133,7 +133,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     for name in CAPTIONS.keys() - pictures.keys():
         (out / f"{name}.svg").unlink(missing_ok=True)  # of an earlier report, on other runs
     for name, content in files.items():
-        text.write_lines(out / name, content.rstrip("\n").split("\n"))
+        text.write_lines(out / name, text.escaped(content).rstrip("\n").split("\n"))
     return out / HTML
 
 
