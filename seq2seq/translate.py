@@ -271,16 +271,19 @@ class Translator:
         return found
 
     @torch.no_grad()
-    def nll(self, src: Sequence[str], tgt: Sequence[str]) -> tuple[float, int]:
+    def nll(self, src: Sequence[str], tgt: Sequence[str], *, warn: bool = True) -> tuple[float, int]:
         """Teacher-forced negative log-likelihood of given translations, in nats, and the tokens it is the sum over.
 
         Pairs with a blank source count like all others here: the model is asked, as in training. Lines longer than
         ``decode.max_source`` are cut, as for `translate`. A language model has no say, whose part is no likelihood.
 
+        Args:
+            warn: warn of lines that are cut, and count them; not where they were translated before.
+
         Raises:
             UserError: if ``model.fixed_length`` does not allow a pair.
         """
-        asked = self._ask_for_given(src, tgt)
+        asked = self._ask_for_given(src, tgt, warn=warn)
         if len(self.models) > 1:
             own = self._force(asked, None, False)
             return -math.fsum(one.score for one in own), sum(one.limit for one in asked)
@@ -318,14 +321,15 @@ class Translator:
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
 
-    def _encode(self, lines: Sequence[str]) -> list[list[int]]:
+    def _encode(self, lines: Sequence[str], *, warn: bool = True) -> list[list[int]]:
         limit = self.decode.max_source
         ids = self.tokenizers.src.encode(lines)
         cut = [i for i, row in enumerate(ids) if len(row) > limit]
         for i in cut:
-            log.warning("a line of %d tokens is cut to its first %d: %.40s...", len(ids[i]), limit, lines[i])
+            if warn:
+                log.warning("a line of %d tokens is cut to its first %d: %.40s...", len(ids[i]), limit, lines[i])
             ids[i] = ids[i][:limit]
-        self.num_cut += len(cut)
+        self.num_cut += len(cut) if warn else 0
         return ids
 
     def _found(
@@ -360,11 +364,12 @@ class Translator:
                 )
         return asked
 
-    def _ask_for_given(self, src: Sequence[str], tgt: Sequence[str]) -> list[_Asked]:
+    def _ask_for_given(self, src: Sequence[str], tgt: Sequence[str], *, warn: bool = True) -> list[_Asked]:
         """Whole translations as prefixes, with room for the end symbol alone."""
         fixed = self.model.fixed_length
         asked = []
-        for line, ids, text, own in zip(src, self._encode(src), tgt, self.tokenizers.tgt.encode(tgt), strict=True):
+        encoded = self._encode(src, warn=warn)
+        for line, ids, text, own in zip(src, encoded, tgt, self.tokenizers.tgt.encode(tgt), strict=True):
             if fixed and (not ids or len(own) != fixed):
                 problem = f"has {len(own)} tokens" if ids else "has a blank source"
                 raise UserError(
