@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import __version__
-from seq2seq.config import DecodeConfig, ModelConfig, from_dict
+from seq2seq.config import DecodeConfig, MetricsConfig, ModelConfig, from_dict
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
@@ -59,6 +59,7 @@ class Checkpoint(NamedTuple):
     tokenizers: Tokenizers
     decode: DecodeConfig
     shortlist: Shortlist | None = None
+    metrics: MetricsConfig = MetricsConfig()
 
 
 class LanguageModelCheckpoint(NamedTuple):
@@ -69,7 +70,12 @@ class LanguageModelCheckpoint(NamedTuple):
 
 
 def section(
-    model: ModelConfig, decode: DecodeConfig, tokenizers: Tokenizers, *, kind: str = TRANSLATION
+    model: ModelConfig,
+    decode: DecodeConfig,
+    tokenizers: Tokenizers,
+    *,
+    kind: str = TRANSLATION,
+    metrics: MetricsConfig | None = None,
 ) -> dict[str, Any]:
     """Everything but the weights, as plain values: defaults are written out, so that a later default changes no old
     model.
@@ -80,6 +86,7 @@ def section(
         "kind": kind,
         "model": dataclasses.asdict(model),
         "decode": dataclasses.asdict(decode),
+        "metrics": dataclasses.asdict(metrics or MetricsConfig()),
         "tokenizer": {
             "src": tokenizers.src.proto,
             "tgt": tokenizers.tgt.proto,
@@ -188,7 +195,13 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r} as seq2seq-train writes it."
         )
+    _fill_in(mine)
     return contents
+
+
+def _fill_in(mine: dict[str, Any]) -> None:
+    """Write out what older versions did not: text was scored by 13a."""
+    mine.setdefault("metrics", {"tokenizer": "13a"})
 
 
 def read_to_go_on(path: Path) -> dict[str, Any]:
@@ -221,6 +234,8 @@ def _has_the_shape(mine: dict[str, Any]) -> bool:
     parts = {"format": int, "version": str, "kind": str, "model": dict, "decode": dict, "tokenizer": dict}
     if not all(isinstance(mine.get(name), kind) for name, kind in parts.items()):
         return False
+    if not isinstance(mine.get("metrics", {}), dict):
+        return False
     tokenizer = mine["tokenizer"]
     return all(isinstance(tokenizer.get(side), bytes) for side in ("src", "tgt")) and "lowercase" in tokenizer
 
@@ -252,7 +267,7 @@ def load(path: str | Path) -> Checkpoint:
     model = build_seq2seq(config, len(tokenizers.src), len(tokenizers.tgt))
     load_weights(model, contents["state_dict"], path)
     shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
-    return Checkpoint(model.eval(), tokenizers, decode, shortlist)
+    return Checkpoint(model.eval(), tokenizers, decode, shortlist, _config(path, mine, MetricsConfig, "metrics"))
 
 
 def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
@@ -290,7 +305,7 @@ def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> Non
         raise UserError(f"{path} holds {known}.")
 
 
-Section = TypeVar("Section", ModelConfig, DecodeConfig)
+Section = TypeVar("Section", ModelConfig, DecodeConfig, MetricsConfig)
 
 
 def _config(path: Path, mine: dict[str, Any], cls: type[Section], name: str) -> Section:

@@ -36,6 +36,8 @@ DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files", "
 ONE_SIDED = ("text", "ptb")  # datasets without sources
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
 TOKENIZERS = ("unigram", "bpe", "char", "word", "ptb")
+NORMALIZATIONS = ("none", "nfc", "nfkc")
+METRIC_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200", "none")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau", "decay")
 MONITORS = ("bleu", "chrf", "exact_match", "loss")
@@ -450,6 +452,20 @@ class DecodeConfig:
 
 
 @dataclass
+class MetricsConfig:
+    """How translations are scored: in validations, on the test set, by seq2seq-evaluate, and in a report."""
+
+    tokenizer: str = key(
+        "13a",
+        "sacreBLEU's tokenizer for BLEU: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, or none for text that is "
+        "tokenised; with zh, ja-mecab, ko-mecab and char TER cuts text into Asian characters",
+    )
+
+    def __post_init__(self) -> None:
+        _one_of("metrics.tokenizer", self.tokenizer, METRIC_TOKENIZERS)
+
+
+@dataclass
 class TrainerConfig:
     """How long and on what to train, when to look, and what to keep."""
 
@@ -515,6 +531,7 @@ class Config:
     model: ModelConfig = _section(ModelConfig)
     optim: OptimConfig = _section(OptimConfig)
     decode: DecodeConfig = _section(DecodeConfig)
+    metrics: MetricsConfig = _section(MetricsConfig)
     trainer: TrainerConfig = _section(TrainerConfig)
 
     def __post_init__(self) -> None:

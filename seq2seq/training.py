@@ -37,7 +37,7 @@ from seq2seq.evaluate import evaluate, show_samples
 from seq2seq.language_model import LanguageModel
 from seq2seq.lit import PROGRESS, LitModel, LitTranslator
 from seq2seq.lit_lm import LitLanguageModel, show_lines
-from seq2seq.metrics import bleu
+from seq2seq.metrics import bleu, scorer
 from seq2seq.models.inference import require_int8
 from seq2seq.models.language_model import build_language_model
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
@@ -87,6 +87,8 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         Interrupted: if ctrl-C stopped the training, which is saved.
     """
     check_trainer(config)
+    if config.task == "translation":
+        scorer(config.metrics.tokenizer)  # now, and not when it is needed
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes on this run
     threads = torch.get_num_threads()
     try:
@@ -515,7 +517,7 @@ def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
             log.warning("%s is not written: %s", folder / PROBE, error)
     figures = evaluation.figures
     if config.data.variant == "tokenized":
-        tokenized = bleu(evaluation.hypotheses, references, tokenized=True)
+        tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
         figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
     return figures
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from seq2seq import checkpoint
 from seq2seq.alignment import Link, align, most_attended, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
-from seq2seq.config import DecodeConfig
+from seq2seq.config import DecodeConfig, MetricsConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.ensemble import EnsembleState, ensemble
@@ -104,6 +104,7 @@ class Translator:
             decides.
         shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
         trained: whether the weights stay as they are, so that what is made of them for decoding can be kept.
+        metrics: how `evaluate.evaluate` is to score it.
 
     Example:
         >>> Translator.from_checkpoint("runs/phrasebook/seed-1").translate(["The dog sleeps."])  # doctest: +SKIP
@@ -119,6 +120,7 @@ class Translator:
         others: Sequence[Seq2Seq] = (),
         shortlist: Shortlist | None = None,
         trained: bool = False,
+        metrics: MetricsConfig | None = None,
     ) -> None:
         self.model = model
         self.models = (model, *others)
@@ -128,6 +130,7 @@ class Translator:
         self.language_model_weight = 0.0
         self.shortlist = shortlist
         self.trained = trained
+        self.metrics = metrics or MetricsConfig()
         self._forms: tuple[bool, list[Inference | None]] | None = None  # as `_inference` made them, with its int8
         self._graphs: list[StepGraphs] = []  # of each model, where ``decode.cuda_graphs`` asks for them
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
@@ -158,7 +161,13 @@ class Translator:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
         return cls(
-            models[0], first.tokenizers, first.decode, others=models[1:], shortlist=first.shortlist, trained=True
+            models[0],
+            first.tokenizers,
+            first.decode,
+            others=models[1:],
+            shortlist=first.shortlist,
+            trained=True,
+            metrics=first.metrics,
         )
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
