@@ -29,7 +29,7 @@ from seq2seq.shortlist import Shortlist
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.tokenizer import load as load_tokenizer
 
-FORMAT = 1  # raised when older code would misread a newer file
+FORMAT = 2  # raised when older code would misread a newer file
 SECTION = "seq2seq"
 PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -91,6 +91,7 @@ def section(
             "src": tokenizers.src.proto,
             "tgt": tokenizers.tgt.proto,
             "lowercase": tokenizers.src.lowercase,
+            "normalization": tokenizers.src.normalization,
         },
     }
 
@@ -200,8 +201,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _fill_in(mine: dict[str, Any]) -> None:
-    """Write out what older versions did not: text was scored by 13a."""
+    """Write out what format 1 did not say: text was read as it was, and scored by 13a."""
     mine.setdefault("metrics", {"tokenizer": "13a"})
+    mine["tokenizer"].setdefault("normalization", "none")
 
 
 def read_to_go_on(path: Path) -> dict[str, Any]:
@@ -317,9 +319,10 @@ def _config(path: Path, mine: dict[str, Any], cls: type[Section], name: str) -> 
 
 
 def _tokenizers(path: Path, saved: dict[str, Any]) -> Tokenizers:
+    settings = {"lowercase": saved["lowercase"], "normalization": saved["normalization"]}
     try:
-        src = load_tokenizer(saved["src"], lowercase=saved["lowercase"])
-        tgt = src if saved["tgt"] == saved["src"] else load_tokenizer(saved["tgt"], lowercase=saved["lowercase"])
+        src = load_tokenizer(saved["src"], **settings)
+        tgt = src if saved["tgt"] == saved["src"] else load_tokenizer(saved["tgt"], **settings)
     except UserError as error:
         raise UserError(f"{path} is refused: {error}") from None
     return Tokenizers(src, tgt)

@@ -188,10 +188,14 @@ class TokenizerConfig:
     byte_fallback: bool = key(True, "spell unknown characters in bytes, so that no text is lost")
     sampling: float = key(0.0, "subword sampling in training: unigram's alpha, or BPE's merge dropout; 0 is off")
     lowercase: bool = key(False, "lower-case the text on both sides")
+    normalization: str = key(
+        "nfc", "Unicode form of all text that the model reads and writes: none, nfc, nfkc; never of references"
+    )
     like: str | None = key(None, "run or checkpoint whose tokenizers are taken, instead of training some")
 
     def __post_init__(self) -> None:
         _one_of("tokenizer.type", self.type, TOKENIZERS)
+        _one_of("tokenizer.normalization", self.normalization, NORMALIZATIONS)
         _within("tokenizer.vocab_size", self.vocab_size, 0, 2**24)
         _within("tokenizer.sampling", self.sampling, 0, 1)
         if self.type in ("unigram", "bpe") and self.vocab_size < 8:

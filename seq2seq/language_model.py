@@ -100,6 +100,7 @@ class LanguageModel:
             UserError: if the prefix has more tokens than ``max_length``.
             ValueError: if it holds a newline.
         """
+        prefix = self.tokenizer.normalized(prefix, keep_case=True)  # which may end it in a space
         if self.tokenizer.spaces_begin_words:  # the next one's piece brings the space
             prefix = prefix.rstrip(" ")
         forced = self.tokenizer.encode([prefix])[0]

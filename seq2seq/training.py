@@ -27,7 +27,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
-from seq2seq.config import Config
+from seq2seq.config import Config, TokenizerConfig
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
@@ -56,6 +56,7 @@ from seq2seq.runs import (
     SAMPLES,
     SOURCES,
     differences,
+    lacks_normalization,
     locked,
     read_config,
     read_result,
@@ -100,7 +101,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
 def _run(config: Config, folder: Path) -> dict[str, Any]:
     (folder / ERROR).unlink(missing_ok=True)  # of an earlier try
-    claim(config, folder)
+    config = claim(config, folder)
     result = read_result(folder)
     if result is not None:
         log.info("%s is finished already; overwrite=true trains it anew", folder)
@@ -135,8 +136,11 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     return result
 
 
-def claim(config: Config, folder: Path) -> None:
+def claim(config: Config, folder: Path) -> Config:
     """Write the config into a new run folder, or see that the one there is the same.
+
+    Returns:
+        The config that holds: a run from before there was ``tokenizer.normalization`` goes on without one.
 
     Raises:
         UserError: if the folder holds a run with another config, or with none.
@@ -159,15 +163,22 @@ def claim(config: Config, folder: Path) -> None:
     # A run that is gone on with must not start anew once more.
     mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
     if (folder / CONFIG).is_file():
-        different = differences(dataclasses.asdict(read_config(folder)), mine)
+        there = read_config(folder)
+        if config.tokenizer.normalization == TokenizerConfig().normalization and lacks_normalization(folder):
+            config = dataclasses.replace(
+                config, tokenizer=dataclasses.replace(config.tokenizer, normalization=there.tokenizer.normalization)
+            )
+            mine["tokenizer"] = dataclasses.asdict(config.tokenizer)
+        different = differences(dataclasses.asdict(there), mine)
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
                 "give this one another name=..., or start anew there with overwrite=true."
             )
-        return
+        return config
     text.make_folder(folder)
     text.write_lines(folder / CONFIG, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True).split("\n")[:-1])
+    return config
 
 
 def check_trainer(config: Config) -> None:

@@ -314,6 +314,11 @@ class Translator:
         return next(self.model.parameters()).device
 
     @property
+    def normalization(self) -> str:
+        """The Unicode form of what it reads and writes; "none" if text is taken as it is."""
+        return self.tokenizers.src.normalization
+
+    @property
     def has_attention(self) -> bool:
         """Whether every model has attention."""
         return all(model.decoder.attention is not None for model in self.models)
@@ -417,7 +422,8 @@ class Translator:
             return []
         unknowns = self.tokenizers.tgt.unknowns(asked.prefix) if UNK in asked.prefix_ids else []
         if self.decode.copy_unknown and hypothesis.attention is not None:
-            src_words, written = self._src_words(asked), words(asked.line)
+            written = words(self.tokenizers.src.normalized(asked.line, keep_case=True))
+            src_words = self._src_words(asked)
             for place in range(len(asked.prefix_ids), len(hypothesis.tokens)):
                 if hypothesis.tokens[place] == UNK:
                     seen = most_attended(hypothesis.attention[place], src_words)

@@ -208,15 +208,17 @@ def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.Monk
     own = Tokenizer(train(LINES, type="char", vocab_size=0))
     other = Tokenizer(train([*LINES, "xyz"], type="char", vocab_size=0))
     lower = Tokenizer(own.proto, lowercase=True)
+    composed = Tokenizer(own.proto, normalization="nfc")
     loaded = {
         "a": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, own), DecodeConfig()),
         "b": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, other), DecodeConfig()),
         "c": checkpoint.Checkpoint(tiny_model(fixed_length=4), Tokenizers(own, own), DecodeConfig()),
         "d": checkpoint.Checkpoint(tiny_model(1), Tokenizers(own, own), DecodeConfig(beam_size=9)),
         "e": checkpoint.Checkpoint(tiny_model(), Tokenizers(lower, lower), DecodeConfig()),
+        "f": checkpoint.Checkpoint(tiny_model(), Tokenizers(composed, composed), DecodeConfig()),
     }
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded[str(path)])
-    for other_name in ("b", "e"):
+    for other_name in ("b", "e", "f"):
         with pytest.raises(UserError, match=f"{other_name} has other tokenizers than a; an ensemble needs runs on the"):
             Translator.from_checkpoints(["a", other_name])
     with pytest.raises(UserError, match="c and a do not agree on model.fixed_length; leave one of them out"):

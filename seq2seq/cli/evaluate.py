@@ -78,9 +78,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _evaluate_text(options: argparse.Namespace) -> None:
     from seq2seq.data import text
 
-    given = [flag for flag in ("src", "ref", "hyp", "tokenize") if getattr(options, flag)] + given_decode_arguments(
-        options
-    )
+    given = [flag for flag in ("src", "ref", "hyp", "tokenize") if getattr(options, flag)]
+    given += given_decode_arguments(options)
     if given or len(options.checkpoint) > 1:
         shown = {"beam_size": "beam", "search": options.search}
         what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"
