@@ -25,7 +25,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
-from seq2seq import __version__, checkpoint
+from seq2seq import __version__, advice, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
 from seq2seq.config import Config, TokenizerConfig
 from seq2seq.data import text
@@ -110,6 +110,9 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     revision = git_revision()  # of the code that trains, whatever is committed meanwhile
     data_folder = prepare(config.data)
     tokenizers = tokenizers_of(config, data_folder)
+    if not (folder / CHECKPOINTS / checkpoint.LAST).is_file():  # once a run
+        for line in advice.of_training(config, data_folder, tokenizers):
+            rank_zero_only(log.warning)("%s", line)
     stopwatch = Stopwatch()
     best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
     if best_step is None:

@@ -20,6 +20,7 @@ from seq2seq.beam import BeamSettings, beam
 from seq2seq.config import DecodeConfig, MetricsConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
+from seq2seq.detect import FormWatch
 from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
 from seq2seq.fusion import FusedState, check_weight, fuse
@@ -133,6 +134,7 @@ class Translator:
         self.metrics = metrics or MetricsConfig()
         self._forms: tuple[bool, list[Inference | None]] | None = None  # as `_inference` made them, with its int8
         self._graphs: list[StepGraphs] = []  # of each model, where ``decode.cuda_graphs`` asks for them
+        self._watch = FormWatch(tokenizers.src)
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
 
     @classmethod
@@ -337,6 +339,7 @@ class Translator:
 
     def _encode(self, lines: Sequence[str], *, warn: bool = True) -> list[list[int]]:
         limit = self.decode.max_source
+        self._watch.look(lines)
         ids = self.tokenizers.src.encode(lines)
         cut = [i for i, row in enumerate(ids) if len(row) > limit]
         for i in cut:

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.common import (
     ArgumentParser,
@@ -26,7 +27,12 @@ from seq2seq.cli.language_model import load
 from seq2seq.config import METRIC_TOKENIZERS, MetricsConfig
 from seq2seq.errors import UserError
 
+if TYPE_CHECKING:
+    from seq2seq.translate import Translator
+
 NAME = "seq2seq-evaluate"
+
+log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -72,7 +78,24 @@ def _evaluate(options: argparse.Namespace) -> None:
         evaluation = evaluate(translator, [src for src, _ in pairs], references)
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
+    _warn(options, translator, references, evaluation.hypotheses)
     _print(evaluation.figures)
+
+
+def _warn(
+    options: argparse.Namespace, translator: Translator, references: Sequence[str], hypotheses: Sequence[str]
+) -> None:
+    """Say where references are not fit for the metric, or are in another Unicode form than the hypotheses."""
+    from seq2seq import advice, runs
+
+    is_tokenized = runs.is_tokenized(options.checkpoint[0]) and not options.tokenize
+    tokenizer = "none" if is_tokenized else translator.metrics.tokenizer
+    for line in (
+        advice.of_references(references, tokenizer),
+        advice.of_form(references, translator.normalization, hypotheses),
+    ):
+        if line is not None:
+            log.warning("%s", line)
 
 
 def _evaluate_text(options: argparse.Namespace) -> None:
