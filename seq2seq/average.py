@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from seq2seq import checkpoint
-from seq2seq.config import DecodeConfig, ModelConfig, from_dict
+from seq2seq.config import DecodeConfig, MetricsConfig, ModelConfig, from_dict
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 
@@ -72,7 +72,8 @@ def _read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         loaded = checkpoint.load(path)
         model, tokenizers, shortlist = loaded.model, loaded.tokenizers, loaded.shortlist
     config, decode = from_dict(ModelConfig, mine["model"], "model"), from_dict(DecodeConfig, mine["decode"], "decode")
-    section = checkpoint.section(config, decode, tokenizers, kind=mine["kind"])
+    metrics = from_dict(MetricsConfig, mine["metrics"], "metrics")
+    section = checkpoint.section(config, decode, tokenizers, kind=mine["kind"], metrics=metrics)
     return model, section | ({} if shortlist is None else {"shortlist": shortlist._asdict()})
 
 

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import __version__
-from seq2seq.config import DecodeConfig, ModelConfig, from_dict
+from seq2seq.config import DecodeConfig, MetricsConfig, ModelConfig, from_dict
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
@@ -31,7 +31,7 @@ from seq2seq.sizes import Unfit, check_sizes
 from seq2seq.tokenizer import Tokenizer
 from seq2seq.tokenizer import load as load_tokenizer
 
-FORMAT = 1  # raised when older code would misread a newer file
+FORMAT = 2  # raised when older code would misread a newer file
 SECTION = "seq2seq"
 PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -61,6 +61,7 @@ class Checkpoint(NamedTuple):
     tokenizers: Tokenizers
     decode: DecodeConfig
     shortlist: Shortlist | None = None
+    metrics: MetricsConfig = MetricsConfig()
 
 
 class LanguageModelCheckpoint(NamedTuple):
@@ -71,7 +72,12 @@ class LanguageModelCheckpoint(NamedTuple):
 
 
 def section(
-    model: ModelConfig, decode: DecodeConfig, tokenizers: Tokenizers, *, kind: str = TRANSLATION
+    model: ModelConfig,
+    decode: DecodeConfig,
+    tokenizers: Tokenizers,
+    *,
+    kind: str = TRANSLATION,
+    metrics: MetricsConfig | None = None,
 ) -> dict[str, Any]:
     """Everything but the weights, as plain values: defaults are written out, so that a later default changes no old
     model.
@@ -82,10 +88,12 @@ def section(
         "kind": kind,
         "model": dataclasses.asdict(model),
         "decode": dataclasses.asdict(decode),
+        "metrics": dataclasses.asdict(metrics or MetricsConfig()),
         "tokenizer": {
             "src": tokenizers.src.proto,
             "tgt": tokenizers.tgt.proto,
             "lowercase": tokenizers.src.lowercase,
+            "normalization": tokenizers.src.normalization,
         },
     }
 
@@ -190,7 +198,14 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(
             f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r} as seq2seq-train writes it."
         )
+    _fill_in(mine)
     return contents
+
+
+def _fill_in(mine: dict[str, Any]) -> None:
+    """Write out what format 1 did not say: text was read as it was, and scored by 13a."""
+    mine.setdefault("metrics", {"tokenizer": "13a"})
+    mine["tokenizer"].setdefault("normalization", "none")
 
 
 def read_to_go_on(path: Path) -> dict[str, Any]:
@@ -223,6 +238,8 @@ def _has_the_shape(mine: dict[str, Any]) -> bool:
     parts = {"format": int, "version": str, "kind": str, "model": dict, "decode": dict, "tokenizer": dict}
     if not all(isinstance(mine.get(name), kind) for name, kind in parts.items()):
         return False
+    if not isinstance(mine.get("metrics", {}), dict):
+        return False
     tokenizer = mine["tokenizer"]
     return all(isinstance(tokenizer.get(side), bytes) for side in ("src", "tgt")) and "lowercase" in tokenizer
 
@@ -254,7 +271,7 @@ def load(path: str | Path) -> Checkpoint:
     model = cast(Seq2Seq, described.build())
     load_weights(model, contents["state_dict"], path)
     shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
-    return Checkpoint(model.eval(), tokenizers, decode, shortlist)
+    return Checkpoint(model.eval(), tokenizers, decode, shortlist, _config(path, mine, MetricsConfig, "metrics"))
 
 
 def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
@@ -320,7 +337,7 @@ def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> Non
         raise UserError(f"{path} holds {known}.")
 
 
-Section = TypeVar("Section", ModelConfig, DecodeConfig)
+Section = TypeVar("Section", ModelConfig, DecodeConfig, MetricsConfig)
 
 
 def _config(path: Path, mine: dict[str, Any], cls: type[Section], name: str) -> Section:
@@ -332,9 +349,10 @@ def _config(path: Path, mine: dict[str, Any], cls: type[Section], name: str) -> 
 
 
 def _tokenizers(path: Path, saved: dict[str, Any]) -> Tokenizers:
+    settings = {"lowercase": saved["lowercase"], "normalization": saved["normalization"]}
     try:
-        src = load_tokenizer(saved["src"], lowercase=saved["lowercase"])
-        tgt = src if saved["tgt"] == saved["src"] else load_tokenizer(saved["tgt"], lowercase=saved["lowercase"])
+        src = load_tokenizer(saved["src"], **settings)
+        tgt = src if saved["tgt"] == saved["src"] else load_tokenizer(saved["tgt"], **settings)
     except UserError as error:
         raise UserError(f"{path} is refused: {error}") from None
     return Tokenizers(src, tgt)

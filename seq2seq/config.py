@@ -39,6 +39,8 @@ ONE_SIDED = ("text", "ptb")  # datasets without sources
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
 TOKENIZED_LANGUAGES = ("en", "de")  # of multi30k's variant "tokenized"
 TOKENIZERS = ("unigram", "bpe", "char", "word", "ptb")
+NORMALIZATIONS = ("none", "nfc", "nfkc")
+METRIC_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200", "none")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau", "decay")
 MONITORS = ("bleu", "chrf", "exact_match", "loss")
@@ -216,10 +218,14 @@ class TokenizerConfig:
     sample_lines: int = key(
         1_000_000, "most lines that the pieces are learnt from; of more a random sample is taken; 0 takes all"
     )
+    normalization: str = key(
+        "nfc", "Unicode form of all text that the model reads and writes: none, nfc, nfkc; never of references"
+    )
     like: str | None = key(None, "run or checkpoint whose tokenizers are taken, instead of training some")
 
     def __post_init__(self) -> None:
         _one_of("tokenizer.type", self.type, TOKENIZERS)
+        _one_of("tokenizer.normalization", self.normalization, NORMALIZATIONS)
         _within("tokenizer.vocab_size", self.vocab_size, 0, 2**24)
         _within("tokenizer.sampling", self.sampling, 0, 1)
         _within("tokenizer.sample_lines", self.sample_lines, 0)
@@ -481,6 +487,20 @@ class DecodeConfig:
 
 
 @dataclass
+class MetricsConfig:
+    """How translations are scored: in validations, on the test set, by seq2seq-evaluate, and in a report."""
+
+    tokenizer: str = key(
+        "13a",
+        "sacreBLEU's tokenizer for BLEU: 13a, intl, zh, ja-mecab, ko-mecab, char, flores200, or none for text that is "
+        "tokenised; with zh, ja-mecab, ko-mecab and char TER cuts text into Asian characters",
+    )
+
+    def __post_init__(self) -> None:
+        _one_of("metrics.tokenizer", self.tokenizer, METRIC_TOKENIZERS)
+
+
+@dataclass
 class TrainerConfig:
     """How long and on what to train, when to look, and what to keep."""
 
@@ -549,6 +569,7 @@ class Config:
     model: ModelConfig = _section(ModelConfig)
     optim: OptimConfig = _section(OptimConfig)
     decode: DecodeConfig = _section(DecodeConfig)
+    metrics: MetricsConfig = _section(MetricsConfig)
     trainer: TrainerConfig = _section(TrainerConfig)
 
     def __post_init__(self) -> None:

@@ -20,23 +20,29 @@ class Evaluation(NamedTuple):
 
 def evaluate(translator: Translator, sources: Sequence[str], references: Sequence[str]) -> Evaluation:
     """Translate and score: free-running output against untouched references, and the references' teacher-forced
-    perplexity.
+    perplexity. The scores are those that ``translator.metrics`` asks for.
 
     Figures: ``bleu``, ``chrf`` and ``ter``, each with its ``..._signature``; ``exact_match`` in percent; ``perplexity``
         per target token (the end symbol included) and ``num_tokens``, what it is the mean over; ``num_sentences``;
         ``parameters``, of all models of an ensemble together; decoding ``seconds`` and ``sentences_per_second``.
 
     Raises:
-        UserError: if sources and references are not line-aligned.
+        UserError: if sources and references are not line-aligned, or as `metrics.scorer`.
     """
     metrics.check_aligned(sources, references)
+    metrics.scorer(translator.metrics.tokenizer)  # which may have to be installed
     started = time.perf_counter()
     hypotheses = translator.translate(sources)
     seconds = time.perf_counter() - started
     figures: dict[str, Any] = {}
-    for name, score in (("bleu", metrics.bleu), ("chrf", metrics.chrf), ("ter", metrics.ter)):
-        figures[name], figures[f"{name}_signature"] = score(hypotheses, references)
-    nll, num_tokens = translator.nll(sources, references)
+    tokenizer = translator.metrics.tokenizer
+    for name, score in (
+        ("bleu", metrics.bleu(hypotheses, references, tokenizer=tokenizer)),
+        ("chrf", metrics.chrf(hypotheses, references)),
+        ("ter", metrics.ter(hypotheses, references, tokenizer=tokenizer)),
+    ):
+        figures[name], figures[f"{name}_signature"] = score
+    nll, num_tokens = translator.nll(sources, references, warn=False)  # of the same sources
     figures |= {
         "exact_match": metrics.exact_match(hypotheses, references),
         "perplexity": metrics.perplexity(nll, num_tokens),

@@ -135,7 +135,9 @@ def _finished_already(lines: _Lines, target: str, started: float, wanted: output
 
 def _decode_settings(translator: Translator) -> dict[str, Any]:
     settings = dataclasses.asdict(translator.decode)
-    return {f"decode.{name}": value for name, value in settings.items() if name not in NO_DIFFERENCE}
+    named = {f"decode.{name}": value for name, value in settings.items() if name not in NO_DIFFERENCE}
+    form = translator.normalization
+    return named if form == "none" else {**named, "tokenizer.normalization": form}
 
 
 class _Lines:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from seq2seq import checkpoint, metrics
 from seq2seq.data.stream import Ids, inputs_of
+from seq2seq.detect import FormWatch
 from seq2seq.errors import UserError
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
@@ -63,6 +64,7 @@ class LanguageModel:
     def __init__(self, model: RNNLanguageModel, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self._watch = FormWatch(tokenizer)
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> LanguageModel:
@@ -100,6 +102,7 @@ class LanguageModel:
             UserError: if the prefix has more tokens than ``max_length``.
             ValueError: if it holds a newline.
         """
+        prefix = self.tokenizer.normalized(prefix, keep_case=True)  # which may end it in a space
         if self.tokenizer.spaces_begin_words:  # the next one's piece brings the space
             prefix = prefix.rstrip(" ")
         forced = self.tokenizer.encode([prefix])[0]
@@ -139,6 +142,7 @@ class LanguageModel:
         line_nll: list[float] = []
         num_tokens = num_words = num_unknown = 0
         while chunk := list(itertools.islice(iterator, CHUNK)):  # so that memory does not grow with the text
+            self._watch.look(chunk)
             rows = self.tokenizer.encode(chunk)
             stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)
             nll, state = self._stream_nll(stream, window, state)
@@ -153,6 +157,7 @@ class LanguageModel:
 
     def log_probs(self, lines: Sequence[str]) -> list[float]:
         """The log-probability of each line by itself, in nats, its end included: as the first one of a text."""
+        self._watch.look(lines)
         rows = self.tokenizer.encode(lines)
         found = [0.0] * len(rows)
         self.model.eval()

@@ -339,7 +339,7 @@ class LitTranslator(LitModel):
             "train/loss": sum(part[3] for part in parts) / train_tokens if train_tokens else math.nan,
             "valid/loss": nll / num_tokens,
             "valid/perplexity": metrics.perplexity(nll, num_tokens),
-            "valid/bleu": metrics.bleu(self.hypotheses, self.valid_tgt).value,
+            "valid/bleu": metrics.bleu(self.hypotheses, self.valid_tgt, tokenizer=self.config.metrics.tokenizer).value,
             "valid/chrf": metrics.chrf(self.hypotheses, self.valid_tgt).value,
             "valid/exact_match": metrics.exact_match(self.hypotheses, self.valid_tgt),
             **self._gradient_figures(),
@@ -357,7 +357,8 @@ class LitTranslator(LitModel):
         return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
 
     def section(self) -> dict[str, Any]:
-        return checkpoint.section(self.config.model, self.config.decode, self.translator.tokenizers)
+        config = self.config
+        return checkpoint.section(config.model, config.decode, self.translator.tokenizers, metrics=config.metrics)
 
     def _out_of_memory(self) -> UserError:
         assert isinstance(self._at_work, Shape)

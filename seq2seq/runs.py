@@ -76,6 +76,41 @@ def read_config(folder: Path) -> Config:
     Raises:
         UserError: if there is none, or if it is not one that this version understands.
     """
+    values = _read_settings(folder)
+    if _lacks_normalization(values):
+        values["tokenizer"] = {**values["tokenizer"], "normalization": "none"}
+    try:
+        return from_dict(Config, values)
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG}: {error}") from None
+
+
+def lacks_normalization(folder: Path) -> bool:
+    """Whether a run is from before there was ``tokenizer.normalization``; its text was read as it stood.
+
+    Raises:
+        UserError: as `read_config`.
+    """
+    return _lacks_normalization(_read_settings(folder))
+
+
+def _lacks_normalization(values: dict[str, Any]) -> bool:
+    tokenizer = values.get("tokenizer")
+    return isinstance(tokenizer, dict) and "normalization" not in tokenizer
+
+
+def is_tokenized(path: str | Path) -> bool:
+    """Whether a run folder, or the one that a checkpoint is in, says that its text is tokenised (``data.variant``)."""
+    for folder in (Path(path), *list(Path(path).parents)[:2]):
+        if (folder / CONFIG).is_file():
+            try:
+                return read_config(folder).data.variant == "tokenized"
+            except UserError:
+                return False
+    return False
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
@@ -92,10 +127,7 @@ def read_config(folder: Path) -> Config:
         raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; restore it, or use another run.")
-    try:
-        return from_dict(Config, values)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+    return values
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") -> list[str]:

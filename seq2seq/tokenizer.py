@@ -8,11 +8,13 @@ from __future__ import annotations
 import io
 import random
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 import sentencepiece
 
+from seq2seq.config import NORMALIZATIONS
 from seq2seq.errors import UserError
 from seq2seq.reservoir import sample
 from seq2seq.segmentation import SPACE_MARK, Sampler
@@ -37,19 +39,22 @@ class Tokenizer:
 
     No id is ever built from text: ``</s>`` in a sentence is four ordinary characters. With byte fallback, or on text
     made of characters it was trained on, ``decode(encode(text)) == text`` for every text without a newline, a carriage
-    return and NUL (lower-cased, if ``lowercase``).
+    return and NUL (lower-cased, if ``lowercase``, and in the Unicode form ``normalization``).
 
     Args:
         proto: a serialised SentencePiece model, as `train` returns and a checkpoint stores.
         lowercase: lower-case text before encoding.
+        normalization: Unicode form that text is brought to before encoding: none, nfc, nfkc.
 
     Raises:
-        UserError: if ``proto`` is no SentencePiece model, or one with other special ids.
+        UserError: if ``proto`` is no SentencePiece model, or one with other special ids, or if the normalisation is
+            not known.
     """
 
-    def __init__(self, proto: bytes, *, lowercase: bool = False) -> None:
+    def __init__(self, proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> None:
         self.proto = proto
         self.lowercase = lowercase
+        self.normalization = _known(normalization)
         try:
             self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
             first = self._model.encode("a", out_type=str)[0]
@@ -149,7 +154,7 @@ class Tokenizer:
         spelled = []
         for i, (one, piece) in enumerate(zip(ids, self.pieces(ids), strict=True)):
             if one == UNK:
-                text = self._space_before_unknown(i) + _escaped(next(left, UNK_SURFACE), lowercase=False)
+                text = self._space_before_unknown(i) + _escaped(next(left, UNK_SURFACE))
                 spelled.append(text.encode())
             elif self._model.is_byte(int(one)):
                 spelled.append(bytes([int(piece[3:5], 16)]))  # "<0xE2>"
@@ -164,7 +169,15 @@ class Tokenizer:
     def _escape(self, line: str) -> str:
         if "\n" in line:
             raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
-        return _escaped(line, lowercase=self.lowercase)
+        return _escaped(self.normalized(line))
+
+    def normalized(self, line: str, *, keep_case: bool = False) -> str:
+        """A line as it is encoded: in lower case, where text is lower-cased, and in the tokenizer's Unicode form.
+
+        Args:
+            keep_case: only the Unicode form is changed.
+        """
+        return normalized(line, lowercase=self.lowercase and not keep_case, normalization=self.normalization)
 
     def _unescape(self, text: str, ids: Sequence[int], unknowns: Sequence[str] = ()) -> str:
         # Where the space mark is in no vocabulary it comes back as bytes: spaces, and before them the prefix, which
@@ -175,7 +188,14 @@ class Tokenizer:
         spelled = {_ESCAPES[_ESCAPE]: _ESCAPE, _ESCAPES[SPACE_MARK]: SPACE_MARK}
         left = iter(unknowns)
         text = _UNESCAPE.sub(lambda match: spelled.get(match[0]) or next(left, UNK_SURFACE), text)
-        return text.replace("\n", " ").replace("\r", " ")
+        return self._composed(text.replace("\n", " ").replace("\r", " "))
+
+    def _composed(self, text: str) -> str:
+        """Decoded text in the tokenizer's Unicode form: a combining mark may be a piece of its own.
+
+        NFC is enough for nfkc too, since the pieces are in that form, and it changes no space.
+        """
+        return text if self.normalization == "none" else in_form(text, "nfc")
 
 
 class Words(Tokenizer):
@@ -186,15 +206,16 @@ class Words(Tokenizer):
     Args:
         proto: as `train` with type ptb returns it: a first line that says what it is, then the words, one a line, the
             first of which has id 4.
-        lowercase: lower-case text before encoding.
+        lowercase, normalization: as for `Tokenizer`.
 
     Raises:
-        UserError: if ``proto`` is no list of words.
+        UserError: if ``proto`` is no list of words, or if the normalisation is not known.
     """
 
-    def __init__(self, proto: bytes, *, lowercase: bool = False) -> None:
+    def __init__(self, proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> None:
         self.proto = proto
         self.lowercase = lowercase
+        self.normalization = _known(normalization)
         try:
             words = proto.removeprefix(_WORDS).decode("utf-8").split("\n") if proto != _WORDS else []
         except UnicodeDecodeError:
@@ -225,7 +246,8 @@ class Words(Tokenizer):
         ``unknowns``.
         """
         given = unknowns or [()] * len(ids)
-        return [b"".join(self.spell(row, own)).decode("utf-8") for row, own in zip(ids, given, strict=True)]
+        rows = zip(ids, given, strict=True)
+        return [self._composed(b"".join(self.spell(row, own)).decode("utf-8")) for row, own in rows]
 
     def unknowns(self, line: str) -> list[str]:
         """The words of a line that are not known, in their order."""
@@ -247,8 +269,7 @@ class Words(Tokenizer):
     def _escape(self, line: str) -> str:
         if "\n" in line:
             raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
-        line = line.lower() if self.lowercase else line
-        return line.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
+        return self.normalized(line).encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
 
 
 def words(line: str) -> list[str]:
@@ -256,18 +277,49 @@ def words(line: str) -> list[str]:
     return WORD.findall(line)
 
 
-def load(proto: bytes, *, lowercase: bool = False) -> Tokenizer:
+def in_form(line: str, form: str) -> str:
+    """A line in a Unicode form: nfc or nfkc. Text that is in it already, as ASCII is, comes back as it is."""
+    name = form.upper()
+    if line.isascii() or unicodedata.is_normalized(name, line):  # type: ignore[arg-type]
+        return line
+    return unicodedata.normalize(name, line)  # type: ignore[arg-type]
+
+
+def normalized(line: str, *, lowercase: bool, normalization: str) -> str:
+    """A line as a tokenizer is trained on it and encodes it: in a Unicode form (none, nfc, nfkc), and lower-cased."""
+    if normalization != "none":
+        line = in_form(line, normalization)
+    if not lowercase:
+        return line
+    line = line.lower()  # which can undo the form
+    return line if normalization == "none" else in_form(line, normalization)
+
+
+def _known(normalization: object) -> str:
+    if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
+        raise UserError(
+            f"the tokenizer's normalization must be one of {', '.join(NORMALIZATIONS)}; got {normalization!r:.40}."
+        )
+    return normalization
+
+
+def load(proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> Tokenizer:
     """The tokenizer that `train` returned in bytes.
 
     Raises:
         UserError: as `Tokenizer` and `Words`.
     """
-    return (Words if proto.startswith(_WORDS) else Tokenizer)(proto, lowercase=lowercase)
+    kind = Words if proto.startswith(_WORDS) else Tokenizer
+    return kind(proto, lowercase=lowercase, normalization=normalization)
 
 
 def same_pieces(one: Tokenizer, other: Tokenizer) -> bool:
     """Whether two tokenizers give the same ids to every text."""
-    return one.proto == other.proto and one.lowercase == other.lowercase
+    return _identity(one) == _identity(other)
+
+
+def _identity(tokenizer: Tokenizer) -> tuple[bytes, bool, str]:
+    return tokenizer.proto, tokenizer.lowercase, tokenizer.normalization
 
 
 def _train_words(lines: Iterable[str], vocab_size: int) -> bytes:
@@ -293,11 +345,13 @@ def train(
     byte_fallback: bool = False,
     lowercase: bool = False,
     sample_lines: int = 0,
+    normalization: str = "none",
 ) -> bytes:
     """Train a SentencePiece model, or for type ptb a list of words, on ``lines`` and return it serialised.
 
-    The text is neither normalised nor are its spaces collapsed. A vocabulary larger than the text allows is clipped;
-    its true size is that of the result. ``char``, ``word`` and ``ptb`` with ``vocab_size=0`` take all that there is.
+    The text is brought to the Unicode form ``normalization``; its spaces are not collapsed. A vocabulary larger than
+    the text allows is clipped; its true size is that of the result. ``char``, ``word`` and ``ptb`` with
+    ``vocab_size=0`` take all that there is.
 
     Args:
         sample_lines: train SentencePiece on a random sample of this size, if there are more lines; 0 for no bound. A
@@ -306,10 +360,11 @@ def train(
     Raises:
         UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
     """
+    prepared = (normalized(line, lowercase=lowercase, normalization=normalization) for line in lines)
     if type == "ptb":
-        return _train_words((line.lower() if lowercase else line for line in lines), vocab_size)
+        return _train_words(prepared, vocab_size)
     chars: set[str] = set()
-    filled = _filled((_escaped(line, lowercase=lowercase) for line in lines), chars)
+    filled = _filled(map(_escaped, prepared), chars)
     kept = sample(filled, sample_lines) if sample_lines else list(filled)
     if not kept:
         raise UserError("the tokenizer has no text to train on: every line is blank.")
@@ -332,10 +387,8 @@ def train(
         return _train_once(kept, chars, {**settings, "vocab_size": int(clipped[1])})
 
 
-def _escaped(line: str, *, lowercase: bool) -> str:
+def _escaped(line: str) -> str:
     """A line as SentencePiece gets it, in training and later."""
-    if lowercase:
-        line = line.lower()
     if _ESCAPE in line or SPACE_MARK in line:
         line = "".join(_ESCAPES.get(char, char) for char in line)
     # A lone surrogate (from a lenient decoder) has no UTF-8 form.

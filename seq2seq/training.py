@@ -27,9 +27,9 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
-from seq2seq import __version__, checkpoint
+from seq2seq import __version__, advice, checkpoint
 from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
-from seq2seq.config import Config
+from seq2seq.config import Config, TokenizerConfig
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, encode_side, train_tokenizers
 from seq2seq.data.datamodule import TextData, TranslationData
@@ -42,7 +42,7 @@ from seq2seq.forms import check_form
 from seq2seq.language_model import LanguageModel
 from seq2seq.lit import PROGRESS, LitModel, LitTranslator
 from seq2seq.lit_lm import LitLanguageModel, show_lines
-from seq2seq.metrics import bleu
+from seq2seq.metrics import bleu, scorer
 from seq2seq.models.inference import require_int8
 from seq2seq.models.language_model import build_language_model
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
@@ -61,6 +61,7 @@ from seq2seq.runs import (
     SAMPLES,
     SOURCES,
     differences,
+    lacks_normalization,
     locked,
     read_config,
     read_result,
@@ -93,6 +94,8 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
         Interrupted: if ctrl-C stopped the training, which is saved.
     """
     check_trainer(config)
+    if config.task == "translation":
+        scorer(config.metrics.tokenizer)  # now, and not when it is needed
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes on this run
     threads = torch.get_num_threads()
     try:
@@ -104,7 +107,7 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
 def _run(config: Config, folder: Path) -> dict[str, Any]:
     (folder / ERROR).unlink(missing_ok=True)  # of an earlier try
-    claim(config, folder)
+    config = claim(config, folder)
     result = read_result(folder)
     if result is not None:
         log.info("%s is finished already; overwrite=true trains it anew", folder)
@@ -113,6 +116,9 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     revision = git_revision()  # of the code that trains, whatever is committed meanwhile
     data_folder = prepare(config.data)
     tokenizers = tokenizers_of(config, data_folder)
+    if not (folder / CHECKPOINTS / checkpoint.LAST).is_file():  # once a run
+        for line in advice.of_training(config, data_folder, tokenizers):
+            rank_zero_only(log.warning)("%s", line)
     stopwatch = Stopwatch()
     best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
     if best_step is None:
@@ -139,8 +145,11 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     return result
 
 
-def claim(config: Config, folder: Path) -> None:
+def claim(config: Config, folder: Path) -> Config:
     """Write the config into a new run folder, or see that the one there is the same.
+
+    Returns:
+        The config that holds: a run from before there was ``tokenizer.normalization`` goes on without one.
 
     Raises:
         UserError: if the folder holds a run with another config, or with none.
@@ -163,15 +172,22 @@ def claim(config: Config, folder: Path) -> None:
     # A run that is gone on with must not start anew once more.
     mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
     if (folder / CONFIG).is_file():
-        different = differences(dataclasses.asdict(read_config(folder)), mine)
+        there = read_config(folder)
+        if config.tokenizer.normalization == TokenizerConfig().normalization and lacks_normalization(folder):
+            config = dataclasses.replace(
+                config, tokenizer=dataclasses.replace(config.tokenizer, normalization=there.tokenizer.normalization)
+            )
+            mine["tokenizer"] = dataclasses.asdict(config.tokenizer)
+        different = differences(dataclasses.asdict(there), mine)
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
                 "give this one another name=..., or start anew there with overwrite=true."
             )
-        return
+        return config
     text.make_folder(folder)
     text.write_lines(folder / CONFIG, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True).split("\n")[:-1])
+    return config
 
 
 def check_trainer(config: Config) -> None:
@@ -542,7 +558,7 @@ def test(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
             log.warning("%s is not written: %s", folder / PROBE, error)
     figures = evaluation.figures
     if config.data.variant == "tokenized":
-        tokenized = bleu(evaluation.hypotheses, references, tokenized=True)
+        tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
         figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
     return figures
 

@@ -17,9 +17,10 @@ from torch import Tensor
 from seq2seq import checkpoint
 from seq2seq.alignment import Link, align, most_attended, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
-from seq2seq.config import DecodeConfig
+from seq2seq.config import DecodeConfig, MetricsConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
+from seq2seq.detect import FormWatch
 from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
 from seq2seq.forms import check_form, check_shortlist, usable
@@ -81,6 +82,7 @@ class Translator:
             decides.
         shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
         trained: whether the weights stay as they are, so that what is made of them for decoding can be kept.
+        metrics: how `evaluate.evaluate` is to score it.
 
     Example:
         >>> Translator.from_checkpoint("runs/phrasebook/seed-1").translate(["The dog sleeps."])  # doctest: +SKIP
@@ -96,6 +98,7 @@ class Translator:
         others: Sequence[Seq2Seq] = (),
         shortlist: Shortlist | None = None,
         trained: bool = False,
+        metrics: MetricsConfig | None = None,
     ) -> None:
         self.model = model
         self.models = (model, *others)
@@ -105,8 +108,10 @@ class Translator:
         self.language_model_weight = 0.0
         self.shortlist = shortlist
         self.trained = trained
+        self.metrics = metrics or MetricsConfig()
         self._forms: tuple[bool, list[Inference | None]] | None = None  # as `_inference` made them, with its int8
         self._graphs: list[StepGraphs] = []  # of each model, where ``decode.cuda_graphs`` asks for them
+        self._watch = FormWatch(tokenizers.src)
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
 
     @classmethod
@@ -144,7 +149,15 @@ class Translator:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
         decode = usable(first.decode, models, shortlist=first.shortlist, asked=forms or {}, name=str(paths[0]))
-        return cls(models[0], first.tokenizers, decode, others=models[1:], shortlist=first.shortlist, trained=True)
+        return cls(
+            models[0],
+            first.tokenizers,
+            decode,
+            others=models[1:],
+            shortlist=first.shortlist,
+            trained=True,
+            metrics=first.metrics,
+        )
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
         """Let a language model have a say in each step of a search; see `fusion.fuse`. It is left in evaluation mode.
@@ -256,16 +269,19 @@ class Translator:
         return found
 
     @torch.no_grad()
-    def nll(self, src: Sequence[str], tgt: Sequence[str]) -> tuple[float, int]:
+    def nll(self, src: Sequence[str], tgt: Sequence[str], *, warn: bool = True) -> tuple[float, int]:
         """Teacher-forced negative log-likelihood of given translations, in nats, and the tokens it is the sum over.
 
         Pairs with a blank source count like all others here: the model is asked, as in training. Lines longer than
         ``decode.max_source`` are cut, as for `translate`. A language model has no say, whose part is no likelihood.
 
+        Args:
+            warn: warn of lines that are cut, and count them; not where they were translated before.
+
         Raises:
             UserError: if ``model.fixed_length`` does not allow a pair.
         """
-        asked = self._ask_for_given(src, tgt)
+        asked = self._ask_for_given(src, tgt, warn=warn)
         if len(self.models) > 1:
             own = self._force(asked, None, False)
             return -math.fsum(one.score for one in own), sum(one.limit for one in asked)
@@ -287,6 +303,11 @@ class Translator:
         return next(self.model.parameters()).device
 
     @property
+    def normalization(self) -> str:
+        """The Unicode form of what it reads and writes; "none" if text is taken as it is."""
+        return self.tokenizers.src.normalization
+
+    @property
     def has_attention(self) -> bool:
         """Whether every model has attention."""
         return all(model.decoder.attention is not None for model in self.models)
@@ -303,14 +324,16 @@ class Translator:
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
 
-    def _encode(self, lines: Sequence[str]) -> list[list[int]]:
+    def _encode(self, lines: Sequence[str], *, warn: bool = True) -> list[list[int]]:
         limit = self.decode.max_source
+        self._watch.look(lines)
         ids = self.tokenizers.src.encode(lines)
         cut = [i for i, row in enumerate(ids) if len(row) > limit]
         for i in cut:
-            log.warning("a line of %d tokens is cut to its first %d: %.40s...", len(ids[i]), limit, lines[i])
+            if warn:
+                log.warning("a line of %d tokens is cut to its first %d: %.40s...", len(ids[i]), limit, lines[i])
             ids[i] = ids[i][:limit]
-        self.num_cut += len(cut)
+        self.num_cut += len(cut) if warn else 0
         return ids
 
     def _found(
@@ -345,11 +368,12 @@ class Translator:
                 )
         return asked
 
-    def _ask_for_given(self, src: Sequence[str], tgt: Sequence[str]) -> list[_Asked]:
+    def _ask_for_given(self, src: Sequence[str], tgt: Sequence[str], *, warn: bool = True) -> list[_Asked]:
         """Whole translations as prefixes, with room for the end symbol alone."""
         fixed = self.model.fixed_length
         asked = []
-        for line, ids, text, own in zip(src, self._encode(src), tgt, self.tokenizers.tgt.encode(tgt), strict=True):
+        encoded = self._encode(src, warn=warn)
+        for line, ids, text, own in zip(src, encoded, tgt, self.tokenizers.tgt.encode(tgt), strict=True):
             if fixed and (not ids or len(own) != fixed):
                 problem = f"has {len(own)} tokens" if ids else "has a blank source"
                 raise UserError(
@@ -388,7 +412,8 @@ class Translator:
             return []
         unknowns = self.tokenizers.tgt.unknowns(asked.prefix) if UNK in asked.prefix_ids else []
         if self.decode.copy_unknown and hypothesis.attention is not None:
-            src_words, written = self._src_words(asked), words(asked.line)
+            written = words(self.tokenizers.src.normalized(asked.line, keep_case=True))
+            src_words = self._src_words(asked)
             for place in range(len(asked.prefix_ids), len(hypothesis.tokens)):
                 if hypothesis.tokens[place] == UNK:
                     seen = most_attended(hypothesis.attention[place], src_words)

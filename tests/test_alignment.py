@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from seq2seq import checkpoint
 from seq2seq.alignment import align, most_attended, pharaoh, words_of_pieces
 from seq2seq.cli.translate import main
 from seq2seq.config import Config, DecodeConfig, ModelConfig
+from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import UNK, UNK_SURFACE, Tokenizer, train, words
 from seq2seq.translate import Translator
@@ -136,6 +138,35 @@ def test_an_unknown_becomes_the_source_word_with_most_attention(search: dict[str
         assert output == " ".join(wanted)
         seen |= {word for piece, word in zip(each.tgt_pieces, wanted, strict=False) if piece == "<unk>"}
     assert seen & {"zebra", "Zürich", "Xaver", "Yvonne"}
+
+
+@pytest.mark.parametrize("form", ["nfc", "nfkc"])
+def test_copies_and_alignments_are_of_the_words_of_the_normalised_line(form: str) -> None:
+    """Where a form changes how long a line is, or how many words it has."""
+    plain = copying("word", 9)
+    both = Tokenizers(*(Tokenizer(one.proto, normalization=form) for one in plain.tokenizers))
+    composing = Translator(plain.model, both, plain.decode)
+    lines = [
+        "a ze\u0301bra\xa0fou dog",
+        "\ufb01ne the\u2003cat\xa0\xa0a",
+        "dog Xave\u0301r a x\u0304x the",
+        "\xa0 a dog",
+    ]
+    wanted = [unicodedata.normalize(form.upper(), line) for line in lines]
+    assert lines != wanted
+    ours, theirs = (one.n_best(own, 1, attention=True) for one, own in ((composing, lines), (plain, wanted)))
+    assert composing.translate(lines) == plain.translate(wanted)
+    for (mine,), (other,) in zip(ours, theirs, strict=True):
+        assert (mine.text, mine.links, mine.src_pieces, mine.tgt_pieces) == (
+            other.text,
+            other.links,
+            other.src_pieces,
+            other.tgt_pieces,
+        )
+    prefixes = ["the caf\u0065\u0301"] * 4
+    scored = composing.score(lines, prefixes, attention=True), plain.score(wanted, ["the café"] * 4, attention=True)
+    assert [(one.log_prob, one.links) for one in scored[0]] == [(one.log_prob, one.links) for one in scored[1]]
+    assert composing.translate(lines, prefixes=prefixes) == plain.translate(wanted, prefixes=["the café"] * 4)
 
 
 def test_without_copying_an_unknown_is_shown_as_one() -> None:

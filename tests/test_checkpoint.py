@@ -14,10 +14,13 @@ import pytest
 import torch
 
 from seq2seq import checkpoint
-from seq2seq.config import DecodeConfig, ModelConfig
+from seq2seq.average import average
+from seq2seq.config import DecodeConfig, MetricsConfig, ModelConfig, from_dict
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.models.seq2seq import build_seq2seq
+from seq2seq.shortlist import Shortlist
+from seq2seq.tokenizer import Tokenizer, train
 from seq2seq.translate import Translator
 from tests.conftest import LINES, ROOT
 
@@ -47,8 +50,6 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, contents: dict[str, Any
 
 
 def test_two_vocabularies_stay_two(tmp_path: Path, contents: dict[str, Any]) -> None:
-    from seq2seq.tokenizer import Tokenizer, train
-
     other = Tokenizer(train(["xyz"], type="char", vocab_size=0))
     src = Tokenizer(contents[checkpoint.SECTION]["tokenizer"]["src"])
     config = ModelConfig(hidden_size=6, embedding_size=5)
@@ -57,6 +58,54 @@ def test_two_vocabularies_stay_two(tmp_path: Path, contents: dict[str, Any]) -> 
     checkpoint.save(tmp_path / "a.ckpt", {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section})
     loaded = checkpoint.load(tmp_path / "a.ckpt")
     assert (len(loaded.tokenizers.src), len(loaded.tokenizers.tgt)) == (len(src), len(other))
+
+
+def test_the_metric_and_the_unicode_form_travel_along(tmp_path: Path, contents: dict[str, Any]) -> None:
+    composed = Tokenizer(contents[checkpoint.SECTION]["tokenizer"]["src"], normalization="nfkc")
+    both = Tokenizers(composed, composed)
+    model = from_dict(ModelConfig, contents[checkpoint.SECTION]["model"])
+    section = checkpoint.section(model, DecodeConfig(), both, metrics=MetricsConfig("zh"))
+    checkpoint.save(tmp_path / "a.ckpt", {**contents, checkpoint.SECTION: section})
+    loaded = checkpoint.load(tmp_path / "a.ckpt")
+    assert (loaded.metrics.tokenizer, loaded.tokenizers.tgt.normalization) == ("zh", "nfkc")
+    assert Translator.from_checkpoint(tmp_path / "a.ckpt").metrics == MetricsConfig("zh")
+    averaged = average([tmp_path / "a.ckpt"] * 2)[checkpoint.SECTION]
+    assert averaged == section
+    checkpoint.add_shortlist(tmp_path / "a.ckpt", Shortlist(*[torch.zeros(1, dtype=torch.int32)] * 3))
+    assert checkpoint.read(tmp_path / "a.ckpt")[checkpoint.SECTION]["metrics"] == {"tokenizer": "zh"}
+
+
+def test_one_from_before_there_were_such_settings_reads_text_as_it_is_and_has_13a(tmp_path: Path) -> None:
+    mine = torch.load(FROZEN, weights_only=True)[checkpoint.SECTION]
+    assert mine["format"] == 1 and "metrics" not in mine and "normalization" not in mine["tokenizer"]
+    loaded = checkpoint.load(FROZEN)
+    assert loaded.metrics == MetricsConfig("13a")
+    assert {one.normalization for one in loaded.tokenizers} == {"none"}
+    marks = ["1+2e\u0301", "\ufb01"]
+    tokenizer = Tokenizer(loaded.tokenizers.src.proto)
+    assert loaded.tokenizers.src.encode(marks) == tokenizer.encode(marks)
+    checkpoint.save(tmp_path / "a.ckpt", average([FROZEN, FROZEN]))  # in the new format
+    again = checkpoint.load(tmp_path / "a.ckpt")
+    assert (again.metrics, again.tokenizers.src.normalization) == (loaded.metrics, "none")
+
+
+@pytest.mark.parametrize(
+    "part, value, message",
+    [
+        ("tokenizer", {"normalization": "nfd"}, "is refused: the tokenizer's normalization must be one of"),
+        ("tokenizer", {"normalization": [1]}, "is refused: the tokenizer's normalization must be one of"),
+        ("metrics", {"tokenizer": "moses"}, "metrics.tokenizer=moses is not known; choose from 13a, intl, zh"),
+        ("metrics", {"tokenizer": 3}, "metrics.tokenizer must be of type str; got 3"),
+        ("metrics", {"stemmer": "x"}, "metrics.stemmer is not a key"),
+    ],
+)
+def test_a_strange_metric_or_form_is_refused(
+    tmp_path: Path, contents: dict[str, Any], part: str, value: dict[str, Any], message: str
+) -> None:
+    contents[checkpoint.SECTION][part] |= value
+    torch.save(contents, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=message):
+        checkpoint.load(tmp_path / "a.ckpt")
 
 
 class Payload:

@@ -43,7 +43,7 @@ class Upper:
     """Translates into capitals, at once; `before` is called with each window."""
 
     def __init__(self, before: Callable[[Sequence[str]], None] = lambda lines: None) -> None:
-        self.decode, self.num_cut, self.before = DecodeConfig(), 0, before
+        self.decode, self.num_cut, self.before, self.normalization = DecodeConfig(), 0, before, "none"
 
     def translate(self, lines: Sequence[str]) -> list[str]:
         self.before(lines)
@@ -452,6 +452,7 @@ def edited(path: Path, old: bytes, new: bytes) -> None:
             r"decode.max_ratio was 2.0 and is 9, decode.max_extra was 20",
         ),
         ({"strict": True}, r"strict was False and is True"),
+        ({"normalization": "nfc"}, r"tokenizer.normalization was None and is nfc"),
         ({"shard": (1, 2)}, r"shard was None and is 1/2 of 300 lines"),
         (lambda path: edited(path.with_name(".out.part.json"), b"{", b"{{"), r"/\.out\.part\.json, is damaged"),
         (lambda path: edited(path.with_name(".out.part.json"), b'"num_bytes"', b'"bits"'), r"is damaged"),
@@ -469,6 +470,7 @@ def test_resume_refuses_by_name_what_has_changed(many: Path, change: Any, messag
     else:
         options |= change
         stub.decode = options.pop("decode", stub.decode)
+        stub.normalization = options.pop("normalization", stub.normalization)
     before = {path: path.read_bytes() for path in many.parent.iterdir()}
     with pytest.raises(UserError, match=r"out cannot be gone on with: .*" + message) as refused:
         translate_file(stub, many, target, resume=True, **options)  # type: ignore[arg-type]

@@ -13,18 +13,23 @@ import pytest
 from seq2seq import metrics
 from seq2seq.errors import UserError
 
-REFERENCES = ["The cat sat on the mat.", "", "Über den Fluß!", "A dog barks.", "It rains\u2028today."]
-HYPOTHESES = ["The cat sat on a mat.", "", "Über den Fluss!", "A dog barks .", "It rained\u2028today."]
+REFERENCES = ["The cat sat on the mat.", "", "Über den Fluß!", "A dog barks.", "It rains\u2028today.", "我们住在北京。"]
+HYPOTHESES = ["The cat sat on a mat.", "", "Über den Fluss!", "A dog barks .", "It rained\u2028today.", "我们在北京。"]
 
 
-@pytest.mark.parametrize("name, tokenized", [("bleu", False), ("bleu", True), ("chrf", False), ("ter", False)])
-def test_a_score_is_what_the_sacrebleu_command_prints(tmp_path: Path, name: str, tokenized: bool) -> None:
+@pytest.mark.parametrize(
+    "name, tokenizer",
+    [("bleu", "13a"), ("bleu", "none"), ("bleu", "zh"), ("bleu", "char"), ("bleu", "intl"), ("chrf", "13a")]
+    + [("ter", "13a"), ("ter", "intl"), ("ter", "zh"), ("ter", "char")],
+)
+def test_a_score_is_what_the_sacrebleu_command_prints(tmp_path: Path, name: str, tokenizer: str) -> None:
     for file, lines in (("ref", REFERENCES), ("hyp", HYPOTHESES)):
         (tmp_path / file).write_text("".join(line + "\n" for line in lines), encoding="utf-8", newline="\n")
     command = [sys.executable, "-m", "sacrebleu", "ref", "-i", "hyp", "-m", name, "--width", "9", "--format", "json"]
-    command += ["--tokenize", "none"] if tokenized else []
+    command += ["--tokenize", tokenizer] if name == "bleu" else []
+    command += ["--ter-normalized", "--ter-asian-support"] if name == "ter" and tokenizer in ("zh", "char") else []
     printed = json.loads(subprocess.run(command, cwd=tmp_path, capture_output=True, check=True, text=True).stdout)
-    score = getattr(metrics, name)(HYPOTHESES, REFERENCES, **({"tokenized": True} if tokenized else {}))
+    score = getattr(metrics, name)(HYPOTHESES, REFERENCES, **({} if name == "chrf" else {"tokenizer": tokenizer}))
     assert score.value == pytest.approx(printed["score"], abs=1e-8)
     assert score.signature == printed["signature"]
 

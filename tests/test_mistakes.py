@@ -13,6 +13,7 @@ import re
 import shlex
 import shutil
 import signal
+import string
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,12 +23,13 @@ import pytest
 import torch
 from filelock import FileLock
 
-from seq2seq import checkpoint, runs, training
+from seq2seq import checkpoint, metrics, runs, training
 from seq2seq.cli import sweep
 from seq2seq.data.batch import _Epoch
 from seq2seq.models.inference import Inference
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokenizer import Tokenizer, train
 from tests.conftest import ROOT, last_of_each
 from tests.payload import Payload
 
@@ -103,6 +105,15 @@ def a_checkpoint(**changed: object) -> Make:
         torch.save(contents, world.folder / "a.ckpt")
 
     return make
+
+
+def an_older_model(world: World) -> None:
+    """``a.ckpt`` is the run's with other characters, an é among them, and no Unicode form."""
+    size = len(checkpoint.load(world.best).tokenizers.src)
+    texts = (COMPOSED[0] + string.ascii_letters[:n] for n in range(50))
+    protos = (train([line], type="char", vocab_size=0) for line in texts)
+    src = next(proto for proto in protos if len(Tokenizer(proto)) == size)
+    a_checkpoint(tokenizer={"src": src, "normalization": "none"})(world)
 
 
 def half_a_checkpoint(world: World) -> None:
@@ -227,6 +238,14 @@ def no_bfloat16(world: World) -> None:
     world.patch.setattr(training, "cpu_has_bfloat16", lambda: False)
 
 
+def lines_of(names: str, line: str) -> Make:
+    """Four times a line in each of these files."""
+    return both(*(a_file(name, (line + "\n").encode() * 4) for name in names.split()))
+
+
+COMPOSED, DECOMPOSED = "\u00e9t\u00e9", "e\u0301te\u0301"
+
+
 MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "no such file": without("train.de"),
     "an empty file": a_file("train.de", b""),
@@ -287,6 +306,21 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "one of a newer version": a_checkpoint(format=9, version="9.0"),
     "one that would run a program": a_payload,
     "one with a setting that is not known": a_checkpoint(model={"coverage": True}),
+    "one with a Unicode form that is not known": a_checkpoint(tokenizer={"normalization": "nfd"}),
+    "one with a metric that is not known": a_checkpoint(metrics={"tokenizer": "moses"}),
+    "references without spaces between words": lines_of("valid.en test.en", "我们明天在北京见面。"),
+    "references that look tokenised": lines_of("test.en", "a man walks ."),
+    "references in another Unicode form": lines_of("valid.en", DECOMPOSED),
+    "references in another form than the text that is learnt": both(
+        lines_of("valid.en", DECOMPOSED), lines_of("train.en", COMPOSED)
+    ),
+    "sides in two Unicode forms": both(lines_of("train.de", COMPOSED), lines_of("train.en", DECOMPOSED)),
+    "sides in two Unicode forms that stay": both(lines_of("train.de", COMPOSED), lines_of("train.en", DECOMPOSED)),
+    "an evaluation on references without spaces": lines_of("test.en", "ฉันชอบกินข้าว"),
+    "an evaluation on text in subwords": lines_of("test.en", "two d@@ ogs"),
+    "input in another Unicode form than the text of an older model": both(
+        an_older_model, lines_of("a", DECOMPOSED[:2])
+    ),
     "one whose weights have another shape": a_checkpoint(model={"num_layers": 2}),
     "one of a network that no memory holds": a_checkpoint(model={"hidden_size": 10**6}),
     "one of a network that is never built": a_checkpoint(model={"num_layers": 10**9}),
@@ -326,6 +360,9 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "bytes that are no UTF-8": a_file("a", b"1+1\n\xff\n"),
 }
 SKIP = {  # where the machine has what the row misses
+    "a metric's tokenizer that is not installed": importlib.util.find_spec("MeCab") is not None,
+    "a metric's tokenizer without its model": (Path(metrics.SACREBLEU_DIR) / metrics.FLORES200).exists(),
+    "scores by a tokenizer that is not installed": importlib.util.find_spec("mecab_ko") is not None,
     "a logger that is not installed": importlib.util.find_spec("wandb") is not None,
     "no GPU": torch.cuda.is_available(),
     "a GPU that is not there": torch.cuda.is_available(),

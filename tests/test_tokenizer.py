@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+import unicodedata
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
 from seq2seq.reservoir import sample
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, Tokenizer, load, train, words
+from seq2seq.tokenizer import BOS, EOS, PAD, UNK, UNK_SURFACE, Tokenizer, load, normalized, same_pieces, train, words
 
 LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
 SIZES = {"unigram": 290, "bpe": 320, "char": 0, "word": 0}
@@ -205,3 +206,77 @@ def test_a_model_with_other_special_ids_is_refused() -> None:
     )
     with pytest.raises(UserError, match=r"ids of pad, unk, bos, eos must be \(0, 1, 2, 3\); got \(-1, 0, 1, 2\)"):
         Tokenizer(model.getvalue())
+
+
+# Unicode forms
+
+FORMS = ("nfc", "nfkc")
+ANY_TEXT = st.text(
+    st.one_of(
+        st.characters(codec="utf-8", exclude_characters="\n\r\0"), st.sampled_from("eaE\u0301\u0308éÄﬁ…\xa0ΣİℌＡ")
+    )
+)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", SIZES)
+@settings(max_examples=150, deadline=None)
+@given(text=ANY_TEXT)
+def test_text_comes_back_in_the_form_of_the_tokenizer(kind: str, form: str, text: str) -> None:
+    plain = TOKENIZERS[kind]
+    tokenizer = load(plain.proto, normalization=form)
+    wanted = unicodedata.normalize(form.upper(), text)
+    assert tokenizer.decode(tokenizer.encode([text])) == [wanted]
+    assert tokenizer.encode([text]) == plain.encode([wanted])
+    assert tokenizer.unknowns(text) == plain.unknowns(wanted)
+    assert tokenizer.encode([unicodedata.normalize("NFD", text)]) == tokenizer.encode([wanted])
+
+
+@pytest.mark.parametrize("form", FORMS)
+@settings(max_examples=300, deadline=None)
+@given(text=ANY_TEXT)
+def test_lower_case_and_form_hold_at_once(form: str, text: str) -> None:
+    found = normalized(text, lowercase=True, normalization=form)
+    assert unicodedata.is_normalized(form.upper(), found)  # type: ignore[arg-type]
+    assert normalized(found, lowercase=True, normalization=form) == found
+    assert normalized("Ｈℌ", lowercase=True, normalization="nfkc") == "hh"
+    assert normalized("E\u0301", lowercase=True, normalization="nfc") == "é"
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", [*SIZES, "ptb"])
+def test_text_that_has_the_form_already_gives_the_same_tokenizer(kind: str, form: str) -> None:
+    options = {"type": kind, "vocab_size": SIZES.get(kind, 0), "byte_fallback": kind != "ptb"}
+    assert train(LINES, **options, normalization=form) == train(LINES, **options)  # type: ignore[arg-type]
+    marks = [unicodedata.normalize("NFD", line) for line in LINES]
+    assert marks != LINES
+    assert train(marks, **options, normalization=form) == train(LINES, **options)  # type: ignore[arg-type]
+    assert train(marks, **options) != train(LINES, **options)  # type: ignore[arg-type]
+
+
+def test_nfc_makes_no_blank_and_so_no_other_words() -> None:
+    every = [chr(code) for code in range(0x110000) if not 0xD800 <= code < 0xE000 and code not in (10, 13)]
+    for char in every:
+        if unicodedata.normalize("NFC", char) != char:
+            assert words(f"a{unicodedata.normalize('NFC', char)}b") == [f"a{unicodedata.normalize('NFC', char)}b"]
+
+
+def test_a_mark_that_is_a_piece_of_its_own_is_composed_in_the_output() -> None:
+    marks = Tokenizer(train(["e q\u0301"], type="char", vocab_size=0), normalization="nfc")
+    assert marks.decode([marks.encode(["e"])[0] + marks.encode(["q\u0301"])[0][1:]]) == ["é"]
+
+
+def test_words_are_read_in_the_form_too() -> None:
+    tokenizer = load(train(["café é"], type="ptb", vocab_size=0), normalization="nfc")
+    marks = unicodedata.normalize("NFD", "café thé é")
+    assert tokenizer.decode(tokenizer.encode([marks])) == ["café <unk> é"]
+    assert tokenizer.unknowns(marks) == ["thé"]
+
+
+def test_tokenizers_with_other_forms_have_other_pieces() -> None:
+    proto = TOKENIZERS["bpe"].proto
+    assert same_pieces(load(proto, normalization="nfc"), load(proto, normalization="nfc"))
+    assert not same_pieces(load(proto, normalization="nfc"), load(proto))
+    for wrong in ("nfd", "NFC", 1, None, ["nfc"]):
+        with pytest.raises(UserError, match="normalization must be one of none, nfc, nfkc; got "):
+            load(proto, normalization=wrong)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from seq2seq import checkpoint
 from seq2seq.config import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
+from seq2seq.evaluate import evaluate
 from seq2seq.tokenizer import Tokenizer, train
 from seq2seq.translate import Translator
 from tests.conftest import LINES, tiny_model
@@ -104,6 +105,18 @@ def test_a_line_longer_than_the_bound_is_cut_with_a_warning(caplog: pytest.LogCa
         assert bounded.translate(["the dog sings", "a dog"]) == bounded.translate(["the d", "a dog"])
     assert bounded.num_cut == 1
     assert caplog.messages == ["a line of 13 tokens is cut to its first 5: the dog sings..."]
+
+
+def test_an_evaluation_warns_of_a_long_line_and_counts_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    for others in ((), (tiny_model(1, vocab=len(translator().tokenizers.tgt)),)):
+        caplog.clear()
+        bounded = translator(decode=DecodeConfig(max_source=5, max_extra=4))
+        bounded.models = (*bounded.models, *others)
+        evaluate(bounded, ["the dog sings", "a dog", "birds run"], LINES[:3])
+        assert bounded.num_cut == 2
+        assert [message[-8:] for message in caplog.messages] == ["sings...", "s run..."]
+        bounded.nll(["the dog sings"], ["a"])  # by itself it does
+        assert bounded.num_cut == 3
 
 
 def test_teacher_forced_nll_does_not_depend_on_the_batches() -> None:
@@ -195,15 +208,17 @@ def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.Monk
     own = Tokenizer(train(LINES, type="char", vocab_size=0))
     other = Tokenizer(train([*LINES, "xyz"], type="char", vocab_size=0))
     lower = Tokenizer(own.proto, lowercase=True)
+    composed = Tokenizer(own.proto, normalization="nfc")
     loaded = {
         "a": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, own), DecodeConfig()),
         "b": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, other), DecodeConfig()),
         "c": checkpoint.Checkpoint(tiny_model(fixed_length=4), Tokenizers(own, own), DecodeConfig()),
         "d": checkpoint.Checkpoint(tiny_model(1), Tokenizers(own, own), DecodeConfig(beam_size=9)),
         "e": checkpoint.Checkpoint(tiny_model(), Tokenizers(lower, lower), DecodeConfig()),
+        "f": checkpoint.Checkpoint(tiny_model(), Tokenizers(composed, composed), DecodeConfig()),
     }
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded[str(path)])
-    for other_name in ("b", "e"):
+    for other_name in ("b", "e", "f"):
         with pytest.raises(UserError, match=f"{other_name} has other tokenizers than a; an ensemble needs runs on the"):
             Translator.from_checkpoints(["a", other_name])
     with pytest.raises(UserError, match="c and a do not agree on model.fixed_length; leave one of them out"):

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.common import (
     ArgumentParser,
@@ -23,9 +24,15 @@ from seq2seq.cli.common import (
     set_up,
 )
 from seq2seq.cli.language_model import load
+from seq2seq.config import METRIC_TOKENIZERS, MetricsConfig
 from seq2seq.errors import UserError
 
+if TYPE_CHECKING:
+    from seq2seq.translate import Translator
+
 NAME = "seq2seq-evaluate"
+
+log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -39,6 +46,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--src", metavar="FILE", help="source text, one sentence a line, plain or .gz")
     parser.add_argument("--ref", metavar="FILE", help="references, line for line; scored untouched")
     parser.add_argument("--hyp", metavar="FILE", help="write the hypotheses here")
+    parser.add_argument(
+        "--tokenize",
+        choices=METRIC_TOKENIZERS,
+        help="sacreBLEU's tokenizer for BLEU (default: metrics.tokenizer of the training)",
+    )
     parser.add_argument("--text", metavar="FILE", help="text for a language model, read as one stream, plain or .gz")
     options = parser.parse_args(arguments)
     if options.text is None and None in (options.src, options.ref):
@@ -50,23 +62,47 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from seq2seq.data import text
     from seq2seq.evaluate import evaluate
+    from seq2seq.metrics import scorer
 
+    if options.tokenize:
+        scorer(options.tokenize)  # which may have to be installed
     if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref)):
         raise UserError(f"--hyp {options.hyp} would be written over an input; name another file.")
     refuse_overwriting([options.hyp], options.checkpoint)
     pairs = text.read_parallel(options.src, options.ref, allow_blank=True)
     translator = apply_model_arguments(options)
+    if options.tokenize:
+        translator.metrics = MetricsConfig(options.tokenize)
+    references = [ref for _, ref in pairs]
     with text.writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
-        evaluation = evaluate(translator, [src for src, _ in pairs], [ref for _, ref in pairs])
+        evaluation = evaluate(translator, [src for src, _ in pairs], references)
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
+    _warn(options, translator, references, evaluation.hypotheses)
     _print(evaluation.figures)
+
+
+def _warn(
+    options: argparse.Namespace, translator: Translator, references: Sequence[str], hypotheses: Sequence[str]
+) -> None:
+    """Say where references are not fit for the metric, or are in another Unicode form than the hypotheses."""
+    from seq2seq import advice, runs
+
+    is_tokenized = runs.is_tokenized(options.checkpoint[0]) and not options.tokenize
+    tokenizer = "none" if is_tokenized else translator.metrics.tokenizer
+    for line in (
+        advice.of_references(references, tokenizer),
+        advice.of_form(references, translator.normalization, hypotheses),
+    ):
+        if line is not None:
+            log.warning("%s", line)
 
 
 def _evaluate_text(options: argparse.Namespace) -> None:
     from seq2seq.data import text
 
-    given = [flag for flag in ("src", "ref", "hyp") if getattr(options, flag)] + given_decode_arguments(options)
+    given = [flag for flag in ("src", "ref", "hyp", "tokenize") if getattr(options, flag)]
+    given += given_decode_arguments(options)
     if given or len(options.checkpoint) > 1:
         shown = {"beam_size": "beam", "search": options.search}
         what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -120,7 +120,7 @@ def train_tokenizers(folder: Path, config: TokenizerConfig, *, tgt_only: bool = 
 
 def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -> Tokenizer:
     paths = [folder / f"train.{side}" for side in sides]
-    settings = {
+    settings: dict[str, Any] = {
         "type": config.type,
         "vocab_size": config.vocab_size,
         "byte_fallback": config.byte_fallback,
@@ -136,6 +136,8 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
             num_lines,
             what,
         )
+    if config.normalization != "none":
+        settings["normalization"] = config.normalization
     content = "".join(_checksum(path) for path in paths) + repr(settings)
     kept = folder / f"tokenizer-{hashlib.sha256(content.encode()).hexdigest()[:12]}.model"
     if not kept.is_file():
@@ -143,9 +145,9 @@ def _train_once(folder: Path, config: TokenizerConfig, sides: tuple[str, ...]) -
             if not kept.is_file():
                 lines = itertools.chain.from_iterable(text.iter_lines(path) for path in paths)
                 with text.replacing(kept) as stream:
-                    stream.write(train(lines, **settings))  # type: ignore[arg-type]
+                    stream.write(train(lines, **settings))
     try:
-        tokenizer = load(kept.read_bytes(), lowercase=config.lowercase)
+        tokenizer = load(kept.read_bytes(), lowercase=config.lowercase, normalization=config.normalization)
     except UserError as error:
         raise UserError(f"{kept} is damaged: {error} Delete it first.") from None
     if len(tokenizer) < config.vocab_size:
@@ -188,6 +190,8 @@ def _is_written(path: Path) -> bool:
 def token_path(source: Path, tokenizer: Tokenizer) -> Path:
     """Where the ids of a text are kept: beside it, under a digest of both."""
     content = tokenizer.proto + _checksum(source).encode() + bytes([tokenizer.lowercase])
+    if tokenizer.normalization != "none":
+        content += tokenizer.normalization.encode()
     return source.with_name(f"{source.name}-{hashlib.sha256(content).hexdigest()[:12]}")
 
 

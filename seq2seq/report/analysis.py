@@ -6,7 +6,7 @@ import itertools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from seq2seq.report.significance import (
     PairedResult,
     contrast,
     holm,
+    metrics_with,
     paired_tests,
     resample,
 )
@@ -110,6 +111,7 @@ class Analysis(NamedTuple):
     paired: tuple[Paired, ...]
     baseline: str
     uncompared: tuple[str, ...]  # runs whose test set is another one than most have
+    scored_otherwise: tuple[str, ...]  # runs with another tokenizer of BLEU than most of the others have
     grids: tuple[Grid, ...]
     by_length: tuple[Bin, ...]
     by_position: dict[str, tuple[float, ...]]  # arm: percent of wrong units at each target position
@@ -126,7 +128,10 @@ def analyse(sweep: Sweep) -> Analysis:
     """Work everything out. Nothing depends on anything but the runs; all draws have fixed seeds."""
     metric = _main_metric(sweep)
     comparable, uncompared = _same_test_set(sweep.arms)
-    metrics = METRICS if metric in METRICS else PERPLEXITY
+    comparable, scored_otherwise = _most_common(comparable, _bleu_tokenizer)
+    sweep = _without_other_bleu(sweep, _bleu_tokenizer(comparable[0].runs[0]))
+    tokenizer = comparable[0].runs[0].config.metrics.tokenizer
+    metrics = metrics_with(tokenizer) if metric in METRICS else PERPLEXITY
     statistics_of = {name: _statistics(comparable, metrics[name]) for name in metrics}
     grids = _grids(sweep, comparable)
     questions = _questions(comparable, grids)
@@ -137,9 +142,10 @@ def analyse(sweep: Sweep) -> Analysis:
         unit=unit,
         rows=_rows(sweep.arms, comparable, metric),
         comparisons={name: _compare(metrics[name], statistics_of[name], questions) for name in metrics},
-        paired=_paired(comparable, metric) if metric in METRICS else (),
+        paired=_paired(comparable, metric, tokenizer) if metric in METRICS else (),
         baseline=comparable[0].name,
         uncompared=tuple(uncompared),
+        scored_otherwise=tuple(scored_otherwise),
         grids=grids,
         by_length=_by_length(comparable, statistics_of[metric], metrics[metric], unit),
         by_position={arm.name: _by_position(arm.runs, unit) for arm in comparable if arm.runs[0].hypotheses},
@@ -169,11 +175,34 @@ def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
     def lines(run: Run) -> tuple[str, ...]:
         return tuple(line.strip() for line in (*run.sources, *run.references))
 
-    counts = Counter(lines(run) for arm in arms for run in arm.runs)
+    return _most_common(arms, lines)
+
+
+def _bleu_tokenizer(run: Run) -> str:
+    """As the signature has it, with its version; that of sacreBLEU itself does not count."""
+    parts = str(run.result.get("bleu_signature", "")).split("|")
+    return next((part for part in parts if part.startswith("tok:")), "")
+
+
+def _without_other_bleu(sweep: Sweep, tokenizer: str) -> Sweep:
+    """The sweep without the validation BLEU of runs that have it by another tokenizer."""
+
+    def kept(run: Run) -> Run:
+        if _bleu_tokenizer(run) == tokenizer:
+            return run
+        curve = [{name: value for name, value in row.items() if name != "valid/bleu"} for row in run.curve]
+        return run._replace(curve=curve)
+
+    return sweep._replace(arms=tuple(arm._replace(runs=tuple(map(kept, arm.runs))) for arm in sweep.arms))
+
+
+def _most_common(arms: Sequence[Arm], trait: Callable[[Run], Hashable]) -> tuple[list[Arm], list[str]]:
+    """The arms with those of their runs that have what most runs have, and the names of the others."""
+    counts = Counter(trait(run) for arm in arms for run in arm.runs)
     wanted = counts.most_common(1)[0][0]  # of equally common ones the first
     same, others = [], []
     for arm in arms:
-        kept = tuple(run for run in arm.runs if lines(run) == wanted)
+        kept = tuple(run for run in arm.runs if trait(run) == wanted)
         others += [f"{arm.name}, seed {run.seed}" for run in arm.runs if run not in kept]
         if kept:
             same.append(arm._replace(runs=kept))
@@ -319,7 +348,7 @@ def _compare(
     )
 
 
-def _paired(arms: Sequence[Arm], metric: str) -> tuple[Paired, ...]:
+def _paired(arms: Sequence[Arm], metric: str, tokenizer: str) -> tuple[Paired, ...]:
     """The tests of sacreBLEU's command (and McNemar's of exact match), seed by seed."""
     base = {run.seed: run for run in arms[0].runs}
     found = []
@@ -327,7 +356,9 @@ def _paired(arms: Sequence[Arm], metric: str) -> tuple[Paired, ...]:
         for run in arm.runs:
             if run.seed in base:
                 other = base[run.seed]
-                tests = paired_tests(other.hypotheses, run.hypotheses, run.references, metrics=[metric])
+                tests = paired_tests(
+                    other.hypotheses, run.hypotheses, run.references, metrics=[metric], tokenizer=tokenizer
+                )
                 found.append(Paired(arm.name, run.seed, tuple(tests)))
     return tuple(found)
 

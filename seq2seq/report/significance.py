@@ -52,6 +52,7 @@ import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -62,7 +63,7 @@ from sacrebleu.significance import PairedTest, Result
 from scipy import stats
 
 from seq2seq.errors import UserError
-from seq2seq.metrics import check_aligned
+from seq2seq.metrics import check_aligned, scorer
 
 Array = npt.NDArray[np.float64]
 
@@ -149,10 +150,10 @@ class PairedResult(NamedTuple):
     signature: str
 
 
-def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> Array:
+def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str], *, tokenizer: str = "13a") -> Array:
     """Lengths of hypothesis and reference, matching n-grams and n-grams of orders 1 to 4: ``(sentences, 10)``."""
     check_aligned(hypotheses, references)
-    return np.array(BLEU(force=True)._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
+    return np.array(scorer(tokenizer)._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
 
 
 def bleu_score(sums: Array) -> Array:
@@ -210,6 +211,13 @@ METRICS = {
     "chrf": Metric(chrf_statistics, chrf_score),
     "exact_match": Metric(exact_match_statistics, exact_match_score),
 }
+
+
+def metrics_with(tokenizer: str) -> dict[str, Metric]:
+    """``METRICS``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
+    return {**METRICS, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
+
+
 PERPLEXITY = {"word_perplexity": Metric(perplexity_statistics, perplexity_score, math.inf)}  # of language models
 
 
@@ -310,6 +318,7 @@ def paired_tests(
     metrics: Sequence[str] = tuple(METRICS),
     num_samples: int = 1000,
     seed: int = 12345,
+    tokenizer: str = "13a",
 ) -> list[PairedResult]:
     """Test one run against another on the same sentences, as others would with sacreBLEU's command.
 
@@ -328,6 +337,7 @@ def paired_tests(
         metrics: names in ``METRICS``.
         num_samples: bootstrap samples and random exchanges; no p is below 1 / (num_samples + 1).
         seed: positive; goes into sacreBLEU's signature. ``SACREBLEU_SEED`` is not heeded.
+        tokenizer: of BLEU.
 
     Raises:
         UserError: if the lists do not match, a metric is unknown, or the seed is not positive.
@@ -343,13 +353,16 @@ def paired_tests(
         if name == "exact_match":
             results.append(_mcnemar(baseline, system, references))
         else:
+            scored_by = scorer(tokenizer) if name == "bleu" else CHRF()
             sizes = {"num_samples": num_samples, "seed": seed}
-            results += [_sacrebleu_test(name, test, baseline, system, references, **sizes) for test in SACREBLEU_TESTS]
+            for test in SACREBLEU_TESTS:
+                results.append(_sacrebleu_test(name, scored_by, test, baseline, system, references, **sizes))
     return results
 
 
 def _sacrebleu_test(
     metric: str,
+    scored_by: BLEU | CHRF,
     test: str,
     baseline: Sequence[str],
     system: Sequence[str],
@@ -358,10 +371,9 @@ def _sacrebleu_test(
     num_samples: int,
     seed: int,
 ) -> PairedResult:
-    scorer = BLEU(force=True) if metric == "bleu" else CHRF()
     systems: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
     with _quiet_sacrebleu(seed):
-        pair = PairedTest(systems, {metric: scorer}, [list(references)], SACREBLEU_TESTS[test], num_samples)
+        pair = PairedTest(systems, {metric: scored_by}, [list(references)], SACREBLEU_TESTS[test], num_samples)
         signatures, results = pair()
     (name,) = signatures
     before, after = cast(list[Result], results[name])
