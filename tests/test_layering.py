@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.conftest import ROOT
 
 ORDER = [  # each may import from those before it
+    "terminal",
     "errors",
     "config",
     "segmentation",
@@ -88,6 +89,7 @@ OUTSIDE = {  # who may import what
     "sacrebleu": {"metrics", "report.significance"},
 }
 NO_TORCH = {
+    "terminal",
     "errors",
     "config",
     "segmentation",
@@ -147,6 +149,7 @@ def test_libraries_stay_in_their_places() -> None:
 
 def test_layer_zero_needs_its_own_library_alone() -> None:
     allowed = {
+        "terminal": set(),
         "errors": set(),
         "config": set(),
         "segmentation": {"sentencepiece"},

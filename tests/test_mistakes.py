@@ -265,6 +265,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "an average of two networks": a_checkpoint(model={"init": "book"}),
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
     "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
+    "one that would steer the terminal": a_checkpoint(format=9, version="9\x1b[2J"),
     "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
     "an input that is no .gz": a_file("a.gz", b"1+1\n"),
     "fewer references than sources": a_file("test.en", b"1\n2\n3\n"),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from seq2seq.errors import UserError
+from seq2seq.terminal import printable
 
 if TYPE_CHECKING:
     from seq2seq.translate import Translator
@@ -54,16 +55,24 @@ def set_up() -> None:
 def log_to_stderr() -> None:
     """Send the package's log lines to stderr, as they are; other people's only from warnings on."""
     handler = _CurrentStderr()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Printable("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("seq2seq").setLevel(logging.INFO)
+
+
+class _Printable(logging.Formatter):
+    """Lets nothing through that could steer a terminal: a log line may hold text from any file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True)
 
 
 class ArgumentParser(argparse.ArgumentParser):
     """Says what is wrong with a command's arguments in one line, as everything else is said."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help.\n")
+        message = printable(" ".join(message.split()))
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help.\n")
 
 
 class _CurrentStderr(logging.StreamHandler):
@@ -99,7 +108,8 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
     except OSError as error:  # what our own files meet is a UserError already; this is stdout
-        print(f"{name}: cannot write: {error.strerror or error}; check the free space.", file=sys.stderr)
+        reason = printable(error.strerror or error)
+        print(f"{name}: cannot write: {reason}; check the free space.", file=sys.stderr)
         _give_up_stdout()
         return EXIT_USER_ERROR
     return 0
