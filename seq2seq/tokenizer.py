@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import sentencepiece
 
@@ -50,11 +51,15 @@ class Tokenizer:
         self.proto = proto
         self.lowercase = lowercase
         try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
-            first = self._model.encode("a", out_type=str)[0]
-            strange = self._model.encode("\U0010fffd", out_type=str)[0]
-        except (RuntimeError, IndexError) as error:
+            model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+            first = model.encode("a", out_type=str)[0]
+            strange = model.encode("\U0010fffd", out_type=str)[0]
+            every = list(range(model.get_piece_size()))
+            model.id_to_piece(every)  # each is UTF-8,
+            model.decode(every)  # and so is what they stand for
+        except Exception as error:  # a forged one brings SentencePiece to raise nearly anything
             raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
+        self._model = model
         self._sampler: Sampler | None = None  # made when it is asked for
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
         # Whether an unknown is a whole word with the space before it, as in a word model, or characters of one.
@@ -95,7 +100,7 @@ class Tokenizer:
         """
         escaped = [self._escape(line) for line in lines]
         if not sampling:
-            return self._model.encode(escaped, num_threads=1)
+            return self._use("encode", escaped, num_threads=1)
         if self._sampler is None:
             self._sampler = Sampler(self._model)
         generator = random.Random(seed)
@@ -113,7 +118,7 @@ class Tokenizer:
             unknowns: the texts of the unknowns of each row, in their order; by default, and where a row has more, each
                 is U+FFFD.
         """
-        texts = self._model.decode([list(row) for row in ids], num_threads=1)
+        texts = self._use("decode", [list(row) for row in ids], num_threads=1)
         outputs = [self._unescape(text, row) for text, row in zip(texts, ids, strict=True)]
         for i, row in enumerate(ids):
             if UNK in row:
@@ -125,7 +130,7 @@ class Tokenizer:
         for i, one in enumerate(row):
             if one == UNK:
                 pieces[i] = self._space_before_unknown(i) + _UNKNOWN
-        return self._unescape(self._model.decode(pieces), row, unknowns)
+        return self._unescape(self._use("decode", pieces), row, unknowns)
 
     def _space_before_unknown(self, place: int) -> str:
         return " " if self._unknown_is_word and place else ""
@@ -133,7 +138,7 @@ class Tokenizer:
     def unknowns(self, line: str) -> list[str]:
         """What a line has where its ids have unknowns, in their order; SentencePiece makes one of a run of them."""
         escaped = self._escape(line)
-        pieces = zip(self._model.encode(escaped), self._model.encode(escaped, out_type=str), strict=True)
+        pieces = zip(self._use("encode", escaped), self._use("encode", escaped, out_type=str), strict=True)
         texts = [self._unescape(piece, ()) for one, piece in pieces if one == UNK]
         return [text.removeprefix(" ") for text in texts] if self._unknown_is_word else texts
 
@@ -158,7 +163,14 @@ class Tokenizer:
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces behind ids, for people to look at."""
-        return [self._model.id_to_piece(int(i)) for i in ids]
+        return list(self._use("id_to_piece", [int(i) for i in ids]))
+
+    def _use(self, method: str, *arguments: object, **options: object) -> Any:
+        """Call SentencePiece, whose model may be forged: what fails in it is a UserError."""
+        try:
+            return getattr(self._model, method)(*arguments, **options)
+        except (RuntimeError, UnicodeError) as error:
+            raise UserError(f"the tokenizer fails on this text: {error}; train it again.") from error
 
     def _escape(self, line: str) -> str:
         if "\n" in line:

@@ -101,6 +101,14 @@ def a_checkpoint(**changed: object) -> Make:
     return make
 
 
+def another_piece(world: World) -> None:
+    contents = checkpoint.read(world.best)
+    saved = contents[checkpoint.SECTION]["tokenizer"]
+    first, rest = saved["src"].split(b"\x0a\x01+", 1)
+    saved["src"] = first + b"\x0a\x01\xff" + rest  # "+", as a piece
+    torch.save(contents, world.folder / "a.ckpt")
+
+
 def half_a_checkpoint(world: World) -> None:
     whole = world.best.read_bytes()
     (world.folder / "a.ckpt").write_bytes(whole[: len(whole) // 2])
@@ -265,6 +273,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "an average of two networks": a_checkpoint(model={"init": "book"}),
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
     "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
+    "one whose pieces are not UTF-8": another_piece,
     "one that would steer the terminal": a_checkpoint(format=9, version="9\x1b[2J"),
     "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
     "an input that is no .gz": a_file("a.gz", b"1+1\n"),
