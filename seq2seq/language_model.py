@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq import checkpoint, metrics
+from seq2seq import checkpoint, metrics, threads
 from seq2seq.data.stream import Ids, inputs_of
 from seq2seq.errors import UserError
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.models.seq2seq import num_parameters
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
@@ -55,6 +56,10 @@ class LanguageModel:
     Args:
         model: the network, on the device it is to run on; it is left in evaluation mode.
 
+    Attributes:
+        threads: torch's number of threads while this model works; 0 leaves it as it is. A small network from a
+            checkpoint has 1. In a process forked from the one that made the model it is always 1.
+
     Example:
         >>> list(LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1").generate(1))  # doctest: +SKIP
         ['Die alte Lehrerin schläft.']
@@ -63,6 +68,8 @@ class LanguageModel:
     def __init__(self, model: RNNLanguageModel, tokenizer: Tokenizer) -> None:
         self.model = model
         self.tokenizer = tokenizer
+        self.threads = 0
+        threads.survive_forks()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> LanguageModel:
@@ -72,7 +79,9 @@ class LanguageModel:
             UserError: if there is none, or if it is refused; see `checkpoint.load_language_model`.
         """
         found = checkpoint.load_language_model(path)
-        return cls(found.model.to(device), found.tokenizer)
+        made = cls(found.model.to(device), found.tokenizer)
+        made.threads = threads.of_network(num_parameters(made.model))
+        return made
 
     @property
     def device(self) -> torch.device:
@@ -112,17 +121,18 @@ class LanguageModel:
         unknowns = self.tokenizer.unknowns(prefix)
         for first in range(0, count, BATCH):
             rows = range(first, min(first + BATCH, count))
-            found = sample(
-                self._step,
-                self.model.zero_state(len(rows)),
-                bos=BOS,
-                eos=EOS,
-                max_lengths=[max_length] * len(rows),
-                seeds=[int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0]) for i in rows],
-                settings=settings or SamplingSettings(),
-                device=self.device,
-                prefixes=[forced] * len(rows),
-            )
+            with threads.using(self.threads):
+                found = sample(
+                    self._step,
+                    self.model.zero_state(len(rows)),
+                    bos=BOS,
+                    eos=EOS,
+                    max_lengths=[max_length] * len(rows),
+                    seeds=[int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0]) for i in rows],
+                    settings=settings or SamplingSettings(),
+                    device=self.device,
+                    prefixes=[forced] * len(rows),
+                )
             yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
@@ -141,7 +151,8 @@ class LanguageModel:
         while chunk := list(itertools.islice(iterator, CHUNK)):  # so that memory does not grow with the text
             rows = self.tokenizer.encode(chunk)
             stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)
-            nll, state = self._stream_nll(stream, window, state)
+            with threads.using(self.threads):
+                nll, state = self._stream_nll(stream, window, state)
             ends = np.cumsum([len(row) + 1 for row in rows]).tolist()
             line_nll += [float(nll[start:stop].sum()) for start, stop in itertools.pairwise([0, *ends])]
             num_tokens += len(stream)
@@ -153,7 +164,10 @@ class LanguageModel:
 
     def log_probs(self, lines: Sequence[str]) -> list[float]:
         """The log-probability of each line by itself, in nats, its end included: as the first one of a text."""
-        rows = self.tokenizer.encode(lines)
+        with threads.using(self.threads):
+            return self._log_probs(self.tokenizer.encode(lines))
+
+    def _log_probs(self, rows: Sequence[list[int]]) -> list[float]:
         found = [0.0] * len(rows)
         self.model.eval()
         for batch in _by_length([len(row) for row in rows]):

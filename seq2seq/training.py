@@ -63,6 +63,7 @@ from seq2seq.runs import (
 )
 from seq2seq.shortlist import learn
 from seq2seq.terminal import show
+from seq2seq.threads import SMALL
 from seq2seq.tokenizer import Tokenizer, same_pieces
 from seq2seq.translate import Translator, check_form
 from seq2seq.warm_start import warm_start
@@ -72,7 +73,6 @@ for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 TENSORBOARD = "tensorboard"
-SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
 
 
 def run(config: Config, folder: Path) -> dict[str, Any]:

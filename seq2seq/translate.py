@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq import checkpoint
+from seq2seq import checkpoint, threads
 from seq2seq.alignment import Link, align, most_attended, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
 from seq2seq.config import DecodeConfig
@@ -27,7 +27,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.models.graphs import StepGraphs, cuda_graph
 from seq2seq.models.inference import Columns, Inference, is_known
 from seq2seq.models.language_model import RNNLanguageModel
-from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.models.seq2seq import Seq2Seq, num_parameters
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.search import Hypothesis, forced, greedy
 from seq2seq.shortlist import Shortlist
@@ -105,6 +105,10 @@ class Translator:
         shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
         trained: whether the weights stay as they are, so that what is made of them for decoding can be kept.
 
+    Attributes:
+        threads: torch's number of threads while this translator works; 0 leaves it as it is. A small network from a
+            checkpoint has 1. In a process forked from the one that made the translator it is always 1.
+
     Example:
         >>> Translator.from_checkpoint("runs/phrasebook/seed-1").translate(["The dog sleeps."])  # doctest: +SKIP
         ['Der Hund schläft.']
@@ -131,6 +135,8 @@ class Translator:
         self._forms: tuple[bool, list[Inference | None]] | None = None  # as `_inference` made them, with its int8
         self._graphs: list[StepGraphs] = []  # of each model, where ``decode.cuda_graphs`` asks for them
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
+        self.threads = 0
+        threads.survive_forks()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> Translator:
@@ -157,9 +163,11 @@ class Translator:
             if other.model.fixed_length != first.model.fixed_length:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
-        return cls(
+        made = cls(
             models[0], first.tokenizers, first.decode, others=models[1:], shortlist=first.shortlist, trained=True
         )
+        made.threads = threads.of_network(sum(map(num_parameters, models)))
+        return made
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
         """Let a language model have a say in each step of a search; see `fusion.fuse`. It is left in evaluation mode.
@@ -291,7 +299,7 @@ class Translator:
         for rows in self._batches(order, [max(len(s), len(t)) for s, t in zip(src_ids, tgt_ids, strict=True)]):
             src_rows, tgt_rows = [src_ids[i] for i in rows], [tgt_ids[i] for i in rows]
             batch = collate(src_rows, tgt_rows, rows, end_symbol=not self.model.fixed_length).to(self.device)
-            with self._enough_memory(batch.shape):
+            with threads.using(self.threads), self._enough_memory(batch.shape):
                 total += self.model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
             num_tokens += batch.num_tokens
         return total, num_tokens
@@ -446,7 +454,7 @@ class Translator:
         for rows in self._batches(order, lengths, width=width):
             batch = [asked[i] for i in rows]
             shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
-            with self._enough_memory(shape, width):
+            with threads.using(self.threads), self._enough_memory(shape, width):
                 found.update(zip(rows, work(batch), strict=True))
         return [found[i] for i in range(len(asked))]
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import os
 import random
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +20,12 @@ from seq2seq import checkpoint
 from seq2seq.config import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
+from seq2seq.models.inference import has_int8
 from seq2seq.tokenizer import Tokenizer, train
 from seq2seq.translate import Translator
-from tests.conftest import LINES, tiny_model
+from tests import attentive
+from tests.conftest import LINES, ROOT, tiny_model
+from tests.forked import FORMS
 
 COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY, ["none", "general"]))
 OPTIONS = ("cell", "bidirectional", "reverse", "peeky", "attention")
@@ -211,3 +218,37 @@ def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.Monk
     both = Translator.from_checkpoints(["d", "a"])
     assert len(both.models) == 2
     assert both.decode.beam_size == 9
+
+
+# Threads
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forked_processes_translate_as_their_parent_does(form: str) -> None:
+    """As the workers of a server do whose application is loaded before they are forked."""
+    if form == "int8" and not has_int8():
+        pytest.skip("this machine has no 8-bit products")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.forked", form],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (0, "the same\n"), done.stderr
+
+
+def test_a_small_network_from_a_checkpoint_works_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = attentive.load(attentive.save(tmp_path / "a.ckpt"))
+    seen = []
+    step = one.model.loss
+    monkeypatch.setattr(one.model, "loss", lambda *given: (seen.append(torch.get_num_threads()), step(*given))[1])
+    torch.set_num_threads(2)
+    one.nll(LINES, LINES)
+    one.threads = 0  # as torch has it
+    one.nll(LINES, LINES)
+    one.threads = 3
+    one.nll(LINES, LINES)
+    assert seen == [1, 2, 3]
+    assert torch.get_num_threads() == 2

@@ -24,7 +24,6 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 DEVICES = ("cpu", "cuda", "mps")
 MOST_THREADS = 1024
-SMALL = 500_000  # parameters, as in training
 SEARCH_ARGUMENTS = {"length_penalty": "beam", "coverage_penalty": "beam"}
 SEARCH_ARGUMENTS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
 DECODE_ARGUMENTS = (
@@ -242,6 +241,7 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     with placed(options):
         paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
         translator = Translator.from_checkpoints(paths, device=options.device)
+    translator.threads = options.threads or translator.threads
     if not options.threads:
         torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
@@ -281,6 +281,8 @@ def _threads(parameters: int) -> int:
     than a container's share of the processors.
     """
     import torch
+
+    from seq2seq.threads import SMALL
 
     if parameters < SMALL:
         return 1
