@@ -10,6 +10,7 @@ import random
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import Any
 
 import sentencepiece
@@ -85,6 +86,11 @@ class Tokenizer:
     def __len__(self) -> int:
         """Size of the vocabulary, special ids included."""
         return int(self._model.get_piece_size())
+
+    @cached_property
+    def longest_piece(self) -> int:
+        """Most characters of a piece."""
+        return max(map(len, self.pieces(range(len(self)))))
 
     def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
         """Ids of each line, without bos and eos; a blank line has none.
@@ -173,8 +179,7 @@ class Tokenizer:
             raise UserError(f"the tokenizer fails on this text: {error}; train it again.") from error
 
     def _escape(self, line: str) -> str:
-        if "\n" in line:
-            raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
+        refuse_newline(line)
         return _escaped(line, lowercase=self.lowercase)
 
     def _unescape(self, text: str, ids: Sequence[int], unknowns: Sequence[str] = ()) -> str:
@@ -256,10 +261,15 @@ class Words(Tokenizer):
         return [self._words[int(i)] for i in ids]
 
     def _escape(self, line: str) -> str:
-        if "\n" in line:
-            raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
+        refuse_newline(line)
         line = line.lower() if self.lowercase else line
         return line.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
+
+
+def refuse_newline(line: str) -> None:
+    """Raise a ValueError if a line holds a newline."""
+    if "\n" in line:
+        raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
 
 
 def words(line: str) -> list[str]:

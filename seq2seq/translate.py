@@ -17,6 +17,7 @@ from torch import Tensor
 from seq2seq import checkpoint, threads
 from seq2seq.alignment import Link, align, most_attended, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
+from seq2seq.bounded import Encoded, encode, refuse_endless
 from seq2seq.config import DecodeConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
@@ -326,15 +327,26 @@ class Translator:
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
 
-    def _encode(self, lines: Sequence[str]) -> list[list[int]]:
+    def _check_attention(self, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where a model has none."""
+        if copies and self.decode.copy_unknown:
+            self.require_attention("decode.copy_unknown (--copy-unknown)")
+        if self.decode.search == "beam" and self.decode.coverage_penalty:
+            self.require_attention("decode.coverage_penalty (--coverage-penalty)")
+
+    def _encode(self, lines: Sequence[str]) -> list[Encoded]:
+        """What is read of each line, with at most ``decode.max_source`` ids."""
         limit = self.decode.max_source
-        ids = self.tokenizers.src.encode(lines)
-        cut = [i for i, row in enumerate(ids) if len(row) > limit]
-        for i in cut:
-            log.warning("a line of %d tokens is cut to its first %d: %.40s...", len(ids[i]), limit, lines[i])
-            ids[i] = ids[i][:limit]
-        self.num_cut += len(cut)
-        return ids
+        encoded = encode(self.tokenizers.src, lines, limit)
+        for i, one in enumerate(encoded):
+            if one.is_whole and len(one.ids) <= limit:
+                continue
+            count = f"{len(one.ids)}" if one.is_whole else f"more than {len(one.ids)}"
+            kept = one.ids[:limit]
+            log.warning("a line of %s tokens is cut to its first %d: %.40s...", count, len(kept), one.line)
+            self.num_cut += 1
+            encoded[i] = one._replace(ids=kept)
+        return encoded
 
     def _found(
         self,
@@ -358,8 +370,9 @@ class Translator:
         """What to search for; an output has room for its prefix, and ``decode.max_extra`` tokens after it."""
         decode, fixed = self.decode, self.model.fixed_length
         asked = []
+        refuse_endless(prefixes, "prefix")
         prefix_ids = self.tokenizers.tgt.encode([prefix if prefix.strip() else "" for prefix in prefixes])
-        for line, ids, prefix, own in zip(lines, self._encode(lines), prefixes, prefix_ids, strict=True):
+        for (line, ids, _), prefix, own in zip(self._encode(lines), prefixes, prefix_ids, strict=True):
             limit = fixed or max(decode.max_length(len(ids) + 1), len(own) + decode.max_extra if own else 0)
             asked.append(_Asked(line, ids, prefix, own, limit))
             if fixed and len(own) > fixed:
@@ -372,7 +385,8 @@ class Translator:
         """Whole translations as prefixes, with room for the end symbol alone."""
         fixed = self.model.fixed_length
         asked = []
-        for line, ids, text, own in zip(src, self._encode(src), tgt, self.tokenizers.tgt.encode(tgt), strict=True):
+        refuse_endless(tgt, "reference")
+        for (line, ids, _), text, own in zip(self._encode(src), tgt, self.tokenizers.tgt.encode(tgt), strict=True):
             if fixed and (not ids or len(own) != fixed):
                 problem = f"has {len(own)} tokens" if ids else "has a blank source"
                 raise UserError(
