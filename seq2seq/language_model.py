@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from seq2seq import checkpoint, metrics, threads
+from seq2seq.bounded import refuse_endless
 from seq2seq.data.stream import Ids, inputs_of
 from seq2seq.errors import UserError
+from seq2seq.given import as_lines, checked
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import num_parameters
@@ -108,7 +110,10 @@ class LanguageModel:
         Raises:
             UserError: if the prefix has more tokens than ``max_length``.
             ValueError: if it holds a newline.
+            TypeError: if it is not a string.
         """
+        (prefix,) = as_lines([prefix], "prefix")
+        refuse_endless([prefix], "prefix")
         if self.tokenizer.spaces_begin_words:  # the next one's piece brings the space
             prefix = prefix.rstrip(" ")
         forced = self.tokenizer.encode([prefix])[0]
@@ -138,13 +143,18 @@ class LanguageModel:
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
         """Read a text from its first token to its last, with one state that is carried all the way.
 
-        There is no batch: the result is that of one long pass, to rounding, whatever the window.
+        There is no batch: the result is that of one long pass, to rounding, whatever the window. A line is encoded
+        whole, which takes about 40 bytes of memory for each of its characters.
+
+        Args:
+            lines: may be read only once, such as a file's lines; one string is one line.
 
         Raises:
             ValueError: if a line holds a newline.
+            TypeError: if a line is not a string.
             UserError: if there is no line.
         """
-        iterator = iter(lines)
+        iterator = checked(lines)
         state = self.model.zero_state(1)
         line_nll: list[float] = []
         num_tokens = num_words = num_unknown = 0
@@ -162,10 +172,26 @@ class LanguageModel:
             raise UserError("there is no text to score: it has no line.")
         return TextScore(line_nll, num_tokens, num_words, num_unknown)
 
-    def log_probs(self, lines: Sequence[str]) -> list[float]:
-        """The log-probability of each line by itself, in nats, its end included: as the first one of a text."""
+    @overload
+    def log_probs(self, lines: str) -> float: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def log_probs(self, lines: Sequence[str]) -> list[float]: ...
+
+    def log_probs(self, lines: Sequence[str]) -> float | list[float]:
+        """The log-probability of each line by itself, in nats, its end included: as the first one of a text. One string
+        is one line.
+
+        Raises:
+            ValueError: if a line holds a newline.
+            TypeError: if a line is not a string.
+            UserError: if a line is endless; see `bounded.refuse_endless`.
+        """
+        given = as_lines(lines)
+        refuse_endless(given, "line")
         with threads.using(self.threads):
-            return self._log_probs(self.tokenizer.encode(lines))
+            found = self._log_probs(self.tokenizer.encode(given))
+        return found[0] if isinstance(lines, str) else found
 
     def _log_probs(self, rows: Sequence[list[int]]) -> list[float]:
         found = [0.0] * len(rows)

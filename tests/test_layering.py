@@ -11,6 +11,7 @@ from tests.conftest import ROOT
 ORDER = [  # each may import from those before it
     "terminal",
     "errors",
+    "given",
     "config",
     "segmentation",
     "tokenizer",
@@ -93,6 +94,7 @@ OUTSIDE = {  # who may import what
 NO_TORCH = {
     "terminal",
     "errors",
+    "given",
     "config",
     "segmentation",
     "tokenizer",
@@ -154,6 +156,7 @@ def test_layer_zero_needs_its_own_library_alone() -> None:
     allowed = {
         "terminal": set(),
         "errors": set(),
+        "given": set(),
         "config": set(),
         "segmentation": {"sentencepiece"},
         "tokenizer": {"sentencepiece"},
