@@ -15,7 +15,6 @@ from types import FrameType
 from typing import Any
 
 import lightning as L
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from seq2seq import checkpoint
@@ -23,6 +22,7 @@ from seq2seq.data import text
 from seq2seq.data.batch import Batch
 from seq2seq.data.stream import Window
 from seq2seq.lit import LitModel
+from seq2seq.progress import Console
 
 log = logging.getLogger(__name__)
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from seq2seq import metrics
 from seq2seq.models.seq2seq import num_parameters
+from seq2seq.terminal import printable
 from seq2seq.translate import Translator
 
 
@@ -56,6 +57,6 @@ def evaluate(translator: Translator, sources: Sequence[str], references: Sequenc
 
 
 def show_samples(sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> str:
-    """Source, reference and hypothesis of each sentence, below each other."""
-    rows = zip(sources, references, hypotheses, strict=True)
+    """Source, reference and hypothesis of each sentence, below each other, for people to look at."""
+    rows = (map(printable, texts) for texts in zip(sources, references, hypotheses, strict=True))
     return "\n\n".join(f"  source      {src}\n  reference   {ref}\n  hypothesis  {hyp}" for src, ref, hyp in rows)

@@ -5,18 +5,21 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq import checkpoint, metrics
+from seq2seq import checkpoint, metrics, threads
+from seq2seq.bounded import refuse_endless
 from seq2seq.data.stream import Ids, inputs_of
 from seq2seq.detect import FormWatch
 from seq2seq.errors import UserError
+from seq2seq.given import as_lines, checked
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.models.seq2seq import num_parameters
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 
@@ -56,6 +59,10 @@ class LanguageModel:
     Args:
         model: the network, on the device it is to run on; it is left in evaluation mode.
 
+    Attributes:
+        threads: torch's number of threads while this model works; 0 leaves it as it is. A small network from a
+            checkpoint has 1. In a process forked from the one that made the model it is always 1.
+
     Example:
         >>> list(LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1").generate(1))  # doctest: +SKIP
         ['Die alte Lehrerin schläft.']
@@ -65,6 +72,8 @@ class LanguageModel:
         self.model = model
         self.tokenizer = tokenizer
         self._watch = FormWatch(tokenizer)
+        self.threads = 0
+        threads.survive_forks()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> LanguageModel:
@@ -74,7 +83,9 @@ class LanguageModel:
             UserError: if there is none, or if it is refused; see `checkpoint.load_language_model`.
         """
         found = checkpoint.load_language_model(path)
-        return cls(found.model.to(device), found.tokenizer)
+        made = cls(found.model.to(device), found.tokenizer)
+        made.threads = threads.of_network(num_parameters(made.model))
+        return made
 
     @property
     def device(self) -> torch.device:
@@ -101,7 +112,10 @@ class LanguageModel:
         Raises:
             UserError: if the prefix has more tokens than ``max_length``.
             ValueError: if it holds a newline.
+            TypeError: if it is not a string.
         """
+        (prefix,) = as_lines([prefix], "prefix")
+        refuse_endless([prefix], "prefix")
         prefix = self.tokenizer.normalized(prefix, keep_case=True)  # which may end it in a space
         if self.tokenizer.spaces_begin_words:  # the next one's piece brings the space
             prefix = prefix.rstrip(" ")
@@ -115,29 +129,35 @@ class LanguageModel:
         unknowns = self.tokenizer.unknowns(prefix)
         for first in range(0, count, BATCH):
             rows = range(first, min(first + BATCH, count))
-            found = sample(
-                self._step,
-                self.model.zero_state(len(rows)),
-                bos=BOS,
-                eos=EOS,
-                max_lengths=[max_length] * len(rows),
-                seeds=[int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0]) for i in rows],
-                settings=settings or SamplingSettings(),
-                device=self.device,
-                prefixes=[forced] * len(rows),
-            )
+            with threads.using(self.threads):
+                found = sample(
+                    self._step,
+                    self.model.zero_state(len(rows)),
+                    bos=BOS,
+                    eos=EOS,
+                    max_lengths=[max_length] * len(rows),
+                    seeds=[int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0]) for i in rows],
+                    settings=settings or SamplingSettings(),
+                    device=self.device,
+                    prefixes=[forced] * len(rows),
+                )
             yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
         """Read a text from its first token to its last, with one state that is carried all the way.
 
-        There is no batch: the result is that of one long pass, to rounding, whatever the window.
+        There is no batch: the result is that of one long pass, to rounding, whatever the window. A line is encoded
+        whole, which takes about 40 bytes of memory for each of its characters.
+
+        Args:
+            lines: may be read only once, such as a file's lines; one string is one line.
 
         Raises:
             ValueError: if a line holds a newline.
+            TypeError: if a line is not a string.
             UserError: if there is no line.
         """
-        iterator = iter(lines)
+        iterator = checked(lines)
         state = self.model.zero_state(1)
         line_nll: list[float] = []
         num_tokens = num_words = num_unknown = 0
@@ -145,7 +165,8 @@ class LanguageModel:
             self._watch.look(chunk)
             rows = self.tokenizer.encode(chunk)
             stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)
-            nll, state = self._stream_nll(stream, window, state)
+            with threads.using(self.threads):
+                nll, state = self._stream_nll(stream, window, state)
             ends = np.cumsum([len(row) + 1 for row in rows]).tolist()
             line_nll += [float(nll[start:stop].sum()) for start, stop in itertools.pairwise([0, *ends])]
             num_tokens += len(stream)
@@ -155,10 +176,29 @@ class LanguageModel:
             raise UserError("there is no text to score: it has no line.")
         return TextScore(line_nll, num_tokens, num_words, num_unknown)
 
-    def log_probs(self, lines: Sequence[str]) -> list[float]:
-        """The log-probability of each line by itself, in nats, its end included: as the first one of a text."""
-        self._watch.look(lines)
-        rows = self.tokenizer.encode(lines)
+    @overload
+    def log_probs(self, lines: str) -> float: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def log_probs(self, lines: Sequence[str]) -> list[float]: ...
+
+    def log_probs(self, lines: Sequence[str]) -> float | list[float]:
+        """The log-probability of each line by itself, in nats, its end included: as the first one of a text. One string
+        is one line.
+
+        Raises:
+            ValueError: if a line holds a newline.
+            TypeError: if a line is not a string.
+            UserError: if a line is endless; see `bounded.refuse_endless`.
+        """
+        given = as_lines(lines)
+        refuse_endless(given, "line")
+        self._watch.look(given)
+        with threads.using(self.threads):
+            found = self._log_probs(self.tokenizer.encode(given))
+        return found[0] if isinstance(lines, str) else found
+
+    def _log_probs(self, rows: Sequence[list[int]]) -> list[float]:
         found = [0.0] * len(rows)
         self.model.eval()
         for batch in _by_length([len(row) for row in rows]):

@@ -18,6 +18,7 @@ from seq2seq.lit import LitModel
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.recurrent import spectral_radius
+from seq2seq.terminal import printable
 from seq2seq.tokenizer import BOS, Tokenizer
 
 
@@ -145,5 +146,5 @@ class LitLanguageModel(LitModel):
 
 
 def show_lines(lines: list[str]) -> str:
-    """Generated lines below each other."""
-    return "\n".join(f"  {line}" for line in lines)
+    """Generated lines below each other, for people to look at."""
+    return "\n".join(f"  {printable(line)}" for line in lines)

@@ -136,7 +136,8 @@ class Writer:
             assert beside is not None
             return [[one] for one in self.translator.score(lines, beside, attention=attention)]
         prefixes = self._prefixes(lines, beside)
-        found = self.translator.n_best(lines, self.wanted.num_best or 1, attention=attention, prefixes=prefixes)
+        num_best = self.wanted.num_best or 1
+        found = self.translator.n_best(lines, num_best, attention=attention, prefixes=prefixes, log_probs=False)
         return [own or [BLANK] for own in found]
 
     def _beside(self, first: int, found: Sequence[Sequence[Translation]]) -> None:

@@ -11,6 +11,8 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
 
 import sentencepiece
 
@@ -56,11 +58,15 @@ class Tokenizer:
         self.lowercase = lowercase
         self.normalization = _known(normalization)
         try:
-            self._model = sentencepiece.SentencePieceProcessor(model_proto=proto)
-            first = self._model.encode("a", out_type=str)[0]
-            strange = self._model.encode("\U0010fffd", out_type=str)[0]
-        except (RuntimeError, IndexError) as error:
+            model = sentencepiece.SentencePieceProcessor(model_proto=proto)
+            first = model.encode("a", out_type=str)[0]
+            strange = model.encode("\U0010fffd", out_type=str)[0]
+            every = list(range(model.get_piece_size()))
+            model.id_to_piece(every)  # each is UTF-8,
+            model.decode(every)  # and so is what they stand for
+        except Exception as error:  # a forged one brings SentencePiece to raise nearly anything
             raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
+        self._model = model
         self._sampler: Sampler | None = None  # made when it is asked for
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
         # Whether an unknown is a whole word with the space before it, as in a word model, or characters of one.
@@ -87,6 +93,11 @@ class Tokenizer:
         """Size of the vocabulary, special ids included."""
         return int(self._model.get_piece_size())
 
+    @cached_property
+    def longest_piece(self) -> int:
+        """Most characters of a piece."""
+        return max(map(len, self.pieces(range(len(self)))))
+
     def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
         """Ids of each line, without bos and eos; a blank line has none.
 
@@ -101,7 +112,7 @@ class Tokenizer:
         """
         escaped = [self._escape(line) for line in lines]
         if not sampling:
-            return self._model.encode(escaped, num_threads=1)
+            return self._use("encode", escaped, num_threads=1)
         if self._sampler is None:
             self._sampler = Sampler(self._model)
         generator = random.Random(seed)
@@ -119,7 +130,7 @@ class Tokenizer:
             unknowns: the texts of the unknowns of each row, in their order; by default, and where a row has more, each
                 is U+FFFD.
         """
-        texts = self._model.decode([list(row) for row in ids], num_threads=1)
+        texts = self._use("decode", [list(row) for row in ids], num_threads=1)
         outputs = [self._unescape(text, row) for text, row in zip(texts, ids, strict=True)]
         for i, row in enumerate(ids):
             if UNK in row:
@@ -131,7 +142,7 @@ class Tokenizer:
         for i, one in enumerate(row):
             if one == UNK:
                 pieces[i] = self._space_before_unknown(i) + _UNKNOWN
-        return self._unescape(self._model.decode(pieces), row, unknowns)
+        return self._unescape(self._use("decode", pieces), row, unknowns)
 
     def _space_before_unknown(self, place: int) -> str:
         return " " if self._unknown_is_word and place else ""
@@ -139,7 +150,7 @@ class Tokenizer:
     def unknowns(self, line: str) -> list[str]:
         """What a line has where its ids have unknowns, in their order; SentencePiece makes one of a run of them."""
         escaped = self._escape(line)
-        pieces = zip(self._model.encode(escaped), self._model.encode(escaped, out_type=str), strict=True)
+        pieces = zip(self._use("encode", escaped), self._use("encode", escaped, out_type=str), strict=True)
         texts = [self._unescape(piece, ()) for one, piece in pieces if one == UNK]
         return [text.removeprefix(" ") for text in texts] if self._unknown_is_word else texts
 
@@ -164,11 +175,17 @@ class Tokenizer:
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         """The pieces behind ids, for people to look at."""
-        return [self._model.id_to_piece(int(i)) for i in ids]
+        return list(self._use("id_to_piece", [int(i) for i in ids]))
+
+    def _use(self, method: str, *arguments: object, **options: object) -> Any:
+        """Call SentencePiece, whose model may be forged: what fails in it is a UserError."""
+        try:
+            return getattr(self._model, method)(*arguments, **options)
+        except (RuntimeError, UnicodeError) as error:
+            raise UserError(f"the tokenizer fails on this text: {error}; train it again.") from error
 
     def _escape(self, line: str) -> str:
-        if "\n" in line:
-            raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
+        refuse_newline(line)
         return _escaped(self.normalized(line))
 
     def normalized(self, line: str, *, keep_case: bool = False) -> str:
@@ -267,9 +284,14 @@ class Words(Tokenizer):
         return [self._words[int(i)] for i in ids]
 
     def _escape(self, line: str) -> str:
-        if "\n" in line:
-            raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
+        refuse_newline(line)
         return self.normalized(line).encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
+
+
+def refuse_newline(line: str) -> None:
+    """Raise a ValueError if a line holds a newline."""
+    if "\n" in line:
+        raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
 
 
 def words(line: str) -> list[str]:

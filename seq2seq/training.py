@@ -68,6 +68,8 @@ from seq2seq.runs import (
     write_json,
 )
 from seq2seq.shortlist import learn
+from seq2seq.terminal import show
+from seq2seq.threads import SMALL
 from seq2seq.tokenizer import Tokenizer, same_pieces
 from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
@@ -78,7 +80,6 @@ for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr
 
 TENSORBOARD = "tensorboard"
 KINDS = {"translation": checkpoint.TRANSLATION, "language_model": checkpoint.LANGUAGE_MODEL}  # by task
-SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
 
 
 def run(config: Config, folder: Path) -> dict[str, Any]:
@@ -618,7 +619,7 @@ def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
         _show_language_model(folder, config, result)
     else:
         _show_translation(folder, config, result)
-    print(
+    show(
         f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
         f"{result['train_tokens_per_second']:,.0f} target tokens/s, validated for {result['valid_seconds']:.0f} s; "
         f"everything is in {folder}"
@@ -627,11 +628,11 @@ def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
 
 def _show_language_model(folder: Path, config: Config, result: dict[str, Any]) -> None:
     if config.trainer.samples and (folder / SAMPLES).is_file():
-        print(show_lines(text.read_lines(folder / SAMPLES)[: config.trainer.samples]) + "\n")
+        show(show_lines(text.read_lines(folder / SAMPLES)[: config.trainer.samples]) + "\n")
     for split, prefix in (("train", "train_"), ("valid", "valid_"), ("test", "")):
         unknown = result[f"{prefix}num_unknown"]
         scored, all_lines = (result.get(f"{prefix}{name}") for name in ("scored_lines", "lines"))
-        print(
+        show(
             f"{split:5} perplexity {result[f'{prefix}perplexity']:.2f} per token, "
             f"{result[f'{prefix}word_perplexity']:.2f} per word ({result[f'{prefix}num_tokens']:,} tokens"
             + (f", {unknown:,} of them unknown" if unknown else "")
@@ -644,14 +645,14 @@ def _show_translation(folder: Path, config: Config, result: dict[str, Any]) -> N
     lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
     if config.trainer.samples and all(path.is_file() for path in lines):
         shown = slice(0, config.trainer.samples)
-        print(show_samples(*(text.read_lines(path)[shown] for path in lines)) + "\n")
-    print(
+        show(show_samples(*(text.read_lines(path)[shown] for path in lines)) + "\n")
+    show(
         f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
         f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
     )
-    print(f"signature {result['bleu_signature']}")
+    show(f"signature {result['bleu_signature']}")
     if "bleu_tokenized" in result:
-        print(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
+        show(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
 
 
 def git_revision() -> str | None:

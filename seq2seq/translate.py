@@ -8,15 +8,16 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq import checkpoint
+from seq2seq import checkpoint, threads
 from seq2seq.alignment import Link, align, most_attended, words_of_pieces
 from seq2seq.beam import BeamSettings, beam
+from seq2seq.bounded import Encoded, encode, refuse_endless
 from seq2seq.config import DecodeConfig, MetricsConfig
 from seq2seq.data.batch import Shape, collate, enough_memory, pad
 from seq2seq.data.corpus import Tokenizers
@@ -25,11 +26,12 @@ from seq2seq.ensemble import EnsembleState, ensemble
 from seq2seq.errors import UserError
 from seq2seq.forms import check_form, check_shortlist, usable
 from seq2seq.fusion import FusedState, check_weight, fuse
+from seq2seq.given import as_lines, as_lines_for
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.graphs import StepGraphs, cuda_graph
 from seq2seq.models.inference import Columns, Inference, is_known
 from seq2seq.models.language_model import RNNLanguageModel
-from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.models.seq2seq import Seq2Seq, num_parameters
 from seq2seq.sampling import SamplingSettings, sample
 from seq2seq.search import Hypothesis, forced, greedy
 from seq2seq.shortlist import Shortlist
@@ -46,8 +48,8 @@ class Translation(NamedTuple):
     """A line's translation, and how it came about."""
 
     text: str
-    log_prob: float  # of all its tokens, in nats, the end symbol included
-    score: float  # that it was ranked by: log_prob, or a beam's, with its penalties
+    log_prob: float  # the translator's own, of all its tokens, in nats, the end symbol included
+    score: float  # that it was ranked by: log_prob, after `fuse` the sum with the language model's; a beam's penalised
     src_pieces: list[str]  # with the end symbol, where the model has one
     tgt_pieces: list[str]  # likewise, but without it where the output was ended at its greatest length
     attention: Tensor | None = None  # (tgt_pieces, src_pieces): None unless asked for, and there
@@ -69,11 +71,22 @@ class _Asked(NamedTuple):
     limit: int  # most target tokens, the end symbol included
 
 
+class _Text(NamedTuple):
+    """A hypothesis as text."""
+
+    hypothesis: Hypothesis
+    text: str
+    unknowns: Sequence[str]
+
+
 class Translator:
     """A trained model with its tokenizers: one output line for each input line, and a blank one for a blank one.
 
     A line's translation depends on that line alone, not on its neighbours, the batch size or the order. The models are
     left in evaluation mode.
+
+    Lines are given as a list, a tuple, or an array or Series of strings. One string is one line, and its result stands
+    alone, outside of a list. Anything else is a TypeError.
 
     Args:
         model: the network, on the device it is to run on.
@@ -83,6 +96,10 @@ class Translator:
         shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
         trained: whether the weights stay as they are, so that what is made of them for decoding can be kept.
         metrics: how `evaluate.evaluate` is to score it.
+
+    Attributes:
+        threads: torch's number of threads while this translator works; 0 leaves it as it is. A small network from a
+            checkpoint has 1. In a process forked from the one that made the translator it is always 1.
 
     Example:
         >>> Translator.from_checkpoint("runs/phrasebook/seed-1").translate(["The dog sleeps."])  # doctest: +SKIP
@@ -113,6 +130,8 @@ class Translator:
         self._graphs: list[StepGraphs] = []  # of each model, where ``decode.cuda_graphs`` asks for them
         self._watch = FormWatch(tokenizers.src)
         self.num_cut = 0  # lines longer than decode.max_source since this translator was made
+        self.threads = 0
+        threads.survive_forks()
 
     @classmethod
     def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> Translator:
@@ -149,7 +168,7 @@ class Translator:
                 raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
         models = [one.model.to(device) for one in (first, *others)]
         decode = usable(first.decode, models, shortlist=first.shortlist, asked=forms or {}, name=str(paths[0]))
-        return cls(
+        made = cls(
             models[0],
             first.tokenizers,
             decode,
@@ -158,6 +177,8 @@ class Translator:
             trained=True,
             metrics=first.metrics,
         )
+        made.threads = threads.of_network(sum(map(num_parameters, models)))
+        return made
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> None:
         """Let a language model have a say in each step of a search; see `fusion.fuse`. It is left in evaluation mode.
@@ -180,25 +201,58 @@ class Translator:
             raise UserError(str(error)) from None
         self.language_model, self.language_model_weight = language_model.model.to(self.device).eval(), weight
 
-    def translate(self, lines: Sequence[str], *, prefixes: Sequence[str] | None = None) -> list[str]:
+    @overload
+    def translate(self, lines: str, *, prefixes: str | None = None) -> str: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def translate(self, lines: Sequence[str], *, prefixes: Sequence[str] | None = None) -> list[str]: ...
+
+    def translate(self, lines: Sequence[str], *, prefixes: Sequence[str] | None = None) -> str | list[str]:
         """Translate lines, in any order of length; blank lines come back blank.
+
+        A line longer than ``decode.max_source`` tokens is cut; how far one that is far longer is read, `bounded.encode`
+        says. A prefix is never cut, and the work grows with its length.
 
         Args:
             prefixes: what the translations begin with, a text for each line, "" for no such; a blank line's does not
                 count. Its last piece is complete: what follows is a new piece, of a new word or of the same.
 
         Raises:
+            TypeError: if a line or a prefix is not a string.
             ValueError: if a line or a prefix holds a newline, or if there is not one prefix for each line.
-            UserError: if a prefix has no room in ``model.fixed_length``, or ``decode.copy_unknown`` no attention.
+            UserError: if a prefix has no room in ``model.fixed_length``, or is endless; if ``decode.copy_unknown`` or
+                ``decode.coverage_penalty`` has no attention.
         """
         rows, asked, hypotheses = self._found(lines, 1, attention=False, prefixes=prefixes, scores=False)
-        outputs = [""] * len(lines)
+        outputs = [""] * (1 if isinstance(lines, str) else len(lines))
         best = [own[0] for own in hypotheses]
         unknowns = [self._unknowns(*pair) for pair in zip(asked, best, strict=True)]
         texts = self.tokenizers.tgt.decode([one.tokens for one in best], unknowns)
         for i, output in zip(rows, texts, strict=True):
             outputs[i] = output
-        return outputs
+        return outputs[0] if isinstance(lines, str) else outputs
+
+    @overload
+    def n_best(  # type: ignore[overload-overlap]
+        self,
+        lines: str,
+        num_best: int,
+        *,
+        attention: bool = ...,
+        prefixes: str | None = ...,
+        log_probs: bool = ...,
+    ) -> list[Translation]: ...
+
+    @overload
+    def n_best(
+        self,
+        lines: Sequence[str],
+        num_best: int,
+        *,
+        attention: bool = ...,
+        prefixes: Sequence[str] | None = ...,
+        log_probs: bool = ...,
+    ) -> list[list[Translation]]: ...
 
     def n_best(
         self,
@@ -207,7 +261,8 @@ class Translator:
         *,
         attention: bool = False,
         prefixes: Sequence[str] | None = None,
-    ) -> list[list[Translation]]:
+        log_probs: bool = True,
+    ) -> list[Translation] | list[list[Translation]]:
         """Several translations of each line, the best first: fewer where there are no more, none of a blank line.
 
         A beam gives the ``num_best`` best texts that it holds, all different: of a text that it has in several
@@ -215,57 +270,81 @@ class Translator:
         equal; greedy search has one.
 
         Args:
-            num_best: at most the beam's size.
+            num_best: at least 1, and at most the beam's size.
             attention: keep the weights, where the model has attention.
             prefixes: as for `translate`.
+            log_probs: False leaves ``log_prob`` NaN after `fuse`, which spares a further pass over the outputs.
 
         Raises:
+            TypeError: as `translate`.
             ValueError: as `translate`, or if ``num_best`` is out of range.
             UserError: as `translate`.
         """
-        found: list[list[Translation]] = [[] for _ in lines]
+        if num_best < 1:
+            raise ValueError(f"num_best must be at least 1; got {num_best}.")
         keep = attention and self.has_attention
         width = num_best
         if self.decode.search == "beam" and 1 < num_best <= self.decode.beam_size:
             width = self.decode.beam_size  # several of them may be one text
-        for i, asked, hypotheses in zip(*self._found(lines, width, attention=keep, prefixes=prefixes), strict=True):
-            unknowns = [self._unknowns(asked, one) for one in hypotheses]
-            texts = self.tokenizers.tgt.decode([one.tokens for one in hypotheses], unknowns)
-            chosen = list(zip(hypotheses, texts, unknowns, strict=True))
-            if self.decode.search == "beam":
-                first = {text: place for place, text in reversed(list(enumerate(texts)))}
-                chosen = [chosen[place] for place in sorted(first.values())]
-            found[i] = [self._translation(asked, *each, attention=keep) for each in chosen[:num_best]]
-        return found
+        rows, asked, hypotheses = self._found(lines, width, attention=keep, prefixes=prefixes)
+        chosen = [self._different(*pair)[:num_best] for pair in zip(asked, hypotheses, strict=True)]
+        own = self._own_log_probs(asked, [[one.hypothesis for one in texts] for texts in chosen], wanted=log_probs)
+        found: list[list[Translation]] = [[] for _ in range(1 if isinstance(lines, str) else len(lines))]
+        for i, one, texts, values in zip(rows, asked, chosen, own, strict=True):
+            found[i] = [
+                self._translation(one, *text, value, attention=keep) for text, value in zip(texts, values, strict=True)
+            ]
+        return found[0] if isinstance(lines, str) else found
 
-    def score(self, src: Sequence[str], tgt: Sequence[str], *, attention: bool = False) -> list[Translation]:
+    @overload
+    def score(self, src: str, tgt: str, *, attention: bool = ...) -> Translation: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def score(self, src: Sequence[str], tgt: Sequence[str], *, attention: bool = ...) -> list[Translation]: ...
+
+    def score(
+        self, src: Sequence[str], tgt: Sequence[str], *, attention: bool = False
+    ) -> Translation | list[Translation]:
         """Given translations with their log-probabilities, by teacher forcing: those that `n_best` would have them at,
         if it found them in the same pieces.
 
         A blank translation of a blank line, which the model is not asked for, has log-probability 0 and no pieces; any
-        other pair is put to the model. Lines longer than ``decode.max_source`` are cut, as for `translate`.
+        other pair is put to the model. Lines longer than ``decode.max_source`` are cut, as for `translate`; the given
+        translations are not.
 
         Args:
             attention: keep the weights, where the model has attention.
 
         Raises:
-            UserError: if ``model.fixed_length`` does not allow a pair.
-            ValueError: if a line holds a newline.
+            UserError: if ``model.fixed_length`` does not allow a pair, if a translation is endless, or if
+                ``decode.coverage_penalty`` has no attention.
+            TypeError: if a line is not a string.
+            ValueError: if a line holds a newline, or if there is not one translation for each line.
         """
-        keep = attention and self.has_attention
-        rows = [i for i, pair in enumerate(zip(src, tgt, strict=True)) if any(one.strip() for one in pair)]
-        asked = self._ask_for_given([src[i] for i in rows], [tgt[i] for i in rows])
-        found = [Translation("", 0.0, 0.0, [], []) for _ in src]
+        sources, targets = as_lines(src, "src"), as_lines_for(src, tgt, ("src", "tgt"))
+        self._check_attention(copies=False)
+        rows = [i for i, pair in enumerate(zip(sources, targets, strict=True)) if any(one.strip() for one in pair)]
+        asked = self._ask_for_given([sources[i] for i in rows], [targets[i] for i in rows])
+        found = [Translation("", 0.0, 0.0, [], []) for _ in sources]
+        for i, scored in zip(rows, self._scored(asked, attention and self.has_attention), strict=True):
+            found[i] = scored
+        return found[0] if isinstance(src, str) else found
+
+    def _scored(self, asked: Sequence[_Asked], keep: bool) -> list[Translation]:
+        """Given translations as a search with the same settings would rank them."""
         ranked = self.decode.search == "beam"
-        coverage = ranked and self.decode.coverage_penalty > 0
-        forced_rows = self._force(asked, self._inference(), keep or coverage)
-        for i, one, hypothesis in zip(rows, asked, forced_rows, strict=True):
+        attention = keep or (ranked and self.decode.coverage_penalty > 0)
+        hypotheses = self._force(asked, self._inference(), attention)
+        own = self._own_log_probs(asked, [[one] for one in hypotheses])
+        found = []
+        for one, hypothesis, (log_prob,) in zip(asked, hypotheses, own, strict=True):
             unknowns = self.tokenizers.tgt.unknowns(one.prefix) if UNK in one.prefix_ids else []
-            scored = self._translation(one, hypothesis, one.prefix, unknowns, attention=keep or coverage)
+            text = _Text(hypothesis, one.prefix, unknowns)
+            scored = self._translation(one, *text, log_prob, attention=attention)
             if ranked:
-                score = self._beam_settings(1).rank(scored.log_prob, len(scored.tgt_pieces), scored.attention)
+                score = self._beam_settings(1).rank(scored.score, len(scored.tgt_pieces), scored.attention)
                 scored = scored._replace(score=score)
-            found[i] = scored if keep else scored._replace(attention=None, links=None)
+            found.append(scored if keep else scored._replace(attention=None, links=None))
         return found
 
     @torch.no_grad()
@@ -273,15 +352,18 @@ class Translator:
         """Teacher-forced negative log-likelihood of given translations, in nats, and the tokens it is the sum over.
 
         Pairs with a blank source count like all others here: the model is asked, as in training. Lines longer than
-        ``decode.max_source`` are cut, as for `translate`. A language model has no say, whose part is no likelihood.
+        ``decode.max_source`` are cut, as for `translate`; the given translations are not. A language model has no say,
+        whose part is no likelihood. Two strings are one pair.
 
         Args:
             warn: warn of lines that are cut, and count them; not where they were translated before.
 
         Raises:
-            UserError: if ``model.fixed_length`` does not allow a pair.
+            UserError: if ``model.fixed_length`` does not allow a pair, or if a translation is endless.
+            TypeError: if a line is not a string.
+            ValueError: if a line holds a newline, or if there is not one translation for each line.
         """
-        asked = self._ask_for_given(src, tgt, warn=warn)
+        asked = self._ask_for_given(as_lines(src, "src"), as_lines_for(src, tgt, ("src", "tgt")), warn=warn)
         if len(self.models) > 1:
             own = self._force(asked, None, False)
             return -math.fsum(one.score for one in own), sum(one.limit for one in asked)
@@ -292,7 +374,7 @@ class Translator:
         for rows in self._batches(order, [max(len(s), len(t)) for s, t in zip(src_ids, tgt_ids, strict=True)]):
             src_rows, tgt_rows = [src_ids[i] for i in rows], [tgt_ids[i] for i in rows]
             batch = collate(src_rows, tgt_rows, rows, end_symbol=not self.model.fixed_length).to(self.device)
-            with self._enough_memory(batch.shape):
+            with threads.using(self.threads), self._enough_memory(batch.shape):
                 total += self.model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
             num_tokens += batch.num_tokens
         return total, num_tokens
@@ -324,21 +406,32 @@ class Translator:
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
 
-    def _encode(self, lines: Sequence[str], *, warn: bool = True) -> list[list[int]]:
+    def _check_attention(self, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where a model has none."""
+        if copies and self.decode.copy_unknown:
+            self.require_attention("decode.copy_unknown (--copy-unknown)")
+        if self.decode.search == "beam" and self.decode.coverage_penalty:
+            self.require_attention("decode.coverage_penalty (--coverage-penalty)")
+
+    def _encode(self, lines: Sequence[str], *, warn: bool = True) -> list[Encoded]:
+        """What is read of each line, with at most ``decode.max_source`` ids."""
         limit = self.decode.max_source
-        self._watch.look(lines)
-        ids = self.tokenizers.src.encode(lines)
-        cut = [i for i, row in enumerate(ids) if len(row) > limit]
-        for i in cut:
+        encoded = encode(self.tokenizers.src, lines, limit)
+        self._watch.look([one.line for one in encoded])
+        for i, one in enumerate(encoded):
+            if one.is_whole and len(one.ids) <= limit:
+                continue
+            count = f"{len(one.ids)}" if one.is_whole else f"more than {len(one.ids)}"
+            kept = one.ids[:limit]
             if warn:
-                log.warning("a line of %d tokens is cut to its first %d: %.40s...", len(ids[i]), limit, lines[i])
-            ids[i] = ids[i][:limit]
-        self.num_cut += len(cut) if warn else 0
-        return ids
+                log.warning("a line of %s tokens is cut to its first %d: %.40s...", count, len(kept), one.line)
+                self.num_cut += 1
+            encoded[i] = one._replace(ids=kept)
+        return encoded
 
     def _found(
         self,
-        lines: Sequence[str],
+        given: Sequence[str],
         num_best: int,
         *,
         attention: bool,
@@ -346,20 +439,20 @@ class Translator:
         scores: bool = True,
     ) -> tuple[list[int], list[_Asked], list[list[Hypothesis]]]:
         """The rows that are not blank, as they are searched, with their hypotheses."""
-        if prefixes is not None and len(prefixes) != len(lines):
-            raise ValueError(f"each line needs one prefix, which may be empty; got {len(prefixes)} for {len(lines)}.")
-        if self.decode.copy_unknown:
-            self.require_attention("decode.copy_unknown (--copy-unknown)")
+        lines = as_lines(given)
+        beginnings = [""] * len(lines) if prefixes is None else as_lines_for(given, prefixes)
+        self._check_attention()
         rows = [i for i, line in enumerate(lines) if line.strip()]
-        asked = self._ask([lines[i] for i in rows], [prefixes[i] if prefixes else "" for i in rows])
+        asked = self._ask([lines[i] for i in rows], [beginnings[i] for i in rows])
         return rows, asked, self._search(asked, num_best, attention or self.decode.copy_unknown, scores)
 
     def _ask(self, lines: Sequence[str], prefixes: Sequence[str]) -> list[_Asked]:
         """What to search for; an output has room for its prefix, and ``decode.max_extra`` tokens after it."""
         decode, fixed = self.decode, self.model.fixed_length
         asked = []
+        refuse_endless(prefixes, "prefix")
         prefix_ids = self.tokenizers.tgt.encode([prefix if prefix.strip() else "" for prefix in prefixes])
-        for line, ids, prefix, own in zip(lines, self._encode(lines), prefixes, prefix_ids, strict=True):
+        for (line, ids, _), prefix, own in zip(self._encode(lines), prefixes, prefix_ids, strict=True):
             limit = fixed or max(decode.max_length(len(ids) + 1), len(own) + decode.max_extra if own else 0)
             asked.append(_Asked(line, ids, prefix, own, limit))
             if fixed and len(own) > fixed:
@@ -372,8 +465,9 @@ class Translator:
         """Whole translations as prefixes, with room for the end symbol alone."""
         fixed = self.model.fixed_length
         asked = []
+        refuse_endless(tgt, "reference")
         encoded = self._encode(src, warn=warn)
-        for line, ids, text, own in zip(src, encoded, tgt, self.tokenizers.tgt.encode(tgt), strict=True):
+        for (line, ids, _), text, own in zip(encoded, tgt, self.tokenizers.tgt.encode(tgt), strict=True):
             if fixed and (not ids or len(own) != fixed):
                 problem = f"has {len(own)} tokens" if ids else "has a blank source"
                 raise UserError(
@@ -383,8 +477,54 @@ class Translator:
             asked.append(_Asked(line, ids, text, own, len(own) + (not fixed)))
         return asked
 
+    def _different(self, asked: _Asked, hypotheses: Sequence[Hypothesis]) -> list[_Text]:
+        """The texts of the hypotheses of a line; of equal ones from a beam the first."""
+        unknowns = [self._unknowns(asked, one) for one in hypotheses]
+        texts = self.tokenizers.tgt.decode([one.tokens for one in hypotheses], unknowns)
+        found = [_Text(*each) for each in zip(hypotheses, texts, unknowns, strict=True)]
+        if self.decode.search != "beam":
+            return found
+        first = {text: place for place, text in reversed(list(enumerate(texts)))}
+        return [found[place] for place in sorted(first.values())]
+
+    def _own_log_probs(
+        self, asked: Sequence[_Asked], found: Sequence[Sequence[Hypothesis]], *, wanted: bool = True
+    ) -> list[list[float]]:
+        """The translator's own log-probability of each hypothesis: its score, or after `fuse` that of one more pass."""
+        if self.language_model is None or not self.language_model_weight:
+            return [[one.score for one in own] for own in found]
+        if not wanted:
+            return [[math.nan for _ in own] for own in found]
+        end = [] if self.model.fixed_length else [EOS]
+        outputs = [
+            line._replace(prefix_ids=[*one.tokens, *(end if len(one.tokens) < line.limit else [])])
+            for line, own in zip(asked, found, strict=True)
+            for one in own
+        ]
+        forms = self._inference()
+        values = iter(
+            self._in_batches(
+                outputs,
+                [max(len(one.ids) + len(end), len(one.prefix_ids)) for one in outputs],
+                lambda batch: self._own_batch(batch, forms),
+            )
+        )
+        return [[next(values) for _ in own] for own in found]
+
+    def _own_batch(self, asked: Sequence[_Asked], forms: Sequence[Inference | None]) -> list[float]:
+        step, state = self._start(asked, forms, fused=False)
+        symbols = {**self._symbols, "eos": None}  # which is one of the tokens here, where it stands
+        return [one.score for one in forced(step, state, [one.prefix_ids for one in asked], **symbols)]
+
     def _translation(
-        self, asked: _Asked, hypothesis: Hypothesis, text: str, unknowns: Sequence[str], *, attention: bool
+        self,
+        asked: _Asked,
+        hypothesis: Hypothesis,
+        text: str,
+        unknowns: Sequence[str],
+        log_prob: float,
+        *,
+        attention: bool,
     ) -> Translation:
         end = [] if self.model.fixed_length else [EOS]
         src = self.tokenizers.src.pieces([*asked.ids, *end])
@@ -396,7 +536,7 @@ class Translator:
             weights = hypothesis.attention[:, : len(src)]
             tgt_words = words_of_pieces(self.tokenizers.tgt.spell(hypothesis.tokens, unknowns))
             links = align(weights, self._src_words(asked), tgt_words)
-        return Translation(text, hypothesis.score, score, src, tgt, weights, links)
+        return Translation(text, log_prob, score, src, tgt, weights, links)
 
     def _src_words(self, asked: _Asked) -> list[range]:
         """The words that each source piece is part of."""
@@ -456,7 +596,7 @@ class Translator:
         for rows in self._batches(order, lengths, width=width):
             batch = [asked[i] for i in rows]
             shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
-            with self._enough_memory(shape, width):
+            with threads.using(self.threads), self._enough_memory(shape, width):
                 found.update(zip(rows, work(batch), strict=True))
         return [found[i] for i in range(len(asked))]
 
@@ -522,6 +662,7 @@ class Translator:
         columns: Columns | None = None,
         *,
         normalise: bool = True,
+        fused: bool = True,
     ) -> tuple[Any, Any]:
         """The step function of all models together, and the state that it starts from.
 
@@ -529,6 +670,7 @@ class Translator:
             forms: the models' inference forms; the model itself takes the place of one that is None. Without any there
                 is no language model either.
             columns, normalise: for `Inference.start`.
+            fused: let the language model have its say, if there is one.
         """
         end = [] if self.model.fixed_length else [EOS]
         sources = [[*one.ids, *end] for one in asked]
@@ -543,7 +685,7 @@ class Translator:
         step, state = started[0]
         if len(started) > 1:
             step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
-        if self.language_model is None or forms is None:
+        if self.language_model is None or forms is None or not fused:
             return step, state
         heard = self.language_model.zero_state(len(sources))
         return fuse(step, self.language_model.step, self.language_model_weight), FusedState(state, heard)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,10 +19,11 @@ from seq2seq.errors import UserError
 from seq2seq.fusion import FusedState, fuse
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.language_model import build_language_model
+from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.rescore import parse, rescore
 from seq2seq.search import greedy
 from seq2seq.shortlist import Shortlist
-from seq2seq.tokenizer import BOS, Tokenizer, train
+from seq2seq.tokenizer import BOS, EOS, Tokenizer, train
 from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
 from tests.chains import CHAIN, END, START, Nothing, nothing
@@ -130,11 +132,77 @@ def test_a_fused_score_is_the_weighted_sum_of_both_models_log_probabilities(toke
     (found,) = translator.n_best(["a dog runs"], 1)
     assert found[0].tgt_pieces[-1] == "</s>"  # else it was cut, and has no end
     nll, _ = translator.nll(["a dog runs"], [found[0].text])
-    expected = -nll + 0.4 * model.log_probs([found[0].text])[0]
-    assert found[0].log_prob == pytest.approx(expected, rel=1e-4)
+    total = -nll + 0.4 * model.log_probs([found[0].text])[0]
+    penalty = ((5 + len(found[0].tgt_pieces)) / 6) ** translator.decode.length_penalty
+    assert found[0].score == pytest.approx(total / penalty, rel=1e-4)
+    assert found[0].log_prob == pytest.approx(-nll, rel=1e-4)
     twice = Translator(translator.model, tokenizers, others=[translator.model])
     twice.fuse(model, 0.4)
     assert twice.nll(["a dog runs"], [found[0].text])[0] == pytest.approx(nll, rel=1e-4)
+
+
+SEARCHES = [
+    {"search": "greedy"},
+    {"search": "sample"},
+    {"search": "beam", "beam_size": 4, "length_penalty": 0.7, "coverage_penalty": 0.3},
+]
+
+
+def log_prob_by_hand(models: list[Seq2Seq], src: list[int], tokens: list[int]) -> float:
+    """The log of the models' mean probability of each token after those before it, summed up."""
+    states = [model.encode(torch.tensor([src]), torch.tensor([len(src)])) for model in models]
+    total = 0.0
+    for last, token in itertools.pairwise([BOS, *tokens]):
+        steps = [model.decoder.step(torch.tensor([last]), state) for model, state in zip(models, states, strict=True)]
+        states = [state for _, state in steps]
+        total += math.log(sum(log_probs[0, token].exp().item() for log_probs, _ in steps) / len(models))
+    return total
+
+
+@pytest.mark.parametrize("search", SEARCHES, ids=lambda search: search["search"])
+@pytest.mark.parametrize("fixed", [0, 4])
+@pytest.mark.parametrize("members", [1, 2])
+def test_a_log_probability_is_the_translators_own_whatever_it_was_ranked_by(
+    search: dict[str, Any], fixed: int, members: int, tokenizers: Tokenizers
+) -> None:
+    lines, size = ["a dog runs", "the cat", "", "birds sing well"], len(tokenizers.tgt)
+    models = [tiny_model(seed, vocab=size, attention="general", fixed_length=fixed) for seed in range(members)]
+    decode = DecodeConfig(max_extra=3, max_ratio=0.3, **search)
+    one = Translator(models[0], tokenizers, decode, others=models[1:])
+    one.fuse(a_language_model(tokenizers.tgt), 0.4)
+    cut = 0
+    with torch.no_grad():
+        for line, own in zip(lines, one.n_best(lines, 3, prefixes=["b", "", "", ""]), strict=True):
+            assert bool(own) == bool(line)
+            for each in own:
+                src = tokenizers.src.encode([line])[0] + ([] if fixed else [EOS])
+                tokens = [tokenizers.tgt._model.piece_to_id(piece) for piece in each.tgt_pieces]
+                assert each.log_prob == pytest.approx(log_prob_by_hand(models, src, tokens), rel=1e-4)
+                assert each.score < each.log_prob or search["search"] == "beam"
+                cut += tokens[-1] != EOS
+    assert cut
+    spared = one.n_best(lines, 3, prefixes=["b", "", "", ""], log_probs=False)
+    assert all(math.isnan(each.log_prob) for own in spared for each in own)
+    assert [[each.score for each in own] for own in spared] == [
+        [each.score for each in own] for own in one.n_best(lines, 3, prefixes=["b", "", "", ""])
+    ]
+
+
+def test_a_given_translation_has_its_own_log_probability_beside_the_fused_score(tokenizers: Tokenizers) -> None:
+    src, tgt = ["a dog runs", "the cat", ""], ["birds", "", "a dog"]
+    options = {"attention": "general", "hidden_size": 6}
+    one = Translator(tiny_model(vocab=len(tokenizers.tgt), **options), tokenizers, DecodeConfig())
+    plain = one.score(src, tgt)
+    model = a_language_model(tokenizers.tgt)
+    one.fuse(model, 0.4)
+    for search in ("greedy", "beam"):
+        one.decode = DecodeConfig(search=search, length_penalty=0.5)
+        for before, after, text in zip(plain, one.score(src, tgt), tgt, strict=True):
+            assert after.log_prob == pytest.approx(before.log_prob, rel=1e-4)
+            assert after.per_token == pytest.approx(before.per_token, rel=1e-4)
+            penalty = ((5 + len(after.tgt_pieces)) / 6) ** 0.5 if search == "beam" else 1
+            total = before.log_prob + 0.4 * model.log_probs(text)
+            assert after.score == pytest.approx(total / penalty, rel=1e-4)
 
 
 def test_other_pieces_are_refused_by_name(tokenizers: Tokenizers) -> None:

@@ -20,8 +20,8 @@ import torch.nn.functional as F
 
 from seq2seq import checkpoint, language_model
 from seq2seq.callbacks import Checkpoints
-from seq2seq.config import Config, DataConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
-from seq2seq.data.corpus import TokenArray, write_tokens
+from seq2seq.config import Config, DataConfig, DecodeConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
+from seq2seq.data.corpus import TokenArray, Tokenizers, write_tokens
 from seq2seq.data.prepare import prepare
 from seq2seq.data.stream import Columns, Ids, StreamLoader, Window, inputs_of, to_stream
 from seq2seq.errors import UserError
@@ -786,3 +786,47 @@ def test_the_columns_of_two_processes_are_not_gone_on_with_by_one(tmp_path: Path
     training = {"train_loss": 0.0, "train_tokens": 0, "plateau": None, "state": [None, None]}
     with pytest.raises(UserError, match=r"was trained by 2 processes, .* by 1; set trainer.devices=2"):
         module.on_load_checkpoint({"training": training})
+
+
+# What a caller gives.
+
+
+def test_one_string_is_one_line(model: LanguageModel) -> None:
+    assert model.score("a dog runs") == model.score(["a dog runs"])
+    assert model.score("a dog runs") == model.score(line for line in ["a dog runs"])
+    assert model.log_probs("a dog runs") == model.log_probs(["a dog runs"])[0]
+    assert model.log_probs(np.array(LINES)) == model.log_probs(LINES)
+
+
+def test_what_is_no_line_is_a_type_error(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    for score in (model.score, model.log_probs):
+        with pytest.raises(TypeError, match=r"^lines\[1\] must be a string; got None. Replace it, for example by ''.$"):
+            score(["a", None])
+        for value in (None, b"a", {"a": 1}, {"a"}, 3):
+            with pytest.raises(TypeError, match=r"^lines must be a string or (a list of )?strings; got "):
+                score(value)
+    with pytest.raises(TypeError, match=r"^lines\[1\] must be a string; got nan."):
+        model.score(iter(["a", float("nan")]))
+    with pytest.raises(TypeError, match="which can be read only once. Give list"):
+        model.log_probs(iter(["a"]))
+    with pytest.raises(TypeError, match="must be a string; got None"):
+        next(model.generate(1, prefix=None))
+    monkeypatch.setattr("seq2seq.bounded.MOST", 10)
+    with pytest.raises(UserError, match=r"the line 'a dog and on'\.\.\. has 12 characters, and at most 10 are read"):
+        model.log_probs("a dog and on")
+    with pytest.raises(UserError, match="the prefix 'a dog and on'"):
+        next(model.generate(1, prefix="a dog and on"))
+
+
+def test_a_small_one_from_a_checkpoint_works_on_one_thread(model: LanguageModel, tmp_path: Path) -> None:
+    section = checkpoint.section(
+        ModelConfig(hidden_size=6, embedding_size=5, num_layers=2),
+        DecodeConfig(),
+        Tokenizers(model.tokenizer, model.tokenizer),
+        kind=checkpoint.LANGUAGE_MODEL,
+    )
+    weights = checkpoint.named_weights(model.model)
+    checkpoint.save(tmp_path / "a.ckpt", {"state_dict": weights, checkpoint.SECTION: section})
+    loaded = LanguageModel.from_checkpoint(tmp_path / "a.ckpt")
+    assert (model.threads, loaded.threads) == (0, 1)
+    assert loaded.log_probs(LINES) == model.log_probs(LINES)

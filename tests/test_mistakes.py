@@ -116,6 +116,14 @@ def an_older_model(world: World) -> None:
     a_checkpoint(tokenizer={"src": src, "normalization": "none"})(world)
 
 
+def another_piece(world: World) -> None:
+    contents = checkpoint.read(world.best)
+    saved = contents[checkpoint.SECTION]["tokenizer"]
+    first, rest = saved["src"].split(b"\x0a\x01+", 1)
+    saved["src"] = first + b"\x0a\x01\xff" + rest  # "+", as a piece
+    torch.save(contents, world.folder / "a.ckpt")
+
+
 def half_a_checkpoint(world: World) -> None:
     whole = world.best.read_bytes()
     (world.folder / "a.ckpt").write_bytes(whole[: len(whole) // 2])
@@ -332,6 +340,10 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "an average of two networks": a_checkpoint(model={"init": "book"}),
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
     "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
+    "one whose pieces are not UTF-8": another_piece,
+    "a reference without end": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
+    "a prefix without end": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
+    "one that would steer the terminal": a_checkpoint(format=9, version="9\x1b[2J"),
     "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
     "an input that is no .gz": a_file("a.gz", b"1+1\n"),
     "fewer references than sources": a_file("test.en", b"1\n2\n3\n"),
@@ -357,6 +369,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a last checkpoint that is damaged": unfinished("last.ckpt"),
     "pairs with a blank side": a_file("train.en", b"1\n\n3\n4\n"),
     "a line longer than the bound": a_file("a", b"11+22\n"),
+    "a line far longer than the bound": a_file("a", b"1+1" * 5000),
     "bytes that are no UTF-8": a_file("a", b"1+1\n\xff\n"),
 }
 SKIP = {  # where the machine has what the row misses

@@ -305,7 +305,9 @@ def test_a_translation_that_its_prefix_fills_may_still_go_on(model: Path) -> Non
 
 
 def test_each_line_needs_a_prefix(model: Path) -> None:
-    with pytest.raises(ValueError, match="each line needs one prefix, which may be empty; got 1 for 2"):
+    with pytest.raises(
+        ValueError, match="prefixes must have one string for each of lines, 2, which may be empty; got 1"
+    ):
         attentive.load(model).translate(["a", "b"], prefixes=["a"])
 
 

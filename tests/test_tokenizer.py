@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
+import random
 import tracemalloc
 import unicodedata
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -280,3 +284,68 @@ def test_tokenizers_with_other_forms_have_other_pieces() -> None:
     for wrong in ("nfd", "NFC", 1, None, ["nfc"]):
         with pytest.raises(UserError, match="normalization must be one of none, nfc, nfkc; got "):
             load(proto, normalization=wrong)  # type: ignore[arg-type]
+
+
+# Forged models
+
+KINDS: list[dict[str, Any]] = [
+    {"type": "unigram", "vocab_size": 300, "byte_fallback": True},
+    {"type": "bpe", "vocab_size": 80},
+    {"type": "word", "vocab_size": 0},
+]
+
+
+def mutated(proto: bytes, rng: random.Random) -> bytes:
+    """The same with a few other bytes; often still a model, whose pieces are another's, or not UTF-8."""
+    data = bytearray(proto)
+    for _ in range(rng.choice([1, 1, 2, 9])):
+        place = rng.randrange(len(data))
+        data[place] = rng.choice([data[place] ^ 1 << rng.randrange(8), rng.randrange(256)])
+    return bytes(data)
+
+
+def use(tokenizer: Tokenizer) -> None:
+    """All that a translation does with it."""
+    lines = [*LINES, "xyz äö \u2581 日本"]
+    for row in [*tokenizer.encode(lines), list(range(len(tokenizer)))]:
+        tokenizer.decode([row])
+        tokenizer.pieces(row)
+        tokenizer.spell(row)
+    tokenizer.unknowns("xyz dog 日本")
+    if tokenizer.can_sample:
+        tokenizer.encode(lines, sampling=0.3, seed=1)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind["type"])
+def test_a_forged_model_is_refused_in_a_line_or_works(kind: dict[str, Any]) -> None:
+    proto, rng = train(LINES, **kind), random.Random(1)
+    outcomes = []
+    for _ in range(200):
+        try:
+            use(load(mutated(proto, rng)))
+            outcomes.append("works")
+        except UserError as error:
+            outcomes.append("refused" if "\n" not in str(error) else "in several lines")
+    assert set(outcomes) == {"works", "refused"}
+
+
+def test_what_fails_only_at_work_is_a_users_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = load(train(LINES, **KINDS[1]))
+
+    def fail(*_: object, **__: object) -> None:
+        b"\xff".decode()
+
+    monkeypatch.setattr(tokenizer, "_model", SimpleNamespace(encode=fail, decode=fail, id_to_piece=fail))
+    for call in (
+        lambda: tokenizer.encode(["a"]),
+        lambda: tokenizer.decode([[5]]),
+        lambda: tokenizer.pieces([5]),
+        lambda: tokenizer.unknowns("a"),
+    ):
+        with pytest.raises(UserError, match="the tokenizer fails on this text: 'utf-8' codec can't decode byte 0xff"):
+            call()
+
+
+def test_a_tokenizer_can_be_sent_to_another_process() -> None:
+    tokenizer = Tokenizer(train(LINES, **KINDS[0]))
+    assert pickle.loads(pickle.dumps(tokenizer)).encode(LINES) == tokenizer.encode(LINES)

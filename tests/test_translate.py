@@ -5,8 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import logging
+import os
 import random
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -17,9 +24,12 @@ from seq2seq.config import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.corpus import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.evaluate import evaluate
+from seq2seq.models.inference import has_int8
 from seq2seq.tokenizer import Tokenizer, train
 from seq2seq.translate import Translator
-from tests.conftest import LINES, tiny_model
+from tests import attentive
+from tests.conftest import LINES, ROOT, tiny_model
+from tests.forked import FORMS
 
 COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY, ["none", "general"]))
 OPTIONS = ("cell", "bidirectional", "reverse", "peeky", "attention")
@@ -226,3 +236,148 @@ def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.Monk
     both = Translator.from_checkpoints(["d", "a"])
     assert len(both.models) == 2
     assert both.decode.beam_size == 9
+
+
+# What a caller gives
+
+
+def test_one_string_is_one_line() -> None:
+    one = translator(decode=DecodeConfig(max_extra=4, search="beam", beam_size=3), attention="general")
+    line, other = "the dog sings", "a dog"
+    assert one.translate(line) == one.translate([line])[0]
+    assert one.translate(line, prefixes="a ") == one.translate([line], prefixes=["a "])[0]
+    assert one.translate("") == ""
+    assert one.n_best(line, 3) == one.n_best([line], 3)[0]
+    assert [each.text for each in one.n_best(line, 2, prefixes="a ")] == [
+        each.text for each in one.n_best([line], 2, prefixes=["a "])[0]
+    ]
+    assert one.n_best(" ", 2) == []
+    assert one.score(line, other) == one.score([line], [other])[0]
+    assert one.nll(line, other) == one.nll([line], [other])
+
+
+class Series:
+    """What is like a column of pandas: no sequence, but it has a length and values in order."""
+
+    def __init__(self, values: list[object], ndim: int = 1) -> None:
+        self.values, self.ndim = values, ndim
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __iter__(self) -> Any:
+        return iter(self.values)
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, lambda lines: np.array(lines, dtype=object), Series])
+def test_other_sequences_of_strings_are_taken(kind: Callable[[list[str]], Any]) -> None:
+    one, wanted = translator(), translator().translate(LINES)
+    assert one.translate(kind(LINES)) == wanted
+    assert one.translate(kind(LINES), prefixes=kind(["a "] * len(LINES))) == one.translate(
+        LINES, prefixes=["a "] * len(LINES)
+    )
+    assert one.nll(kind(LINES), kind(LINES)) == one.nll(LINES, LINES)
+    assert all(type(each.text) is str for each in one.score(kind(LINES), kind(LINES)))
+
+
+WRONG: dict[str, tuple[Any, str]] = {
+    "an item None": (["a", None], r"\[1\] must be a string; got None. Replace it, for example by ''."),
+    "a missing value": (["a", float("nan")], r"\[1\] must be a string; got nan. Replace it"),
+    "NumPy's": ([np.float64("nan")], r"\[0\] must be a string; got .*nan.*. Replace it"),
+    "an item of bytes": ([b"a"], r"\[0\] must be a string; got a value of type bytes. Decode it."),
+    "a number in it": (["a", 3], r"\[1\] must be a string; got a value of type int."),
+    "a list in it": ([["a"]], r"\[0\] must be a string; got a value of type list."),
+    "None": (None, r" must be a string or a list of strings; got None."),
+    "bytes": (b"a", r" must be a string or a list of strings; got a value of type bytes."),
+    "a number": (3, r" must be a string or a list of strings; got a value of type int."),
+    "a dict": ({"a": 1}, r" must be a string or a list of strings; got a value of type dict."),
+    "a set": ({"a"}, r" must be a string or a list of strings; got a value of type set."),
+    "a table": (np.array([["a"]]), r" must be a string or a list of strings; got a value of type ndarray."),
+    "a generator": ((one for one in "ab"), r" must be .*; got a value of type generator, which can be read only once"),
+    "an iterator": (iter(["a"]), r" must be .* which can be read only once. Give list\("),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_is_no_line_is_a_type_error_before_any_work(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    value, message = WRONG[case]
+    one = translator()
+    monkeypatch.setattr(Translator, "_in_batches", lambda *_, **__: pytest.fail("worked in vain"))
+    for name, call in (
+        ("lines", lambda: one.translate(value)),
+        ("lines", lambda: one.n_best(value, 1)),
+        ("src", lambda: one.score(value, ["a"])),
+        ("src", lambda: one.nll(value, ["a"])),
+        ("prefixes", lambda: one.translate(["a", "b"], prefixes=[] if value is None else value)),
+        ("tgt", lambda: one.score(["a", "b"], value)),
+    ):
+        if value is None and name == "prefixes":
+            continue
+        with pytest.raises(TypeError, match=rf"^{name}{message}") as raised:
+            call()
+        assert "\n" not in str(raised.value)
+
+
+def test_a_string_beside_a_list_is_refused() -> None:
+    one = translator()
+    with pytest.raises(TypeError, match="prefixes is one string and lines is not; give two strings or two lists."):
+        one.translate(["a", "b"], prefixes="a")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="lines is one string and prefixes is not; give two strings or two lists."):
+        one.n_best("a", 1, prefixes=["a"])
+    with pytest.raises(TypeError, match="src is one string and tgt is not"):
+        one.score("a", ["a"])  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="tgt must have one string for each of src, 2, which may be empty; got 1."):
+        one.nll(["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize("search", ["greedy", "beam", "sample"])
+@pytest.mark.parametrize("num_best", [0, -1])
+@pytest.mark.parametrize("lines", [LINES, "a dog", [], [""]])
+def test_fewer_than_one_translation_is_refused(search: str, num_best: int, lines: list[str]) -> None:
+    one = translator(decode=DecodeConfig(search=search))
+    with pytest.raises(ValueError, match=f"num_best must be at least 1; got {num_best}."):
+        one.n_best(lines, num_best)
+
+
+def test_coverage_without_attention_is_refused_wherever_it_would_count() -> None:
+    one = translator(decode=DecodeConfig(search="beam", coverage_penalty=0.2))
+    message = r"decode.coverage_penalty \(--coverage-penalty\) needs a model with attention, and this one has none"
+    for call in (lambda: one.translate(["a"]), lambda: one.n_best("a", 1), lambda: one.score("a", "a")):
+        with pytest.raises(UserError, match=message):
+            call()
+    one.decode = dataclasses.replace(one.decode, search="greedy")
+    assert one.translate(["a"])
+
+
+# Threads
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_forked_processes_translate_as_their_parent_does(form: str) -> None:
+    """As the workers of a server do whose application is loaded before they are forked."""
+    if form == "int8" and not has_int8():
+        pytest.skip("this machine has no 8-bit products")
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.forked", form],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (0, "the same\n"), done.stderr
+
+
+def test_a_small_network_from_a_checkpoint_works_on_one_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = attentive.load(attentive.save(tmp_path / "a.ckpt"))
+    seen = []
+    step = one.model.loss
+    monkeypatch.setattr(one.model, "loss", lambda *given: (seen.append(torch.get_num_threads()), step(*given))[1])
+    torch.set_num_threads(2)
+    one.nll(LINES, LINES)
+    one.threads = 0  # as torch has it
+    one.nll(LINES, LINES)
+    one.threads = 3
+    one.nll(LINES, LINES)
+    assert seen == [1, 2, 3]
+    assert torch.get_num_threads() == 2

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from seq2seq.errors import UserError
+from seq2seq.terminal import printable
 
 if TYPE_CHECKING:
     from seq2seq.translate import Translator
@@ -24,7 +25,6 @@ EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
 DEVICES = ("cpu", "cuda", "mps")
 MOST_THREADS = 1024
-SMALL = 500_000  # parameters, as in training
 SEARCH_ARGUMENTS = {"length_penalty": "beam", "coverage_penalty": "beam"}
 SEARCH_ARGUMENTS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
 DECODE_ARGUMENTS = (
@@ -75,9 +75,16 @@ def set_up() -> None:
 def log_to_stderr() -> None:
     """Send the package's log lines to stderr, as they are; other people's only from warnings on."""
     handler = _CurrentStderr()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_Printable("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("seq2seq").setLevel(logging.INFO)
+
+
+class _Printable(logging.Formatter):
+    """Lets nothing through that could steer a terminal: a log line may hold text from any file."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record), lines=True)
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -97,7 +104,8 @@ class ArgumentParser(argparse.ArgumentParser):
         return super().parse_known_args(*arguments, **options)
 
     def error(self, message: str) -> NoReturn:
-        self.exit(EXIT_USER_ERROR, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help.\n")
+        message = printable(" ".join(message.split()))
+        self.exit(EXIT_USER_ERROR, f"{self.prog}: {message}; see {self.prog} --help.\n")
 
 
 def _once(action: type[argparse.Action]) -> type[argparse.Action]:
@@ -149,7 +157,8 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
     except OSError as error:  # what our own files meet is a UserError already; this is stdout
-        print(f"{name}: cannot write: {error.strerror or error}; check the free space.", file=sys.stderr)
+        reason = printable(error.strerror or error)
+        print(f"{name}: cannot write: {reason}; check the free space.", file=sys.stderr)
         _give_up_stdout()
         return EXIT_USER_ERROR
     return 0
@@ -284,6 +293,7 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     with placed(options):
         paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
         translator = Translator.from_checkpoints(paths, device=options.device, forms=forms)
+    translator.threads = options.threads or translator.threads
     if not options.threads:
         torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
     translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
@@ -330,6 +340,8 @@ def _threads(parameters: int) -> int:
     than a container's share of the processors.
     """
     import torch
+
+    from seq2seq.threads import SMALL
 
     if parameters < SMALL:
         return 1

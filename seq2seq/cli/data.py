@@ -11,6 +11,7 @@ from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
 from seq2seq.config import DATASETS, DataConfig, from_dict
+from seq2seq.terminal import show
 
 NAME = "seq2seq-data"
 
@@ -68,7 +69,7 @@ def _prepare(options: argparse.Namespace) -> None:
     folder = prepare(from_dict(DataConfig, values, "data"), out)
     manifest = read_manifest(folder)
     assert manifest is not None
-    print(f"{folder}: " + ", ".join(f"{count} {split}" for split, count in manifest["pairs"].items()))
+    show(f"{folder}: " + ", ".join(f"{count} {split}" for split, count in manifest["pairs"].items()))
 
 
 if __name__ == "__main__":

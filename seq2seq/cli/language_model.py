@@ -18,7 +18,9 @@ LM_WEIGHT = 0.2
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to compute."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
+    parser.add_argument(
+        "--threads", type=int, default=0, metavar="N", help="torch's threads (default: one for a small network)"
+    )
 
 
 def load(path: str, options: argparse.Namespace) -> LanguageModel:
@@ -30,7 +32,9 @@ def load(path: str, options: argparse.Namespace) -> LanguageModel:
     from seq2seq.language_model import LanguageModel
 
     with placed(options):
-        return LanguageModel.from_checkpoint(path, device=options.device)
+        model = LanguageModel.from_checkpoint(path, device=options.device)
+    model.threads = options.threads or model.threads
+    return model
 
 
 def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:

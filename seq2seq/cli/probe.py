@@ -110,7 +110,7 @@ def _files(options: argparse.Namespace) -> _Files:
 
 def _print(result: dict[str, Any]) -> None:
     """Explain and show each measurement on stdout."""
-    from rich.console import Console
+    from seq2seq.progress import Console
 
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)

@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.progress import Console
+from seq2seq.terminal import show
 
 NAME = "seq2seq-report"
 
@@ -36,7 +36,7 @@ def _report(roots: list[Path], out: Path | None) -> None:
 
     with Console(stderr=True).status("reading and comparing the runs"):  # a spinner, if that is a terminal
         page = write_report(analyse(read_sweep(roots)), roots[0] / "report" if out is None else out)
-    print(page)
+    show(page)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -29,6 +28,8 @@ from seq2seq import runs
 from seq2seq.cli.overrides import run_folder
 from seq2seq.data import text
 from seq2seq.errors import UserError
+from seq2seq.progress import Console
+from seq2seq.terminal import show
 
 if TYPE_CHECKING:
     from seq2seq.report.analysis import Analysis
@@ -178,7 +179,7 @@ def finish(folders: Sequence[Path]) -> None:
             analysis = analyse(sweep_of(scored))
             page = write_report(analysis, common / REPORT)
         print_table(analysis)
-        print(f"report: {page}")
+        show(f"report: {page}")
     if refused:
         others = f"; and {len(refused) - 1} more" if len(refused) > 1 else ""
         raise UserError(f"{next(iter(refused.values())).rstrip('.')}{others}.")
@@ -226,7 +227,7 @@ def print_table(analysis: Analysis) -> None:
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
     found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
     signatures = sorted({signature for signature in found if signature})
-    print("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
+    show("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
 
 
 def note_error(folder: Path, reason: str) -> None:

@@ -15,8 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from seq2seq.data.text import (
     Pair,
@@ -28,6 +27,7 @@ from seq2seq.data.text import (
     write_splits,
 )
 from seq2seq.errors import UserError
+from seq2seq.progress import Console, NameColumn
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +314,7 @@ def _download(url: str, sha256: str, target: Path) -> None:
 
 def _pieces(url: str) -> Iterator[bytes]:
     """The bytes at a URL, with a progress bar on a terminal; a failing network is said in one line."""
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    columns = (NameColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, bar:

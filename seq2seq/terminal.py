@@ -1,0 +1,29 @@
+"""Text from files, as it may be shown to people: nothing in it can steer a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters (C0, DEL, C1), line and paragraph separators, what changes the direction of the text around it,
+# and lone surrogates, which no encoding has.
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_STEERING_A_LINE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def printable(text: object, *, lines: bool = False) -> str:
+    r"""Escape every character that could steer a terminal: ``\x1b``, ``\u202e``.
+
+    Args:
+        lines: leave newlines and tabs.
+    """
+    return (_STEERING_A_LINE if lines else _STEERING).sub(_escaped, str(text))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def show(text: object) -> None:
+    """Print lines for people on stdout."""
+    print(printable(text, lines=True))
