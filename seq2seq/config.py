@@ -475,7 +475,11 @@ class TrainerConfig:
     samples: int = key(5, "translations, or generated lines, shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
-    lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer: +trainer.lightning.NAME=VALUE")
+    lightning: dict[str, Any] = key(
+        {},
+        "more arguments of lightning.Trainer: +trainer.lightning.NAME=VALUE; NAME is num_nodes, limit_train_batches, "
+        "log_every_n_steps, profiler, detect_anomaly or benchmark",
+    )
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "devices", "accumulate", "keep_best"):
@@ -497,6 +501,11 @@ class TrainerConfig:
             raise UserError(
                 f"trainer.validate_every={self.validate_every:g} is out of range; it must be in (0, 1] or whole."
             )
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a run is one process, whatever a job scheduler's variables say."""
+        return self.strategy == "auto" and self.devices == 1 and self.lightning.get("num_nodes", 1) == 1
 
 
 @dataclass

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import inspect
 import logging
+import multiprocessing
 import shutil
+import signal
 import subprocess
 import time
 import warnings
@@ -26,7 +27,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, checkpoint
-from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
+from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
 from seq2seq.config import Config
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, train_tokenizers
@@ -62,7 +63,9 @@ from seq2seq.runs import (
     write_json,
 )
 from seq2seq.shortlist import learn
+from seq2seq.stopping import Deferred, Interrupted, Stopped
 from seq2seq.tokenizer import Tokenizer, same_pieces
+from seq2seq.trainer import Alone, Trainer, check_arguments
 from seq2seq.translate import Translator, check_form
 from seq2seq.warm_start import warm_start
 
@@ -84,14 +87,21 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
     Raises:
         UserError: for anything that the user can mend.
-        Interrupted: if ctrl-C stopped the training, which is saved.
+        Interrupted: if ctrl-C, TERM or USR1 stopped the training, which is saved.
     """
     check_trainer(config)
+    if config.trainer.is_alone:
+        # Lightning took it from a job scheduler's variables when it was imported.
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes on this run
     threads = torch.get_num_threads()
     try:
         with locked(folder) if first else nullcontext():
             return _run(config, folder)
+    except Interrupted:
+        if first:
+            raise
+        return {}  # the first process says so
     finally:
         torch.set_num_threads(threads)  # which were this network's
 
@@ -169,28 +179,13 @@ def claim(config: Config, folder: Path) -> None:
 
 
 def check_trainer(config: Config) -> None:
-    """Refuse arguments that Lightning's Trainer does not have, before any data is read.
+    """Refuse arguments of Lightning's Trainer that are not to be set, and devices that are not there, before any data
+    is read.
 
     Raises:
         UserError: naming the argument and what there is.
     """
-    allowed = inspect.signature(L.Trainer).parameters
-    taken = {"callbacks", "logger", *_trainer_arguments(config)}
-    for name, value in config.trainer.lightning.items():
-        if name not in allowed:
-            free = sorted(set(allowed) - taken)
-            raise UserError(
-                f"trainer.lightning.{name} is no argument of lightning.Trainer; there are: {', '.join(free)}."
-            )
-        if name == "limit_val_batches":
-            raise UserError(
-                "trainer.lightning.limit_val_batches would put a loss of a part of the validation set beside a score "
-                "of the whole; make the validation set itself smaller."
-            )
-        if name in taken:
-            raise UserError(f"trainer.lightning.{name} is set by seq2seq itself; use the keys of trainer and optim.")
-        if isinstance(value, dict):
-            raise UserError(f"trainer.lightning.{name} must be a plain value; got {value}. No object is built of it.")
+    check_arguments(config.trainer.lightning)
     if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
         raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -268,6 +263,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         monitor=config.trainer.monitor,
         save_minutes=config.trainer.save_minutes,
         keep_best=config.trainer.keep_best,
+        stop=(stop := Deferred()),
     )
     metrics = MetricsFile(folder / METRICS, stopwatch, samples=config.trainer.samples)
     # The checkpoints come last, so that what they save is of after the others.
@@ -281,15 +277,33 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
                 return checkpoints.best_step if trainer.is_global_zero else None
             # The timer of max_minutes stopped it before its validation; it remembers that its time is over.
         log.info("going on from %s", last)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), module.enough_memory(), _ended_at_once(trainer), stop, _refusals(config):
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
         # them.
         warnings.filterwarnings("ignore", module="lightning")
-        with module.enough_memory(), stopped_at_once(), _refusals(config):
-            trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
-            if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
-                trainer.validate(module, data, verbose=False)
+        trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
+        checkpoints.end_if_asked(trainer)
+        if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
+            trainer.validate(module, data, verbose=False)
+            checkpoints.end_if_asked(trainer)
     return checkpoints.best_step if trainer.is_global_zero else None
+
+
+@contextmanager
+def _ended_at_once(trainer: Trainer) -> Iterator[None]:
+    """Around a training: it leaves no process behind, and a second ctrl-C is one again."""
+    before = multiprocessing.active_children()
+    try:
+        yield
+    except Stopped as stopped:
+        trainer.forsake(stopped.number)
+        if stopped.number == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for child in multiprocessing.active_children():
+            if child not in before:  # a loader's, which would not heed a signal
+                child.kill()
 
 
 def _translation(
@@ -438,10 +452,12 @@ class _NoProfiler(PassThroughProfiler):
 _NOTHING = nullcontext()
 
 
-def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> L.Trainer:
+def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback]) -> Trainer:
     settings = {"profiler": _NoProfiler(), **_trainer_arguments(config), **config.trainer.lightning}
+    if config.trainer.is_alone:
+        settings["plugins"] = [Alone()]
     with _refusals(config, TypeError, ValueError):
-        return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
+        return Trainer(**settings, default_root_dir=folder, logger=_loggers(config, folder), callbacks=callbacks)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from tests.conftest import ROOT
 
 ORDER = [  # each may import from those before it
     "errors",
+    "stopping",
     "config",
     "segmentation",
     "tokenizer",
@@ -66,6 +67,7 @@ ORDER = [  # each may import from those before it
     "lit",
     "lit_lm",
     "callbacks",
+    "trainer",
     "training",
     "cli.common",
     "cli.average",
@@ -83,12 +85,13 @@ ORDER = [  # each may import from those before it
 OUTSIDE = {  # who may import what
     "hydra": {"cli.overrides", "cli.sweep", "cli.train"},
     "omegaconf": {"cli.overrides", "cli.sweep", "cli.train"},
-    "lightning": {"data.datamodule", "lit", "lit_lm", "callbacks", "training"},
+    "lightning": {"data.datamodule", "lit", "lit_lm", "callbacks", "trainer", "training"},
     "sentencepiece": {"segmentation", "tokenizer"},
     "sacrebleu": {"metrics", "report.significance"},
 }
 NO_TORCH = {
     "errors",
+    "stopping",
     "config",
     "segmentation",
     "tokenizer",
@@ -148,6 +151,7 @@ def test_libraries_stay_in_their_places() -> None:
 def test_layer_zero_needs_its_own_library_alone() -> None:
     allowed = {
         "errors": set(),
+        "stopping": set(),
         "config": set(),
         "segmentation": {"sentencepiece"},
         "tokenizer": {"sentencepiece"},

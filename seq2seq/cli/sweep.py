@@ -6,6 +6,7 @@ them here is what their folders say.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -198,6 +199,15 @@ def _refused(folders: Sequence[Path]) -> dict[Path, str]:
     for folder in refused:
         (folder / runs.ERROR).unlink(missing_ok=True)
     return refused
+
+
+def stop_processes(number: int) -> bool:
+    """Pass a signal on to the processes in which a sweep's runs are, and return whether there are any."""
+    processes = [one for one in multiprocessing.active_children() if type(one).__module__.startswith("joblib.")]
+    for process in processes:
+        with suppress(OSError, TypeError):  # it is gone, or has not begun
+            os.kill(process.pid, number)  # type: ignore[arg-type]
+    return bool(processes)
 
 
 def note_deaths() -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seq2seq import stopping
 from seq2seq.data.corpus import Corpus, Ragged, Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.tokenizer import BOS, EOS, PAD
@@ -267,7 +268,12 @@ class BatchLoader:
             return
         # With a generator of its own the loader draws nothing from the global random stream.
         yield from DataLoader(
-            epoch, batch_size=None, sampler=positions, num_workers=self.num_workers, generator=torch.Generator()
+            epoch,
+            batch_size=None,
+            sampler=positions,
+            num_workers=self.num_workers,
+            generator=torch.Generator(),
+            worker_init_fn=stopping.ignore,
         )
 
 
