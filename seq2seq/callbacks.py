@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import logging
+import math
 import signal
 import sys
 import time
@@ -160,7 +161,7 @@ class Checkpoints(L.Callback):
     """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
 
     ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
-    validation, every ``save_minutes``, and as soon as possible after a signal that asks to ``stop``.
+    validation, every ``save_minutes`` unless that is 0, and as soon as possible after a signal that asks to ``stop``.
     Both are written whole or not at all; what was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk
     damage the new one.
 
@@ -175,7 +176,7 @@ class Checkpoints(L.Callback):
         self.stop = stop or Deferred()
         self.metric = f"valid/{monitor}"
         self.sign = -1 if monitor == "loss" else 1
-        self.save_seconds = 60 * save_minutes
+        self.save_seconds = 60 * save_minutes or math.inf
         self.best: list[float] | None = None
         self.best_step = 0
         self.keep_best = keep_best

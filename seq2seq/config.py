@@ -468,7 +468,9 @@ class TrainerConfig:
     keep_best: int = key(1, "best checkpoints to keep; from 2 on each is step-N.ckpt too, for seq2seq-average")
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
     probe: int = key(256, "test sentences that the trained network is probed with for probe.json; 0 is off")
-    save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
+    save_minutes: float = key(
+        5.0, "minutes between saves of last.ckpt inside an epoch; 0 is off. After each it is saved anyway"
+    )
     shortlist: int = key(
         0, "target pieces for each source piece that are learnt at the end, for decode.shortlist; 0 is off"
     )

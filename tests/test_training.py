@@ -246,7 +246,7 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(tmp_path, **RESUMED[name])
-    settings.trainer.save_minutes = 0.0  # after every step
+    settings.trainer.save_minutes = 1e-9  # after every step
     run(settings, tmp_path / "whole")
     total = checkpoint.read(tmp_path / "whole" / "checkpoints" / "last.ckpt")["global_step"]
     original = Checkpoints._save_last
@@ -337,7 +337,7 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, b
         "data.test_size=20",
     ]
     words += ["data.batch_sentences=16", "model.hidden_size=16", "model.embedding_size=8", "trainer.max_epochs=6"]
-    words += ["trainer.save_minutes=0", "model.dropout=0.2", f"trainer.max_steps={bound}"]
+    words += ["trainer.save_minutes=1e-9", "model.dropout=0.2", f"trainer.max_steps={bound}"]
     command = [sys.executable, "-m", "seq2seq.cli.train", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for cwd in ("whole", "killed"):
@@ -855,6 +855,21 @@ def test_a_run_on_one_device_does_not_mind_a_job_scheduler(
     assert list((tmp_path / "job" / "tensorboard").iterdir())
     assert {path.name for path in (tmp_path / "cwd").iterdir()} == {"hpc_ckpt_1.ckpt"}
     assert all(os.environ[variable] == value for variable, value in SCHEDULERS[name].items())
+
+
+def test_no_minutes_between_saves_are_none_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saves: list[int] = []
+    original = Checkpoints._save_last
+
+    def note(self: Checkpoints, trainer: Any) -> None:
+        saves.append(trainer.global_step)
+        original(self, trainer)
+
+    monkeypatch.setattr(Checkpoints, "_save_last", note)
+    for minutes, expected in ((0.0, [7, 14]), (1e-9, list(range(1, 15)))):
+        saves.clear()
+        run(config(tmp_path, trainer={"save_minutes": minutes}), tmp_path / str(minutes))
+        assert saves == expected
 
 
 def test_what_the_trainer_refuses_is_said_in_one_line(tmp_path: Path) -> None:
