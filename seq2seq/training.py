@@ -56,6 +56,7 @@ from seq2seq.runs import (
     RESULT,
     SAMPLES,
     SOURCES,
+    TENSORBOARD,
     differences,
     locked,
     read_config,
@@ -73,7 +74,6 @@ log = logging.getLogger(__name__)
 for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr what hardware they use and why they end
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-TENSORBOARD = "tensorboard"
 SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
 
 
@@ -108,8 +108,8 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
 def _run(config: Config, folder: Path) -> dict[str, Any]:
     (folder / ERROR).unlink(missing_ok=True)  # of an earlier try
-    claim(config, folder)
-    result = read_result(folder)
+    _refuse_another_run(config, folder)
+    result = None if config.overwrite else read_result(folder)
     if result is not None:
         log.info("%s is finished already; overwrite=true trains it anew", folder)
         show_result(folder, config, result)
@@ -149,14 +149,8 @@ def claim(config: Config, folder: Path) -> None:
     Raises:
         UserError: if the folder holds a run with another config, or with none.
     """
-    if not (folder / CONFIG).is_file():
-        for name in (CHECKPOINTS, RESULT):
-            if (folder / name).exists():
-                raise UserError(
-                    f"{folder} has {name} but no {CONFIG}, so it is not known what was trained there; move it away, or "
-                    "give this run another name=..."
-                )
-    elif config.overwrite:
+    _refuse_another_run(config, folder)
+    if config.overwrite and (folder / CONFIG).is_file():
         for name in (CHECKPOINTS, TENSORBOARD):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
@@ -164,18 +158,37 @@ def claim(config: Config, folder: Path) -> None:
         written = (METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
         for name in written:
             (folder / name).unlink(missing_ok=True)
-    # A run that is gone on with must not start anew once more.
-    mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
+    if not (folder / CONFIG).is_file():
+        text.make_folder(folder)
+        lines = yaml.safe_dump(_kept(config), sort_keys=False, allow_unicode=True).split("\n")[:-1]
+        text.write_lines(folder / CONFIG, lines)
+
+
+def _kept(config: Config) -> dict[str, Any]:
+    """What a run folder keeps of a config: a run that is gone on with must not start anew once more."""
+    return dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
+
+
+def _refuse_another_run(config: Config, folder: Path) -> None:
+    """See that a folder holds no run, or this one, or one that may be overwritten.
+
+    Raises:
+        UserError: if the folder holds a run with another config, or with none.
+    """
     if (folder / CONFIG).is_file():
-        different = differences(dataclasses.asdict(read_config(folder)), mine)
+        different = [] if config.overwrite else differences(dataclasses.asdict(read_config(folder)), _kept(config))
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
                 "give this one another name=..., or start anew there with overwrite=true."
             )
         return
-    text.make_folder(folder)
-    text.write_lines(folder / CONFIG, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True).split("\n")[:-1])
+    for name in (CHECKPOINTS, RESULT):
+        if (folder / name).exists():
+            raise UserError(
+                f"{folder} has {name} but no {CONFIG}, so it is not known what was trained there; move it away, or "
+                "give this run another name=..."
+            )
 
 
 def check_trainer(config: Config) -> None:
@@ -244,7 +257,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     data: TranslationData | TextData
     module: LitModel
     last = folder / CHECKPOINTS / checkpoint.LAST
-    contents = _read_last(last)
+    contents = None if config.overwrite else _read_last(last)
     try:
         if config.task == "language_model":
             data, module = _language_model(config, data_folder, tokenizers.tgt, fresh=contents is None)
@@ -269,6 +282,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     # The checkpoints come last, so that what they save is of after the others.
     callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
     trainer = _build_trainer(config, folder, callbacks)
+    rank_zero_only(claim)(config, folder)  # now that nothing refuses it, for it may take an old run away
     if contents is not None:
         if contents["training"]["stopped"]:  # early, which Lightning does not remember: nothing is trained any more
             for callback in (stopwatch, metrics, checkpoints):

@@ -394,6 +394,7 @@ def test_a_second_signal_stops_at_once(
     with pytest.raises(ends):
         run(config(tmp_path), tmp_path / "run")
     assert signal.getsignal(signal.Signals[name]) is before
+    assert not (tmp_path / "run").exists()  # for there is nothing in it to go on with
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
@@ -669,6 +670,34 @@ def test_an_overwriting_that_is_killed_leaves_nothing_that_is_taken_for_the_new_
         assert read_config(folder).model.hidden_size == 8
     else:
         pytest.fail("more files than were thought of")
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [{"data": {"valid_size": 10**9}}, {"model": {"hidden_size": 10**8}}, {"tokenizer": {"like": "nowhere"}}],
+)
+def test_a_refused_overwriting_leaves_the_old_run(tmp_path: Path, refused: dict[str, Any]) -> None:
+    run(config(tmp_path, trainer={"max_epochs": 1}), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    other = config(tmp_path, **refused)
+    other.overwrite = True
+    with pytest.raises(UserError):
+        run(other, tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_run_leaves_no_folder_and_no_config(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "runs" / "a" / "b"
+    if there:
+        folder.mkdir(parents=True)
+        (folder / "note").write_text("mine")
+    with pytest.raises(UserError, match="the loss is"):
+        run(config(tmp_path, optim={"algorithm": "sgd", "lr": 1e38, "clip_norm": 0.0}), folder)
+    if there:
+        assert [path.name for path in folder.iterdir()] == ["note"]
+    else:
+        assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize("left", ["test.json", "checkpoints"])

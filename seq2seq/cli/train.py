@@ -69,6 +69,8 @@ def _compose_and_run() -> None:
     except Exception:
         if not ending.number:
             raise
+    finally:
+        sweep.remove_empty_folders()
     if ending.number:  # the processes of a sweep have ended as told, or an exception came out of something half-done
         raise stopping.Stopped(ending.number)
     if failures:
