@@ -1,17 +1,15 @@
-"""What watches a training: the metrics file, the checkpoints, the progress bar, and a ctrl-C that loses nothing."""
+"""What watches a training: the metrics file, the checkpoints and the progress bar."""
 
 from __future__ import annotations
 
 import csv
 import io
 import logging
+import math
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import lightning as L
@@ -23,6 +21,7 @@ from seq2seq.data.batch import Batch
 from seq2seq.data.stream import Window
 from seq2seq.lit import LitModel
 from seq2seq.progress import Console
+from seq2seq.stopping import Deferred, Interrupted
 
 log = logging.getLogger(__name__)
 
@@ -158,55 +157,34 @@ class MetricsFile(L.Callback):
         self.rows, self.epoch = state_dict["rows"], state_dict["epoch"]
 
 
-class Interrupted(Exception):
-    """ctrl-C came and the training is saved."""
-
-
-class _StopAtOnce(BaseException):
-    """ctrl-C came once more. Of a `KeyboardInterrupt` Lightning would make an exit status of 1."""
-
-
-@contextmanager
-def stopped_at_once() -> Iterator[None]:
-    """Around a training: a second ctrl-C is one again."""
-    try:
-        yield
-    except _StopAtOnce:
-        raise KeyboardInterrupt from None
-
-
 class Checkpoints(L.Callback):
     """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
 
     ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
-    validation, every ``save_minutes``, and as soon as possible after ctrl-C. Both are written whole or not at all; what
-    was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk damage the new one.
+    validation, every ``save_minutes`` unless that is 0, and as soon as possible after a signal that asks to ``stop``.
+    Both are written whole or not at all; what was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk
+    damage the new one.
 
     With ``keep_best`` above 1 so many of the best are there as ``step-N.ckpt`` too, to be averaged. One that drops out
     of them is removed once ``last.ckpt`` knows, so that a training that is gone on with finds all that it knows of.
     """
 
-    def __init__(self, folder: Path, *, monitor: str, save_minutes: float, keep_best: int = 1) -> None:
+    def __init__(
+        self, folder: Path, *, monitor: str, save_minutes: float, keep_best: int = 1, stop: Deferred | None = None
+    ) -> None:
         self.folder = folder
+        self.stop = stop or Deferred()
         self.metric = f"valid/{monitor}"
         self.sign = -1 if monitor == "loss" else 1
-        self.save_seconds = 60 * save_minutes
+        self.save_seconds = 60 * save_minutes or math.inf
         self.best: list[float] | None = None
         self.best_step = 0
         self.keep_best = keep_best
         self.kept: list[list[float]] = []  # the best ones' ranks and steps, from the best, if there are to be several
         self._saved_at = time.monotonic()
-        self._asked_to_stop = False
-        self._old_handler: Callable[[int, FrameType | None], Any] | int | None = None
-
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._old_handler = signal.signal(signal.SIGINT, self._ask_to_stop)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         self._remove_others(trainer)
-        if self._old_handler is not None:
-            signal.signal(signal.SIGINT, self._old_handler)
-            self._old_handler = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch | Window, batch_idx: int
@@ -216,7 +194,7 @@ class Checkpoints(L.Callback):
             return  # gradients of an unfinished step are in no checkpoint
         if done == trainer.num_training_batches or done % int(trainer.val_check_batch or 1) == 0:
             return  # a validation comes next, which Lightning would take for done when it starts from here
-        due = self._asked_to_stop or time.monotonic() - self._saved_at > self.save_seconds
+        due = bool(self.stop.number) or time.monotonic() - self._saved_at > self.save_seconds
         if trainer.strategy.reduce_boolean_decision(due, all=False):  # processes save together, or not at all
             self._save_last(trainer)
 
@@ -266,14 +244,16 @@ class Checkpoints(L.Callback):
             checkpoint.save(last, contents)
             self._remove_others(trainer)
         self._saved_at = time.monotonic()
-        if self._asked_to_stop:
-            raise Interrupted
+        self.end_if_asked(trainer)
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        if self._asked_to_stop:
-            raise _StopAtOnce
-        self._asked_to_stop = True
-        log.warning("stopping after this step or validation; ctrl-C again stops at once and loses what is not saved")
+    def end_if_asked(self, trainer: L.Trainer) -> None:
+        """End the training in all processes, if one of them was asked to: now that the first one has saved it.
+
+        Raises:
+            Interrupted: if so.
+        """
+        if trainer.strategy.reduce_boolean_decision(bool(self.stop.number), all=False):
+            raise Interrupted(self.stop.number or signal.SIGTERM)
 
     def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "best_step": self.best_step, "kept": self.kept}

@@ -519,7 +519,9 @@ class TrainerConfig:
     keep_best: int = key(1, "best checkpoints to keep; from 2 on each is step-N.ckpt too, for seq2seq-average")
     patience: int = key(0, "validations without improvement that end the training; 0 is off")
     probe: int = key(256, "test sentences that the trained network is probed with for probe.json; 0 is off")
-    save_minutes: float = key(5.0, "minutes between saves of last.ckpt; it is saved after each epoch anyway")
+    save_minutes: float = key(
+        5.0, "minutes between saves of last.ckpt inside an epoch; 0 is off. After each it is saved anyway"
+    )
     shortlist: int = key(
         0, "target pieces for each source piece that are learnt at the end, for decode.shortlist; 0 is off"
     )
@@ -529,7 +531,11 @@ class TrainerConfig:
     samples: int = key(5, "translations, or generated lines, shown after each validation and at the end")
     progress: bool = key(True, "progress bar on stderr, if that is a terminal")
     loggers: list[str] = key(["csv"], "where metrics go: csv (always), tensorboard, wandb")
-    lightning: dict[str, Any] = key({}, "any other argument of lightning.Trainer: +trainer.lightning.NAME=VALUE")
+    lightning: dict[str, Any] = key(
+        {},
+        "more arguments of lightning.Trainer: +trainer.lightning.NAME=VALUE; NAME is num_nodes, limit_train_batches, "
+        "log_every_n_steps, profiler, detect_anomaly or benchmark",
+    )
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "devices", "accumulate", "keep_best", "score_tokens"):
@@ -551,6 +557,11 @@ class TrainerConfig:
             raise UserError(
                 f"trainer.validate_every={self.validate_every:g} is out of range; it must be in (0, 1] or whole."
             )
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether a run is one process, whatever a job scheduler's variables say."""
+        return self.strategy == "auto" and self.devices == 1 and self.lightning.get("num_nodes", 1) == 1
 
 
 @dataclass

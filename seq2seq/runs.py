@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
+import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ from filelock import FileLock, Timeout
 from seq2seq.config import Config, from_dict
 from seq2seq.data import text
 from seq2seq.errors import Busy, UserError
+from seq2seq.stopping import Stopped
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
 DRAWING = "probe.svg"
 PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
 LINE_NLL, SAMPLES = "test.nll", "samples.txt"  # of a language model: what each test line costs, and what it makes up
-CHECKPOINTS = "checkpoints"
+CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
 FIGURES = (  # that a result has, as numbers
     "bleu",
@@ -238,11 +241,14 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a run folder, which is made if it is not there; what one that was killed has left
-    half-written is removed.
+    half-written is removed. Where the block is refused or stopped before anything is trained, all that it has made is
+    removed again.
 
     Raises:
         Busy: if one is in it, and stays.
     """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    names = [] if made else os.listdir(folder)
     text.make_folder(folder)
     lock = FileLock(folder / LOCK)
     try:
@@ -253,8 +259,26 @@ def locked(folder: Path) -> Iterator[None]:
         for rest in folder.rglob(".*.tmp"):
             rest.unlink(missing_ok=True)
         yield
+    except (UserError, KeyboardInterrupt, Stopped):
+        _undo(folder, names)
+        for path in made:
+            with suppress(OSError):  # it is not empty
+                path.rmdir()
+        raise
     finally:
         lock.release()
+
+
+def _undo(folder: Path, before: Sequence[str]) -> None:
+    """Take a run away that was begun in a folder with the names ``before`` in it, and has come to nothing."""
+    with suppress(OSError):
+        (folder / CHECKPOINTS).rmdir()
+    if any((folder / name).exists() for name in (CHECKPOINTS, METRICS, RESULT)):
+        return
+    if TENSORBOARD not in before:
+        shutil.rmtree(folder / TENSORBOARD, ignore_errors=True)
+    for name in {CONFIG, LOCK} - set(before):
+        (folder / name).unlink(missing_ok=True)
 
 
 def is_finished(folder: Path) -> bool:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import inspect
 import itertools
 import logging
+import multiprocessing
 import shutil
+import signal
 import subprocess
 import time
 import warnings
@@ -28,7 +29,7 @@ from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import __version__, advice, checkpoint
-from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch, stopped_at_once
+from seq2seq.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
 from seq2seq.config import Config, TokenizerConfig
 from seq2seq.data import text
 from seq2seq.data.corpus import Tokenizers, encode_corpus, encode_side, train_tokenizers
@@ -60,6 +61,7 @@ from seq2seq.runs import (
     RESULT,
     SAMPLES,
     SOURCES,
+    TENSORBOARD,
     differences,
     lacks_normalization,
     locked,
@@ -68,9 +70,11 @@ from seq2seq.runs import (
     write_json,
 )
 from seq2seq.shortlist import learn
+from seq2seq.stopping import Deferred, Interrupted, Stopped
 from seq2seq.terminal import show
 from seq2seq.threads import SMALL
 from seq2seq.tokenizer import Tokenizer, same_pieces
+from seq2seq.trainer import Alone, Trainer, check_arguments
 from seq2seq.translate import Translator
 from seq2seq.warm_start import warm_start
 
@@ -78,7 +82,6 @@ log = logging.getLogger(__name__)
 for _chatty in ("lightning.pytorch", "lightning.fabric"):  # which say on stderr what hardware they use and why they end
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-TENSORBOARD = "tensorboard"
 KINDS = {"translation": checkpoint.TRANSLATION, "language_model": checkpoint.LANGUAGE_MODEL}  # by task
 
 
@@ -92,24 +95,32 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
 
     Raises:
         UserError: for anything that the user can mend.
-        Interrupted: if ctrl-C stopped the training, which is saved.
+        Interrupted: if ctrl-C, TERM or USR1 stopped the training, which is saved.
     """
     check_trainer(config)
     if config.task == "translation":
         scorer(config.metrics.tokenizer)  # now, and not when it is needed
+    if config.trainer.is_alone:
+        # Lightning took it from a job scheduler's variables when it was imported.
+        rank_zero_only.rank = 0  # type: ignore[attr-defined]
     first = getattr(rank_zero_only, "rank", 0) == 0  # of several processes on this run
     threads = torch.get_num_threads()
     try:
         with locked(folder) if first else nullcontext():
             return _run(config, folder)
+    except Interrupted:
+        if first:
+            raise
+        return {}  # the first process says so
     finally:
         torch.set_num_threads(threads)  # which were this network's
 
 
 def _run(config: Config, folder: Path) -> dict[str, Any]:
     (folder / ERROR).unlink(missing_ok=True)  # of an earlier try
-    config = claim(config, folder)
-    result = read_result(folder)
+    config = _as_begun(config, folder)
+    _refuse_another_run(config, folder)
+    result = None if config.overwrite else read_result(folder)
     if result is not None:
         log.info("%s is finished already; overwrite=true trains it anew", folder)
         show_result(folder, config, result)
@@ -146,23 +157,14 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     return result
 
 
-def claim(config: Config, folder: Path) -> Config:
+def claim(config: Config, folder: Path) -> None:
     """Write the config into a new run folder, or see that the one there is the same.
-
-    Returns:
-        The config that holds: a run from before there was ``tokenizer.normalization`` goes on without one.
 
     Raises:
         UserError: if the folder holds a run with another config, or with none.
     """
-    if not (folder / CONFIG).is_file():
-        for name in (CHECKPOINTS, RESULT):
-            if (folder / name).exists():
-                raise UserError(
-                    f"{folder} has {name} but no {CONFIG}, so it is not known what was trained there; move it away, or "
-                    "give this run another name=..."
-                )
-    elif config.overwrite:
+    _refuse_another_run(config, folder)
+    if config.overwrite and (folder / CONFIG).is_file():
         for name in (CHECKPOINTS, TENSORBOARD):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
@@ -170,50 +172,57 @@ def claim(config: Config, folder: Path) -> Config:
         written = (METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
         for name in written:
             (folder / name).unlink(missing_ok=True)
-    # A run that is gone on with must not start anew once more.
-    mine = dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
+    if not (folder / CONFIG).is_file():
+        text.make_folder(folder)
+        lines = yaml.safe_dump(_kept(config), sort_keys=False, allow_unicode=True).split("\n")[:-1]
+        text.write_lines(folder / CONFIG, lines)
+
+
+def _kept(config: Config) -> dict[str, Any]:
+    """What a run folder keeps of a config: a run that is gone on with must not start anew once more."""
+    return dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
+
+
+def _refuse_another_run(config: Config, folder: Path) -> None:
+    """See that a folder holds no run, or this one, or one that may be overwritten.
+
+    Raises:
+        UserError: if the folder holds a run with another config, or with none.
+    """
     if (folder / CONFIG).is_file():
-        there = read_config(folder)
-        if config.tokenizer.normalization == TokenizerConfig().normalization and lacks_normalization(folder):
-            config = dataclasses.replace(
-                config, tokenizer=dataclasses.replace(config.tokenizer, normalization=there.tokenizer.normalization)
-            )
-            mine["tokenizer"] = dataclasses.asdict(config.tokenizer)
-        different = differences(dataclasses.asdict(there), mine)
+        different = [] if config.overwrite else differences(dataclasses.asdict(read_config(folder)), _kept(config))
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
                 "give this one another name=..., or start anew there with overwrite=true."
             )
+        return
+    for name in (CHECKPOINTS, RESULT):
+        if (folder / name).exists():
+            raise UserError(
+                f"{folder} has {name} but no {CONFIG}, so it is not known what was trained there; move it away, or "
+                "give this run another name=..."
+            )
+
+
+def _as_begun(config: Config, folder: Path) -> Config:
+    """The config that holds: a run from before there was ``tokenizer.normalization`` is resumed without one."""
+    if config.overwrite or not (folder / CONFIG).is_file():
         return config
-    text.make_folder(folder)
-    text.write_lines(folder / CONFIG, yaml.safe_dump(mine, sort_keys=False, allow_unicode=True).split("\n")[:-1])
-    return config
+    if config.tokenizer.normalization != TokenizerConfig().normalization or not lacks_normalization(folder):
+        return config
+    there = read_config(folder).tokenizer.normalization
+    return dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, normalization=there))
 
 
 def check_trainer(config: Config) -> None:
-    """Refuse arguments that Lightning's Trainer does not have, before any data is read.
+    """Refuse arguments of Lightning's Trainer that are not to be set, and devices that are not there, before any data
+    is read.
 
     Raises:
         UserError: naming the argument and what there is.
     """
-    allowed = inspect.signature(L.Trainer).parameters
-    taken = {"callbacks", "logger", *_trainer_arguments(config)}
-    for name, value in config.trainer.lightning.items():
-        if name not in allowed:
-            free = sorted(set(allowed) - taken)
-            raise UserError(
-                f"trainer.lightning.{name} is no argument of lightning.Trainer; there are: {', '.join(free)}."
-            )
-        if name == "limit_val_batches":
-            raise UserError(
-                "trainer.lightning.limit_val_batches would put a loss of a part of the validation set beside a score "
-                "of the whole; make the validation set itself smaller."
-            )
-        if name in taken:
-            raise UserError(f"trainer.lightning.{name} is set by seq2seq itself; use the keys of trainer and optim.")
-        if isinstance(value, dict):
-            raise UserError(f"trainer.lightning.{name} must be a plain value; got {value}. No object is built of it.")
+    check_arguments(config.trainer.lightning)
     if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
         raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
@@ -272,7 +281,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     data: TranslationData | TextData
     module: LitTranslator | LitLanguageModel
     last = folder / CHECKPOINTS / checkpoint.LAST
-    contents = _read_last(last)
+    contents = None if config.overwrite else _read_last(last)
     if contents is not None:
         _refuse_other_network(config, last, contents)
     try:
@@ -293,12 +302,13 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         monitor=config.trainer.monitor,
         save_minutes=config.trainer.save_minutes,
         keep_best=config.trainer.keep_best,
+        stop=(stop := Deferred()),
     )
     metrics = MetricsFile(folder / METRICS, stopwatch, samples=config.trainer.samples)
     # The checkpoints come last, so that what they save is of after the others.
     callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
-    strategy = choose_strategy(config.trainer, module.model)
-    trainer = _build_trainer(config, folder, callbacks, strategy)
+    trainer = _build_trainer(config, folder, callbacks, choose_strategy(config.trainer, module.model))
+    rank_zero_only(claim)(config, folder)  # now that nothing refuses it, for it may take an old run away
     if contents is not None:
         if contents["training"]["stopped"]:  # early, which Lightning does not remember: nothing is trained any more
             for callback in (stopwatch, metrics, checkpoints):
@@ -307,15 +317,34 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
                 return checkpoints.best_step if trainer.is_global_zero else None
             # The timer of max_minutes stopped it before its validation; it remembers that its time is over.
         log.info("going on from %s", last)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), module.enough_memory(), _ended_at_once(trainer), stop, _refusals(config):
         # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
         # them.
         warnings.filterwarnings("ignore", module="lightning")
-        with workers_alive(config.data.num_workers), module.enough_memory(), stopped_at_once(), _refusals(config):
+        with workers_alive(config.data.num_workers):
             trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
+            checkpoints.end_if_asked(trainer)
             if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
                 trainer.validate(module, data, verbose=False)
+                checkpoints.end_if_asked(trainer)
     return checkpoints.best_step if trainer.is_global_zero else None
+
+
+@contextmanager
+def _ended_at_once(trainer: Trainer) -> Iterator[None]:
+    """Around a training: it leaves no process behind, and a second ctrl-C is one again."""
+    before = multiprocessing.active_children()
+    try:
+        yield
+    except Stopped as stopped:
+        trainer.forsake(stopped.number)
+        if stopped.number == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for child in multiprocessing.active_children():
+            if child not in before:  # a loader's, which would not heed a signal
+                child.kill()
 
 
 def _translation(
@@ -481,11 +510,13 @@ class _NoProfiler(PassThroughProfiler):
 _NOTHING = nullcontext()
 
 
-def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], strategy: str) -> L.Trainer:
+def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], strategy: str) -> Trainer:
     settings = {"profiler": _NoProfiler(), **_trainer_arguments(config), **config.trainer.lightning}
     settings["strategy"] = strategy
+    if config.trainer.is_alone:
+        settings["plugins"] = [Alone()]
     with _refusals(config, TypeError, ValueError):
-        return L.Trainer(**settings, logger=_loggers(config, folder), callbacks=callbacks)
+        return Trainer(**settings, default_root_dir=folder, logger=_loggers(config, folder), callbacks=callbacks)
 
 
 @contextmanager

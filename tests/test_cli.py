@@ -71,6 +71,29 @@ def test_a_mistake_ends_in_one_line_and_status_2(
     said = [line for line in done.stderr.splitlines() if not line.startswith("preparing ")]
     assert len(said) <= (3 if words[0] == "-m" else 1)
     assert not list(tmp_path.glob("data/*/train.src"))
+    if "-m" not in words:
+        assert not (tmp_path / "runs").exists()
+
+
+def test_a_refused_run_leaves_what_was_there(command: Command, tmp_path: Path) -> None:
+    words = ["name=r", *SMALL_RUN, "trainer.max_steps=1", "data.train_size=50"]
+    late = [*words, "model.hidden_size=100000000"]  # refused when all data is there
+    diverging = [*words, "optim=sgd", "optim.lr=1e38", "optim.clip_norm=0", "trainer.max_steps=9"]
+    diverging += ["trainer.loggers=[csv,tensorboard]"]
+    for refused in (late, diverging, [*words, "tokenizer.like=nowhere"]):
+        done = command("train", *refused)
+        assert done.returncode == 2, done.stderr
+        assert not (tmp_path / "runs").exists()
+    assert command("train", *words).returncode == 0
+    (folder,) = (tmp_path / "runs" / "r").iterdir()
+    (folder / "note").write_text("mine")
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    resume = yaml.safe_load((folder / "config.yaml").read_text())
+    assert resume["model"]["hidden_size"] == 16
+    done = command("train", *words, "overwrite=true", "data.valid_size=900000000")  # another folder's name, and no data
+    assert done.returncode == 2, done.stderr
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == [folder.name]
 
 
 def test_every_group_and_experiment_composes(command: Command) -> None:

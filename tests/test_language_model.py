@@ -382,7 +382,7 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
 ) -> None:
     write_text(tmp_path)
     settings = config(tmp_path, **RESUMED[name])
-    settings.trainer.save_minutes = 0.0  # after every step
+    settings.trainer.save_minutes = 1e-9  # after every step
     run(settings, tmp_path / "whole")
     total = checkpoint.read(tmp_path / "whole" / "checkpoints" / "last.ckpt")["global_step"]
     original = Checkpoints._save_last
@@ -437,7 +437,7 @@ def test_two_processes_with_columns_of_their_own_make_the_steps_of_one(tmp_path:
     words = ["experiment=lm", "data=text", "data.train_tgt=text", "data.valid_size=10", "data.test_size=10"]
     words += ["tokenizer=char", "data.columns=5", "data.bptt=9", "model.hidden_size=8", "model.embedding_size=8"]
     words += ["model.dropout=0", "model.embedding_dropout=0", "trainer.max_epochs=1", "optim=sgd", "optim.lr=0.5"]
-    words += ["trainer.save_minutes=0", "trainer.samples=0", "data.restart=0"]
+    words += ["trainer.save_minutes=1e-9", "trainer.samples=0", "data.restart=0"]
     for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
         done = subprocess.run(
             [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],

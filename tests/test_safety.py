@@ -220,7 +220,7 @@ def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_end(
     saves: int,
 ) -> None:
     settings = config(tmp_path, model={"dropout": 0.2})
-    settings.trainer.save_minutes = 0.0  # after every step
+    settings.trainer.save_minutes = 1e-9  # after every step
     run(settings, tmp_path / "whole")
     folder = tmp_path / "killed"
     killed(folder, settings, monkeypatch, saves)
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_never_takes_the_place_of_the_sound_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(tmp_path)
-    settings.trainer.save_minutes = 0.0
+    settings.trainer.save_minutes = 1e-9
     folder = tmp_path / "run"
     killed(folder, settings, monkeypatch, 4)
     cut(folder / "checkpoints" / "last.ckpt")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -56,9 +57,9 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
-def start(cwd: Path, *words: str) -> subprocess.Popen[bytes]:
+def start(cwd: Path, words: Sequence[str] = WORDS) -> subprocess.Popen[bytes]:
     """The sweep as a process of its own."""
-    command = [sys.executable, "-m", "seq2seq.cli.train", *WORDS, *words]
+    command = [sys.executable, "-m", "seq2seq.cli.train", *words]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with open(cwd / "stdout", "wb") as out, open(cwd / "stderr", "wb") as err:
         return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, env=env, start_new_session=True)
@@ -119,6 +120,29 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(whole: Path, command: Command
     assert {"report.html", "report.md", "results.csv", "curves.svg"} <= mine.keys()
 
 
+@pytest.mark.parametrize("processes, whole_group", [(1, False), (2, False), (2, True)])
+def test_a_sweep_that_gets_term_saves_its_runs_and_begins_no_other(
+    tmp_path: Path, processes: int, whole_group: bool
+) -> None:
+    folder = tmp_path / "runs" / "s"
+    words = ["-m", "name=s", *SMALL_RUN, "trainer.max_epochs=500", "seed=1,2,3", "data.train_size=3000"]
+    words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if processes == 2 else []
+    process = start(tmp_path, words)
+    until = time.monotonic() + 240
+    while len(list(folder.glob("*/metrics.csv"))) < processes:
+        assert time.monotonic() < until and process.poll() is None, (tmp_path / "stderr").read_text()
+        time.sleep(0.02)
+    (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
+    assert process.wait(120) == 143, (tmp_path / "stderr").read_text()
+    said = (tmp_path / "stderr").read_text()
+    assert "Traceback" not in said and said.count("stopped and saved") == processes
+    assert "the same command goes on" in said
+    assert len(list(folder.glob("*/config.yaml"))) == processes
+    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == processes
+    assert not [*finished(folder), *folder.glob("*/error.txt"), *folder.glob("report")]
+    assert not (tmp_path / "stdout").read_text()
+
+
 def test_a_failed_run_is_missing_in_the_report_and_a_rerun_makes_it(command: Command, tmp_path: Path) -> None:
     """A file stands where a checkpoint folder must be, until somebody takes it away."""
     words = ("-m", "name=s", *small_run("trainer.max_epochs=1"), "seed=1,2,3", "trainer.probe=0")
@@ -150,7 +174,7 @@ def test_a_crash_in_one_job_is_noted_and_not_passed_on(
         raise RuntimeError("no such\nluck")
 
     monkeypatch.setattr(train, "_train", crash)
-    train._job_of_sweep(OmegaConf.create({}), tmp_path / "run", os.getpid())
+    train._job_of_sweep(OmegaConf.create({}), tmp_path / "run")
     assert runs.read_error(tmp_path / "run") == "RuntimeError: no such luck"
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(
@@ -195,7 +219,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeyp
         raise Busy(f"{folder} is being trained by another process")
 
     monkeypatch.setattr(train, "_train", busy)
-    train._job_of_sweep(OmegaConf.create({}), tmp_path / "run", os.getpid())
+    train._job_of_sweep(OmegaConf.create({}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     with pytest.raises(UserError, match="run is not finished; another process may be at it. The same command"):
         sweep.finish([tmp_path / "run"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import inspect
 import json
 import math
 import os
@@ -22,9 +23,10 @@ import pytest
 import torch
 import yaml
 from hydra.types import RunMode
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import OmegaConf
 
-from seq2seq import checkpoint, training
+from seq2seq import checkpoint, stopping, training
 from seq2seq.callbacks import Checkpoints, Stopwatch
 from seq2seq.cli import train as cli_train
 from seq2seq.config import Config, DataConfig, DecodeConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
@@ -38,6 +40,8 @@ from seq2seq.ema import RunningAverage
 from seq2seq.errors import UserError
 from seq2seq.lit import LitModel, LitTranslator, build_optimizer, lr_factor
 from seq2seq.models import inference
+from seq2seq.stopping import Interrupted, Stopped
+from seq2seq.trainer import ALLOWED, REFUSED, check_arguments
 from seq2seq.training import check_trainer, read_config, run
 from tests.conftest import ROOT, tiny_model
 
@@ -218,6 +222,13 @@ RESUMED = {
         "tokenizer": {"type": "bpe", "vocab_size": 40, "byte_fallback": False, "sampling": 0.2, "joint": True},
         "model": {"dropout": 0.3, "embedding_dropout": 0.2, "num_layers": 2},
     },
+    "a bound in steps that is never reached": {"trainer": {"max_steps": 999, "max_epochs": 3}},
+    "a bound in steps inside an epoch": {"trainer": {"max_steps": 10, "max_epochs": 3, "validate_every": 0.4}},
+    "a bound in steps at the end of an epoch": {
+        "trainer": {"max_steps": 14, "max_epochs": 4},
+        "optim": {"schedule": "linear"},
+    },
+    "a bound in steps in the first epoch": {"trainer": {"max_steps": 6, "accumulate": 1, "max_epochs": 1}},
     "warm-up": {
         "optim": {"schedule": "cosine", "warmup_steps": 3, "algorithm": "adamw", "eps": 1e-3, "eps_hat": True},
         "data": {"num_workers": 1},
@@ -238,7 +249,7 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(tmp_path, **RESUMED[name])
-    settings.trainer.save_minutes = 0.0  # after every step
+    settings.trainer.save_minutes = 1e-9  # after every step
     run(settings, tmp_path / "whole")
     total = checkpoint.read(tmp_path / "whole" / "checkpoints" / "last.ckpt")["global_step"]
     original = Checkpoints._save_last
@@ -317,8 +328,9 @@ def test_the_running_average_forgets_no_faster_than_its_decay() -> None:
     assert model.weight.item() == 29.0
 
 
-def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path) -> None:
-    """SIGKILL at whatever moment, of a real process."""
+@pytest.mark.parametrize("bound", [-1, 1000])
+def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, bound: int) -> None:
+    """SIGKILL at whatever moment, of a real process; without a bound in steps, and with one that is never reached."""
     words = [
         "data=addition",
         "tokenizer=char",
@@ -328,7 +340,7 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path) -
         "data.test_size=20",
     ]
     words += ["data.batch_sentences=16", "model.hidden_size=16", "model.embedding_size=8", "trainer.max_epochs=6"]
-    words += ["trainer.save_minutes=0", "model.dropout=0.2"]
+    words += ["trainer.save_minutes=1e-9", "model.dropout=0.2", f"trainer.max_steps={bound}"]
     command = [sys.executable, "-m", "seq2seq.cli.train", *words]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for cwd in ("whole", "killed"):
@@ -371,16 +383,49 @@ def test_a_network_leaves_the_threads_as_they_were(tmp_path: Path) -> None:
     assert torch.get_num_threads() == 2
 
 
-def test_a_second_ctrl_c_is_one_and_no_exit_of_lightnings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask = Checkpoints._ask_to_stop
-
-    def twice(callbacks: Checkpoints, *arguments: Any) -> None:
+@pytest.mark.parametrize("name, ends", [("SIGINT", KeyboardInterrupt), ("SIGTERM", Stopped), ("SIGUSR1", Stopped)])
+def test_a_second_signal_stops_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, ends: type[BaseException]
+) -> None:
+    def twice(*arguments: Any) -> None:
         for _ in range(2):
-            ask(callbacks, signal.SIGINT, None)
+            signal.raise_signal(signal.Signals[name])
 
+    monkeypatch.setattr(stopping, "ONE_STROKE", 0.0)
     monkeypatch.setattr(Checkpoints, "on_train_batch_end", twice)
-    with pytest.raises(KeyboardInterrupt):
+    before = signal.getsignal(signal.Signals[name])
+    with pytest.raises(ends):
         run(config(tmp_path), tmp_path / "run")
+    assert signal.getsignal(signal.Signals[name]) is before
+    assert not (tmp_path / "run").exists()  # for there is nothing in it to go on with
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
+@pytest.mark.parametrize("where", ["on_train_batch_end", "on_validation_start", "on_train_end", "on_validation_end"])
+def test_a_signal_saves_and_stops_and_the_run_ends_as_one_that_was_not_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, where: str
+) -> None:
+    """Twice in a blink is once: timeout(1) signals a process, and then its whole group."""
+    settings = config(tmp_path, trainer={"max_steps": 10}, model={"dropout": 0.2})
+    run(settings, tmp_path / "whole")
+    original = getattr(Stopwatch, where, None)
+
+    def signalled(self: Stopwatch, *arguments: Any) -> None:
+        if original:
+            original(self, *arguments)
+        for _ in range(2):
+            signal.raise_signal(signal.Signals[name])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Stopwatch, where, signalled)
+        with pytest.raises(Interrupted) as stop:
+            run(settings, tmp_path / "run")
+    assert stop.value.number == signal.Signals[name]
+    assert not (tmp_path / "run" / "test.json").exists()
+    run(settings, tmp_path / "run")
+    assert rows(tmp_path / "run") == rows(tmp_path / "whole")
+    for checkpoint_name in ("last.ckpt", "best.ckpt"):
+        assert equal(weights(tmp_path / "run", checkpoint_name), weights(tmp_path / "whole", checkpoint_name))
 
 
 def test_pieces_of_another_run_have_to_suit(tmp_path: Path) -> None:
@@ -403,7 +448,22 @@ def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
     assert "probe.json is not written: there is nothing to probe" in caplog.text
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
+SLURM = {"SLURM_NTASKS": "1", "SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NODEID": "0"}
+SLURM |= {"SLURM_JOB_ID": "71", "SLURM_JOB_NAME": "train"}
+
+
+@pytest.mark.parametrize(
+    "name, status, extra",
+    [
+        ("SIGINT", 130, []),
+        ("SIGTERM", 143, ["data.num_workers=2"]),
+        ("SIGUSR1", 138, []),
+        ("SIGTERM", 143, ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=1"]),
+    ],
+    ids=["ctrl-C", "TERM with workers", "USR1", "TERM under DDP"],
+)
+def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, name: str, status: int, extra: list[str]) -> None:
+    """Under Slurm too, to whose steps it sends a signal in all their processes."""
     words = [
         "data=addition",
         "tokenizer=char",
@@ -414,25 +474,29 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path) -> None:
     ]
     words += ["data.batch_sentences=16", "model.hidden_size=16", "trainer.max_epochs=500", "trainer.samples=0"]
     child = subprocess.Popen(
-        [sys.executable, "-m", "seq2seq.cli.train", *words],
+        [sys.executable, "-m", "seq2seq.cli.train", *words, *extra],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **SLURM},
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     with child:
         assert child.stderr is not None
         for line in child.stderr:
             if line.startswith("epoch 1"):
                 break
-        child.send_signal(signal.SIGINT)
+        os.killpg(child.pid, signal.Signals[name])
         rest = child.stderr.read()
-    assert child.returncode == 130
+    assert child.returncode == status
     said = re.search(r"the same command goes on, and so does: seq2seq-train resume=(\S+)", rest)
     assert said, rest
     assert "Traceback" not in rest
     folder = tmp_path / said[1]
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "runs"}
     assert checkpoint.read(folder / "checkpoints" / "last.ckpt")["global_step"] > 0
+    if name != "SIGINT":
+        return
     # The interrupted run's own config holds; make it a short one, as somebody might who has waited long enough.
     values = yaml.safe_load((folder / "config.yaml").read_text())
     assert values["trainer"]["max_epochs"] == 500
@@ -648,6 +712,34 @@ def test_an_overwriting_that_is_killed_leaves_nothing_that_is_taken_for_the_new_
         pytest.fail("more files than were thought of")
 
 
+@pytest.mark.parametrize(
+    "refused",
+    [{"data": {"valid_size": 10**9}}, {"model": {"hidden_size": 10**8}}, {"tokenizer": {"like": "nowhere"}}],
+)
+def test_a_refused_overwriting_leaves_the_old_run(tmp_path: Path, refused: dict[str, Any]) -> None:
+    run(config(tmp_path, trainer={"max_epochs": 1}), tmp_path / "run")
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    other = config(tmp_path, **refused)
+    other.overwrite = True
+    with pytest.raises(UserError):
+        run(other, tmp_path / "run")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_a_refused_run_leaves_no_folder_and_no_config(tmp_path: Path, there: bool) -> None:
+    folder = tmp_path / "runs" / "a" / "b"
+    if there:
+        folder.mkdir(parents=True)
+        (folder / "note").write_text("mine")
+    with pytest.raises(UserError, match="the loss is"):
+        run(config(tmp_path, optim={"algorithm": "sgd", "lr": 1e38, "clip_norm": 0.0}), folder)
+    if there:
+        assert [path.name for path in folder.iterdir()] == ["note"]
+    else:
+        assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("left", ["test.json", "checkpoints"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_without_its_config_is_nobody_s(tmp_path: Path, left: str, overwrite: bool) -> None:
@@ -778,9 +870,80 @@ def test_a_network_too_large_for_the_machine_is_refused(tmp_path: Path) -> None:
         run(config(tmp_path, model={"hidden_size": 10**8}), tmp_path / "run")
 
 
+def test_every_argument_of_the_trainer_is_allowed_or_refused_for_a_reason(tmp_path: Path) -> None:
+    """A new Lightning may have new ones: they are to be decided on."""
+    every = set(inspect.signature(training.L.Trainer).parameters)
+    taken = {*training._trainer_arguments(config(tmp_path)), "callbacks", "logger", "plugins", "default_root_dir"}
+    assert set(ALLOWED) | set(REFUSED) | taken == every
+    assert not set(ALLOWED) & (set(REFUSED) | taken)
+    for name in every - set(ALLOWED):
+        with pytest.raises(UserError, match=rf"^trainer.lightning.{name} (is set by|would) .*; \w+"):
+            check_arguments({name: 1})
+
+
+def test_what_lightning_takes_from_the_environment_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(config(tmp_path), tmp_path / "a")
+    for name, value in {"LIMIT_VAL_BATCHES": 1, "LIMIT_TRAIN_BATCHES": 2, "MIN_EPOCHS": 9, "FAST_DEV_RUN": 1}.items():
+        monkeypatch.setenv(f"PL_TRAINER_{name}", str(value))
+    run(config(tmp_path), tmp_path / "b")
+    assert rows(tmp_path / "a") == rows(tmp_path / "b")
+
+
+SCHEDULERS = {
+    "slurm": {"SLURM_NTASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "1", "SLURM_NODEID": "0"}
+    | {"SLURM_JOB_ID": "71", "SLURM_JOB_NAME": "train"},
+    "torchrun": {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2", "GROUP_RANK": "0", "NODE_RANK": "1"}
+    | {"MASTER_ADDR": "nowhere", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "2"},
+    "mpi": {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMI_RANK": "1", "JSM_NAMESPACE_RANK": "1"},
+}
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_run_on_one_device_does_not_mind_a_job_scheduler(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Nor does it begin with what Lightning would take for its own checkpoint."""
+    trainer = {"loggers": ["csv", "tensorboard"]}
+    settings = dataclasses.replace(config(tmp_path, trainer=trainer), seed=2)
+    run(config(tmp_path), tmp_path / "other")
+    expected = run(settings, tmp_path / "alone")
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    for place in (tmp_path / "cwd", tmp_path / "job"):
+        place.mkdir(exist_ok=True)
+        shutil.copy(tmp_path / "other" / "checkpoints" / "last.ckpt", place / "hpc_ckpt_1.ckpt")
+    for variable, value in SCHEDULERS[name].items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.setattr(rank_zero_only, "rank", 1)  # as Lightning has it when it is imported under these variables
+    found = run(settings, tmp_path / "job")
+    assert found["bleu"] == expected["bleu"]
+    assert rows(tmp_path / "job") == rows(tmp_path / "alone")
+    assert equal(weights(tmp_path / "job"), weights(tmp_path / "alone"))
+    assert list((tmp_path / "job" / "tensorboard").iterdir())
+    assert {path.name for path in (tmp_path / "cwd").iterdir()} == {"hpc_ckpt_1.ckpt"}
+    assert all(os.environ[variable] == value for variable, value in SCHEDULERS[name].items())
+
+
+def test_no_minutes_between_saves_are_none_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saves: list[int] = []
+    original = Checkpoints._save_last
+
+    def note(self: Checkpoints, trainer: Any) -> None:
+        saves.append(trainer.global_step)
+        original(self, trainer)
+
+    monkeypatch.setattr(Checkpoints, "_save_last", note)
+    for minutes, expected in ((0.0, [7, 14]), (1e-9, list(range(1, 15)))):
+        saves.clear()
+        run(config(tmp_path, trainer={"save_minutes": minutes}), tmp_path / str(minutes))
+        assert saves == expected
+
+
 def test_what_the_trainer_refuses_is_said_in_one_line(tmp_path: Path) -> None:
-    extra = {"lightning": {"limit_train_batches": "abc"}, "progress": False}
-    with pytest.raises(UserError, match=r"lightning.Trainer refuses limit_train_batches=abc: "):
+    extra = {"lightning": {"limit_train_batches": 1.5}, "progress": False}
+    with pytest.raises(UserError, match=r"lightning.Trainer refuses limit_train_batches=1.5: "):
         run(config(tmp_path, trainer=extra), tmp_path / "run")
 
 

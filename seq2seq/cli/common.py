@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from seq2seq import stopping
 from seq2seq.errors import UserError
 from seq2seq.terminal import printable
 
@@ -139,7 +140,8 @@ def exit_status(command: Callable[[], object], name: str) -> int:
     """Run a command and say how it ended.
 
     A `UserError`, or an output that cannot be written, becomes one line on stderr and status 2; ctrl-C becomes status
-    130; a reader of stdout that went away (``| head``) ends it quietly with 141, as it would another filter.
+    130, and a signal that a command heeds 128 and its number; a reader of stdout that went away (``| head``) ends it
+    quietly with 141, as it would another filter.
     """
     for missing, name_of, mode in ((sys.stdin, "stdin", "r"), (sys.stdout, "stdout", "w"), (sys.stderr, "stderr", "w")):
         if missing is None:  # closed by the caller; what is read from or written to it goes nowhere
@@ -153,6 +155,9 @@ def exit_status(command: Callable[[], object], name: str) -> int:
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except stopping.Stopped as stopped:
+        print(f"{name}: stopped by {stopping.name(stopped.number)}; the same command goes on", file=sys.stderr)
+        return stopping.exit_status(stopped.number)
     except BrokenPipeError:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE

@@ -6,6 +6,7 @@ them here is what their folders say.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 import threading
@@ -41,6 +42,7 @@ WIDTH = 140  # of a table that goes to a file or a pipe, which have none
 LOOK_SECONDS = 1.0  # between two looks at the folders
 planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
 stale: dict[Path, int] = {}  # when the results were written that this sweep is to replace
+made: list[Path] = []  # the folders that Hydra makes for a single run, from the innermost
 
 
 class Refused(BaseException):
@@ -48,9 +50,16 @@ class Refused(BaseException):
 
 
 class Plan(Callback):
-    """Hydra calls this before the first job of a sweep: the folders that the jobs will have are noted in `planned`, and
-    in ``sweep.json`` beside them, so that a run that never came about is missed.
+    """Hydra calls this before a single run, whose new folders are noted in `made`, and before the first job of a sweep:
+    the folders that the jobs will have are noted in `planned`, and in ``sweep.json`` beside them, so that a run that
+    never came about is missed.
     """
+
+    def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
+        with suppress(HydraException, OmegaConfBaseException):  # which the run itself is about to meet, and says
+            words = config.hydra.overrides.task
+            folder = Path(run_folder(config.runs, config.name, config.seed, config.resume, words))
+            made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -200,6 +209,23 @@ def _refused(folders: Sequence[Path]) -> dict[Path, str]:
     for folder in refused:
         (folder / runs.ERROR).unlink(missing_ok=True)
     return refused
+
+
+def remove_empty_folders() -> None:
+    """Remove what Hydra has made for a run that was refused."""
+    for folder in made:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+    made.clear()
+
+
+def stop_processes(number: int) -> bool:
+    """Pass a signal on to the processes in which a sweep's runs are, and return whether there are any."""
+    processes = [one for one in multiprocessing.active_children() if type(one).__module__.startswith("joblib.")]
+    for process in processes:
+        with suppress(OSError, TypeError):  # it is gone, or has not begun
+            os.kill(process.pid, number)  # type: ignore[arg-type]
+    return bool(processes)
 
 
 def note_deaths() -> None:

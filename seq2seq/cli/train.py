@@ -7,12 +7,14 @@ import importlib
 import logging
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from seq2seq import stopping
 from seq2seq.cli import sweep
 from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
@@ -40,7 +43,7 @@ register_resolvers()  # here, since a process that a sweep starts imports this m
 
 
 def main() -> None:
-    """The command. Exit status 2 means a mistake of the user's, 130 ctrl-C."""
+    """The command. Exit status 2 means a mistake of the user's, 130 ctrl-C, 143 TERM, 138 USR1."""
     set_up()
     sys.exit(exit_status(_compose_and_run, NAME))
 
@@ -59,15 +62,35 @@ def _compose_and_run() -> None:
     failures: list[UserError] = []
     job = partial(_job, failures, os.getpid())
     job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)
+    ending = stopping.Ending(sweep.stop_processes)
     try:
-        with sweep.watching():
+        with _in_one_line(), ending, sweep.watching():
             job()
+    except BrokenProcessPool:
+        if not ending.number:
+            sweep.note_deaths()
+    except Exception:
+        if not ending.number:
+            raise
+    finally:
+        sweep.remove_empty_folders()
+    if ending.number:  # the processes of a sweep have ended as told, or an exception came out of something half-done
+        raise stopping.Stopped(ending.number)
+    if failures:
+        raise failures[0]
+    if sweep.planned:
+        sweep.finish(sweep.planned)
+
+
+@contextmanager
+def _in_one_line() -> Iterator[None]:
+    """Say in our words what Hydra and the file system refuse."""
+    try:
+        yield
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_line(error)) from error
     except sweep.Refused as refused:
         raise UserError(str(refused)) from None
-    except BrokenProcessPool:
-        sweep.note_deaths()
     except ValueError as error:
         if "flag can only be used" in str(error):
             raise UserError(f"{one_line(error)}; see --help.") from None
@@ -77,10 +100,6 @@ def _compose_and_run() -> None:
     except OSError as error:
         where = error.filename or "the run folder"
         raise UserError(f"{where} cannot be used: {error.strerror or error}; choose another runs= or name=.") from None
-    if failures:
-        raise failures[0]
-    if sweep.planned:
-        sweep.finish(sweep.planned)
 
 
 def usage() -> str:
@@ -107,27 +126,69 @@ def usage() -> str:
 def _job(failures: list[UserError], parent: int, composed: DictConfig) -> None:
     """One experiment: of a single run, or of a sweep, where one that fails does not stop the others."""
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
-        _job_of_sweep(composed, folder, parent)
-        return
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
-        _train(composed, folder)
+        if not in_sweep:
+            _train(composed, folder)
+        elif os.getpid() == parent:
+            _job_of_sweep(composed, folder)
+        else:
+            _job_in_process(composed, folder)
     except UserError as error:
         failures.append(error)
+    except stopping.Interrupted as stop:
+        # Of a sweep the same command does what is missing; resume goes on with this run alone.
+        same = "" if composed.overwrite else "the same command goes on, and so does: "
+        log.warning("stopped and saved; %s%s %s", same, NAME, resume_word(folder))
+        sys.exit(stopping.exit_status(stop.number))
 
 
-def _job_of_sweep(composed: DictConfig, folder: Path, parent: int) -> None:
+class _Worker(stopping.Handlers):
+    """Signals in a process in which the runs of a sweep are, one after another: the first one stops the run that is
+    there, and no other is begun.
+    """
+
+    def __init__(self) -> None:
+        super().__init__((signal.SIGINT, *stopping.ASKING))
+        self.in_run = False
+
+    def _first(self, number: int) -> None:
+        if self.in_run:
+            raise stopping.Stopped(number)
+
+
+_worker = _Worker()
+
+
+def _job_in_process(composed: DictConfig, folder: Path) -> None:
+    """In another process than the sweep's, which is told of a stop by its parent, and does not raise it there."""
+    set_up()
+    if multiprocessing.parent_process() is not None:
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    _worker.install()
+    if _worker.number:
+        return
+    try:
+        _worker.in_run = True
+        _job_of_sweep(composed, folder)
+    except (stopping.Stopped, stopping.Interrupted) as stop:
+        _worker.number = stop.number
+        saved = " and saved" if isinstance(stop, stopping.Interrupted) else ""
+        log.warning("%s: stopped%s", folder, saved)
+    finally:
+        _worker.in_run = False
+
+
+def _job_of_sweep(composed: DictConfig, folder: Path) -> None:
     """Quiet, since there may be others beside it: the sweep says how each run ends."""
-    if os.getpid() != parent:
-        set_up()
-        if multiprocessing.parent_process() is not None:
-            threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     logging.getLogger("seq2seq").setLevel(logging.WARNING)
     try:
         with open(os.devnull, "w", encoding="utf-8", errors=BYTES) as nowhere, redirect_stdout(nowhere):
             _train(composed, folder)
     except Busy:
         pass  # the other process says how it ends
+    except stopping.Interrupted:
+        raise
     except UserError as error:
         sweep.note_error(folder, str(error))
     except Exception as error:
@@ -145,25 +206,20 @@ def _end_with(parent: int) -> None:
 def _train(composed: DictConfig, folder: Path) -> None:
     config = to_config(composed)
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        if config.trainer.devices > 1 or config.trainer.strategy == "ddp":
+        if not config.trainer.is_alone:
             raise UserError(
                 "a sweep cannot train on several devices, since each process would run the whole sweep again; "
                 "run one experiment at a time, or sweep with trainer.devices=1 trainer.strategy=auto."
             )
         config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, progress=False))
-    from seq2seq import runs, training  # torch and Lightning: after the config is known to be right
-    from seq2seq.callbacks import Interrupted
+    with stopping.Later():
+        from seq2seq import runs, training  # torch and Lightning: after the config is known to be right
 
     if config.resume is not None:
         watched = config.trainer.progress
         config = dataclasses.replace(runs.read_config(folder), overwrite=False, resume=None)
         config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, progress=watched))
-    try:
-        training.run(config, folder)
-    except Interrupted:
-        same = "" if config.overwrite else "the same command goes on, and so does: "
-        log.warning("stopped and saved; %s%s %s", same, NAME, resume_word(folder))
-        sys.exit(EXIT_INTERRUPTED)
+    training.run(config, folder)
 
 
 def to_config(composed: DictConfig) -> Config:

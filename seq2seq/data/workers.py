@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from seq2seq import stopping
 from seq2seq.errors import UserError
 
 # torch's message, which is raised wherever the training is at that moment.
@@ -38,6 +39,7 @@ def prepared(dataset: Dataset[Item], positions: Sequence[int], num_workers: int)
             sampler=positions,
             num_workers=num_workers,
             collate_fn=_to_arrays,
+            worker_init_fn=stopping.ignore,
             generator=torch.Generator(),  # its own, so that it draws nothing from the global random stream
         )
         for item in _started(loader, num_workers):

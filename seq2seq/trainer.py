@@ -1,0 +1,132 @@
+"""Lightning's Trainer as we use it: it minds no job scheduler, and which of its arguments a config may set."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import lightning as L
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
+
+from seq2seq.errors import UserError
+
+ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, and of which types
+    "num_nodes": (int,),  # machines that share a training with strategy=ddp
+    "limit_train_batches": (int, float),  # a shorter epoch; schedules, and a training that is gone on with, know it
+    "log_every_n_steps": (int,),  # of loggers alone
+    "profiler": (str,),  # times what Lightning does, and changes none of it
+    "detect_anomaly": (bool,),  # looks for the operation that made a NaN; slower, to the same weights
+    "benchmark": (bool,),  # lets cuDNN try its algorithms
+}
+_PART = "would put a loss of a part of the validation set beside a score of the whole; make the "
+_SHORT = "would leave out checkpoints and scores; use trainer=debug for a quick look"
+_LONG = "would be forgotten by a training that is gone on with; use a larger trainer.patience"
+REFUSED = {  # what the other arguments would do, and what to do instead
+    "overfit_batches": _PART + "training set itself smaller",
+    "limit_val_batches": _PART + "validation set itself smaller",
+    "limit_test_batches": "would do nothing, since the whole test set is scored; make that smaller",
+    "limit_predict_batches": "would do nothing, since Lightning predicts nothing here; leave it out",
+    "fast_dev_run": _SHORT,
+    "barebones": _SHORT,
+    "min_epochs": _LONG,
+    "min_steps": _LONG,
+    "val_check_interval": "is set by seq2seq itself; use trainer.validate_every",
+    "check_val_every_n_epoch": "is set by seq2seq itself; use trainer.validate_every",
+    "inference_mode": "would do nothing, since a validation computes no gradients anyway; leave it out",
+    "reload_dataloaders_every_n_epochs": "would do nothing, since each epoch draws its batches anew; leave it out",
+    "sync_batchnorm": "would do nothing, since there is no batch normalisation here; leave it out",
+    "enable_autolog_hparams": "would do nothing, since config.yaml has every setting; leave it out",
+    "model_registry": "would send checkpoints away; they stay in the run folder: leave it out",
+    "default_root_dir": "is set by seq2seq itself; use runs and name",
+}
+_OURS = "is set by seq2seq itself; use the keys of trainer and optim"
+
+
+def check_arguments(given: dict[str, Any]) -> None:
+    """Let pass those arguments of Lightning's Trainer alone that leave a run what it says it is.
+
+    Raises:
+        UserError: naming the argument, and what to do instead.
+    """
+    known = inspect.signature(L.Trainer).parameters
+    for name, value in given.items():
+        where = f"trainer.lightning.{name}"
+        if name not in known:
+            raise UserError(f"{where} is no argument of lightning.Trainer; there are: {', '.join(sorted(ALLOWED))}.")
+        if isinstance(value, dict):
+            raise UserError(f"{where} must be a plain value; got {value}. No object is built of it.")
+        if name not in ALLOWED:
+            raise UserError(f"{where} {REFUSED.get(name, _OURS)}.")
+        _check_value(where, value, ALLOWED[name])
+
+
+def _check_value(where: str, value: object, types: tuple[type, ...]) -> None:
+    if type(value) not in types:
+        raise UserError(f"{where} must be of type {' or '.join(one.__name__ for one in types)}; got {value!r}.")
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and not 0 < value < 2**31:
+        raise UserError(f"{where}={value:g} is out of range; it must be above 0.")
+
+
+class Alone(LightningEnvironment):
+    """One process, whatever a job scheduler's variables say."""
+
+    @property
+    def creates_processes_externally(self) -> bool:
+        return False
+
+    def local_rank(self) -> int:
+        return 0
+
+    def node_rank(self) -> int:
+        return 0
+
+    def teardown(self) -> None:
+        """Leave the variables as they are."""
+
+
+class Trainer(L.Trainer):
+    """Lightning's Trainer without what it does under a job scheduler: it begins with no checkpoint but the one that it
+    is given, writes none by itself, and leaves signals alone. Nor does it take arguments from variables
+    ``PL_TRAINER_...``.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        defaults = {name: one.default for name, one in inspect.signature(L.Trainer).parameters.items()}
+        super().__init__(**{**defaults, **arguments})
+        self._checkpoint_connector = _NoHpcCheckpoint(self)
+        self._signal_connector = _NoSignals(self)
+        epoch_loop = self.fit_loop.epoch_loop
+        self.fit_loop = _Epochs(self, min_epochs=self.fit_loop.min_epochs, max_epochs=self.fit_loop.max_epochs)
+        self.fit_loop.epoch_loop = epoch_loop
+
+    def forsake(self, number: int) -> None:
+        """Pass a signal on to the processes that this one has started."""
+        kill = getattr(self.strategy.launcher, "kill", None)
+        if kill is not None:
+            kill(number)
+
+
+class _Epochs(_FitLoop):
+    def _iteration_based_training(self) -> bool:
+        """Lightning takes every training with a bound in steps for one that was stopped inside an epoch, and so counts
+        a finished epoch twice when it goes on; without a bound it looks.
+        """
+        return False
+
+
+class _NoHpcCheckpoint(_CheckpointConnector):
+    @property
+    def _hpc_resume_path(self) -> None:
+        """Under Slurm Lightning would begin with any ``hpc_ckpt_N.ckpt`` that lies in the working directory."""
+        return None
+
+
+class _NoSignals(_SignalConnector):
+    def register_signal_handlers(self) -> None:
+        """Under Slurm Lightning would answer USR1 with a checkpoint in the working directory, and swallow TERM."""
+
+    def teardown(self) -> None:
+        """There is nothing to restore."""
