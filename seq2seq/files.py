@@ -256,6 +256,6 @@ def _windows(lines: Iterable[bytes], window: int) -> Iterator[list[bytes]]:
 def _stdin_lines() -> Iterator[bytes]:
     stream: BinaryIO = sys.stdin.buffer
     try:
-        yield from text.iter_raw_lines(stream)
+        yield from text.iter_raw_lines(stream, "stdin")
     except OSError as error:
         raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None

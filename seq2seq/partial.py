@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gzip
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from seq2seq.data import text
+from seq2seq.data import packed, text
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 PART, JOURNAL, DRAFT = ".part", ".part.json", ".part.json.tmp"
 FORMAT = 1  # of the journal
 SAVE_SECONDS = 5.0  # a kill loses no more than this, and the window at work
-MEMBER_BYTES = 1 << 18  # of text; a .gz is a row of gzip members of at least this, so that it can be cut between them
+MEMBER_BYTES = 1 << 18  # of text; a packed file is a row of members of at least this, so that it can be cut between
 
 Mark = Mapping[str, Any]  # where the writer is, in its own words; plain values, for JSON
 
@@ -46,12 +45,12 @@ class Stream:
 
     mark: Mark | None = None
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, pack: Callable[[bytes], bytes] | None = None) -> None:
+        self._stream, self._pack = stream, pack
 
     def write(self, data: bytes, mark: Mark) -> None:
         """Write, at once."""
-        self._stream.write(data)
+        self._stream.write(data if self._pack is None else self._pack(data))
         self._stream.flush()
 
 
@@ -70,8 +69,8 @@ class Partial:
     def __init__(self, target: Path, file: FileIO, settings: Mapping[str, Any], *, resume: bool) -> None:
         self.target = target
         self._file, self._settings = file, settings
-        self._packs = target.name.endswith(".gz")
-        self._pending = bytearray()  # text of the gzip member to come
+        self._pack = packed.packer(target)
+        self._pending = bytearray()  # text of the packed member to come
         self._done = Done(0, None)
         if resume and os.fstat(file.fileno()).st_size:
             self._done = self._go_on()
@@ -92,11 +91,11 @@ class Partial:
         Args:
             mark: where the writer is once ``data`` is written; `mark` after a resume.
         """
-        if self._packs:
+        if self._pack is not None:
             self._pending += data
             if len(self._pending) < MEMBER_BYTES:
                 return
-            data = gzip.compress(self._pending, mtime=0)
+            data = self._pack(bytes(self._pending))
             self._pending.clear()
         self._append(data)
         self._done = Done(self._done.num_bytes + len(data), mark)  # at one stroke: ctrl-C may come between any two
@@ -117,8 +116,8 @@ class Partial:
 
     def finish(self) -> None:
         """Give the file its own name."""
-        if self._packs and (self._pending or not self._done.num_bytes):  # no bytes at all would be no gzip file
-            self._append(gzip.compress(self._pending, mtime=0))
+        if self._pack is not None and (self._pending or not self._done.num_bytes):  # no bytes would be no packed file
+            self._append(self._pack(bytes(self._pending)))
         os.fsync(self._file.fileno())
         os.replace(hidden(self.target, PART), self.target)
         _sync_folder(self.target.parent)
@@ -180,6 +179,7 @@ def writing(
     if target is None:
         yield Stream(sys.stdout.buffer)
         return
+    packed.packer(target)  # refused before anything is touched
     target = text.followed(Path(target))
     if text.is_special(target):
         with _special(target, resume=resume) as stream:
@@ -206,7 +206,7 @@ def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
     if resume:
         raise UserError(f"{target} is no regular file, so there is nothing to go on with; leave out --resume.")
     with text.said_in_one_line(target), open(target, "wb") as stream:
-        yield Stream(stream)
+        yield Stream(stream, packed.packer(target))
 
 
 def hidden(target: Path, ending: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import errno
 import functools
 import gzip
@@ -9,6 +10,7 @@ import io
 import itertools
 import json
 import logging
+import lzma
 import os
 import pty
 import random
@@ -17,18 +19,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from seq2seq import files, partial
 from seq2seq.cli.translate import main
 from seq2seq.config import DecodeConfig
-from seq2seq.data import text
+from seq2seq.data import encoding, packed, text
 from seq2seq.errors import UserError
 from seq2seq.files import translate_file
 from seq2seq.translate import Translator
@@ -201,6 +204,7 @@ def test_random_bytes(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 5))
 def test_any_bytes_at_all(tmp_path_factory: pytest.TempPathFactory, data: bytes, window: int) -> None:
+    assume(packed.kind_of(data) is None and encoding.marked(data) is None)
     folder = tmp_path_factory.mktemp("any")
     (folder / "in").write_bytes(data)
     report = translate_file(TRANSLATOR, folder / "in", folder / "out", window=window)
@@ -226,19 +230,51 @@ def test_a_window_of_long_lines_ends_early(tmp_path: Path, monkeypatch: pytest.M
     assert seen == [2, 3]
 
 
-def test_gz_in_and_out(tmp_path: Path) -> None:
-    (tmp_path / "in.gz").write_bytes(gzip.compress("\n".join(LINES).encode()))
+PACKERS = {"gz": (gzip, "gzip"), "bz2": (bz2, "bzip2"), "xz": (lzma, "xz")}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_packed_in_and_out(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial, "MEMBER_BYTES", 20)
+    module, program = PACKERS[ending]
+    (tmp_path / "in").write_bytes(module.compress("\n".join(LINES).encode()))
+    target = tmp_path / f"out.{ending}"
     for _ in range(2):
-        translate_file(TRANSLATOR, tmp_path / "in.gz", tmp_path / "out.gz")
-        packed = (tmp_path / "out.gz").read_bytes()
-        assert gzip.decompress(packed).decode().splitlines() == TRANSLATOR.translate(LINES)
-        assert subprocess.run(["gzip", "-t", tmp_path / "out.gz"]).returncode == 0
+        translate_file(TRANSLATOR, tmp_path / "in", target, window=2)
+        assert module.decompress(target.read_bytes()).decode().splitlines() == TRANSLATOR.translate(LINES)
+        assert subprocess.run([program, "-t", target]).returncode == 0
 
 
-def test_a_packed_output_of_no_lines_is_a_sound_gzip_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_packed_output_of_no_lines_is_a_sound_packed_file(tmp_path: Path, ending: str) -> None:
     (tmp_path / "in").write_bytes(b"")
-    assert upper(tmp_path / "in", tmp_path / "out.gz").num_lines == 0
-    assert subprocess.run(["gzip", "-dc", tmp_path / "out.gz"], capture_output=True, check=True).stdout == b""
+    target = tmp_path / f"out.{ending}"
+    assert upper(tmp_path / "in", target).num_lines == 0
+    assert subprocess.run([PACKERS[ending][1], "-dc", target], capture_output=True, check=True).stdout == b""
+
+
+def test_a_packed_pipe_is_packed(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\nb\n")
+    os.mkfifo(tmp_path / "out.gz")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "out.gz").read_bytes)
+        upper(tmp_path / "in", tmp_path / "out.gz", window=1)
+        assert gzip.decompress(read.result(timeout=60)) == b"A\nB\n"
+
+
+def test_a_shard_of_a_packed_output_has_its_ending_last(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+1\n2+2\n")
+    assert here("-i", "in", "--suffix", "de.xz", "--shard", "1/2")[0] == 0
+    assert names(tmp_path) == {"in", "in.de.1-of-2.xz"}
+
+
+def test_an_output_that_promises_a_packer_that_is_not_written_is_refused(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+1\n")
+    for name, kind in (("out.zst", "zstd"), ("out.ZIP", "zip")):
+        status, said = here("-i", "in", "-o", name)
+        assert status == 2
+        assert f"{name} would be a {kind} file, which is not written; name it .gz, .bz2 or .xz" in said
+    assert names(tmp_path) == {"in"}
 
 
 def test_a_packed_output_of_many_members_is_little_longer_than_one(tmp_path: Path) -> None:

@@ -7,10 +7,12 @@ import gzip
 import importlib
 import importlib.util
 import logging
+import lzma
 import re
 import shlex
 import shutil
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,7 @@ from filelock import FileLock
 
 from seq2seq import checkpoint, runs, training
 from seq2seq.cli import sweep
+from seq2seq.data import packed
 from seq2seq.models.inference import Inference
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
@@ -206,6 +209,16 @@ def no_bfloat16(world: World) -> None:
     world.patch.setattr(training, "cpu_has_bfloat16", lambda: False)
 
 
+def without_zstd(world: World) -> None:
+    for name in packed.ZSTD_LIBRARIES:
+        world.patch.setitem(sys.modules, name, None)
+
+
+def a_tar(world: World) -> None:
+    with tarfile.open(world.folder / "a", "w") as archive:
+        archive.add(world.folder / "train.de")
+
+
 MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "no such file": without("train.de"),
     "an empty file": a_file("train.de", b""),
@@ -213,7 +226,12 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "another encoding": a_file("valid.en", "ä\n".encode("latin-1") * 4),
     "a blank line in the training text": a_file("train.en", b"1\n\n3\n \n"),
     "nothing but blank lines": a_file("train.en", b"\n" * 4),
-    "a .gz that is none": a_file("a.gz", b"plain\n"),
+    "another encoding, without a mark": a_file("valid.en", ("ä line\n" * 4).encode("utf-16le")),
+    "a packed file that is damaged": a_file("a", gzip.compress(b"a line\n" * 99, mtime=0)[:-8] + b"\0" * 8),
+    "a .gz that is neither packed nor text": a_file("a.gz", b"\xff\n"),
+    "an archive": a_file("a", b"PK\x03\x04"),
+    "a file packed twice": a_file("a", gzip.compress(lzma.compress(b"a line\n"))),
+    "zstd without a library for it": both(a_file("a", b"\x28\xb5\x2f\xfd"), without_zstd),
     "a .gz that is cut short": a_file("a.gz", gzip.compress(b"a line\n" * 99, mtime=0)[:-9]),
     "three columns in a TSV": a_file("a.tsv", b"one\ttwo\none\ttwo\tthree\n"),
     "a book's file without its mark": a_file("a.txt", b"1+1  _2   \n1+2  3   \n"),
@@ -266,7 +284,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
     "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
     "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
-    "an input that is no .gz": a_file("a.gz", b"1+1\n"),
+    "an input in UTF-16": a_file("a", ("1+1\n" * 4).encode("utf-16le")),
+    "an archive for an input": a_tar,
     "fewer references than sources": a_file("test.en", b"1\n2\n3\n"),
     "an empty test set": both(a_file("test.de", b""), a_file("test.en", b"")),
     "a run without its test lines": without("run/test.src"),

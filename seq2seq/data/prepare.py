@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config import ONE_SIDED, DataConfig
-from seq2seq.data import download, phrasebook, synthetic, text
+from seq2seq.data import download, packed, phrasebook, synthetic, text
 from seq2seq.data.text import Pair
 from seq2seq.errors import UserError
 
@@ -125,12 +125,12 @@ def _ptb_files(config: DataConfig) -> dict[str, Path]:
     found = {}
     for split in text.SPLITS:
         name = f"ptb.{split}.txt"
-        paths = [Path(str(config.mirror)) / one for one in (name, f"{name}.gz")]
-        if not any(path.is_file() for path in paths):
+        path = packed.found(Path(str(config.mirror)) / name)
+        if path is None:
             raise UserError(
                 f"{config.mirror} has neither {name} nor {name}.gz; put one there, or name another data.mirror."
             )
-        found[split] = next(path for path in paths if path.is_file())
+        found[split] = path
     return found
 
 

@@ -1,25 +1,25 @@
 r"""Line-aligned text files: what a line is, and how files of them are read and written.
 
 A line ends at "\n" and nowhere else: U+2028, U+0085, vertical tabs, form feeds and NUL are ordinary
-characters of a line. Files are UTF-8, packed with gzip if the name ends in ``.gz``. The reader removes two
-things that editors of other systems add: a byte-order mark at the start of the file and one "\r" before a
-"\n". Every other text is returned as it was written.
+characters of a line. Files are UTF-8; one that is packed is known by its first bytes, whatever its name. The
+reader removes two things that editors of other systems add: a byte-order mark at the start of the file and one
+"\r" before a "\n". Every other text is returned as it was written.
 """
 
 import codecs
-import gzip
 import hashlib
-import io
+import itertools
 import os
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from filelock import FileLock
 
+from seq2seq.data import encoding, packed
+from seq2seq.data.chunks import PAUSE, SIZE, chunks
 from seq2seq.errors import UserError
 
 BOM = "\ufeff"
@@ -32,7 +32,7 @@ def iter_lines(path: str | Path) -> Iterator[str]:
     """The lines of a text file, one at a time; errors come when the line that has them is reached.
 
     Raises:
-        UserError: if the file cannot be read, is not the gzip its name promises, or is not UTF-8.
+        UserError: if the file cannot be read or unpacked, or is not UTF-8.
     """
     for number, raw in enumerate(iter_raw_lines(path), start=1):
         try:
@@ -41,30 +41,63 @@ def iter_lines(path: str | Path) -> Iterator[str]:
             raise not_utf8(path, number, raw, error) from None
 
 
-def iter_raw_lines(source: str | Path | BinaryIO) -> Iterator[bytes]:
+def iter_raw_lines(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[bytes]:
     """The lines of a file or of an open stream as bytes, without line ends and without a byte-order mark at the start.
 
+    Args:
+        name: of a stream, for messages.
+
     Raises:
-        UserError: if the file cannot be read, or is not the gzip its name promises.
+        UserError: if the file cannot be read or unpacked, or is UTF-16 or UTF-32.
+    """
+    return itertools.chain.from_iterable(iter_groups(source, name))
+
+
+def iter_groups(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[list[bytes]]:
+    """As `iter_raw_lines`, several lines at a time: those that could be read together. An empty group says that there
+    is nothing more to read for the moment; see `chunks.chunks`.
     """
     if isinstance(source, (str, Path)):
-        with _opened(source, unpack=str(source).endswith(".gz")) as stream:
-            yield from iter_raw_lines(stream)
+        with _opened(source) as stream:
+            yield from iter_groups(stream, str(source))
         return
-    for number, raw in enumerate(source, start=1):
-        if number == 1:
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-            if not raw:
-                continue  # a lone byte-order mark is an empty file
-        yield raw[:-2] if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
+    rest: list[bytes] = []  # of a line whose end is still to come
+    is_first = True
+    for chunk in encoding.checked(packed.unpacked(chunks(source), name), name):
+        *ended, last = chunk.split(b"\n")
+        if ended:
+            ended[0] = b"".join([*rest, ended[0]])
+            rest = []
+            if is_first:
+                ended[0], is_first = ended[0].removeprefix(codecs.BOM_UTF8), False
+        if last:
+            rest.append(last)
+        if ended or chunk == PAUSE:
+            yield [line.removesuffix(b"\r") for line in ended]
+    if line := b"".join(rest).removeprefix(codecs.BOM_UTF8 if is_first else b""):
+        yield [line]
 
 
 def not_utf8(path: str | Path, number: int, raw: bytes, error: UnicodeDecodeError) -> UserError:
     """The error for a line that is no UTF-8."""
+    if number == 1 and (other := encoding.marked(raw)):
+        return encoding.not_utf8(str(path), other)
     bad = f"the byte 0x{raw[error.start]:02x} at offset {error.start}"
+    if (kind := packed.ending_of(path)) is not None and packed.kind_of(_head(path)) is None:
+        return UserError(
+            f"{path} is neither a {kind.name} file nor UTF-8: line {number} has {bad}; copy or download it again."
+        )
     return UserError(
         f"{path} is not UTF-8: line {number} has {bad}; convert the file, for example with iconv -t UTF-8."
     )
+
+
+def _head(path: str | Path) -> bytes:
+    """The first bytes of a regular file."""
+    if not os.path.isfile(path):
+        return b""
+    with _opened(path) as stream:
+        return stream.read(512)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -73,17 +106,11 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 @contextmanager
-def _opened(path: str | Path, *, unpack: bool) -> Iterator[BinaryIO]:
-    """A file to read bytes from, with a failing file system or gzip stream said in one line."""
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to read bytes from, with a failing file system said in one line."""
     try:
-        with gzip.open(path, "rb") if unpack else open(path, "rb") as stream:
-            yield cast(BinaryIO, stream)
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is not a sound gzip file: {error}; pack it again, or, if it is plain text, drop .gz from its name."
-        ) from None
-    except EOFError:
-        raise UserError(f"{path} ends in the middle of its gzip stream; copy or download it again.") from None
+        with open(path, "rb") as stream:
+            yield stream
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -117,8 +144,13 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[BinaryIO]:
-    """As `replacing`, and what is written gets packed if the name ends in ``.gz``."""
-    with replacing(Path(path)) as raw, _packed(raw, str(path).endswith(".gz")) as stream:
+    """As `replacing`, and what is written gets packed if the name says so.
+
+    Raises:
+        UserError: also for a name whose packer is not written.
+    """
+    packed.packer(path)  # refused before anything is touched
+    with replacing(Path(path)) as raw, packed.packing(raw, path) as stream:
         yield stream
 
 
@@ -186,16 +218,6 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-
-
-@contextmanager
-def _packed(stream: BinaryIO, pack: bool) -> Iterator[BinaryIO]:
-    if not pack:
-        yield stream
-        return
-    packed = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
-    with packed, io.BufferedWriter(cast(io.RawIOBase, packed)) as buffered:
-        yield buffered
 
 
 def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
@@ -318,14 +340,15 @@ def filter_pairs(
 
 
 def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a ``.gz`` holds.
+    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a packed file holds.
 
     Raises:
-        UserError: if the file cannot be read.
+        UserError: if the file cannot be read, or unpacked.
     """
     digest = hashlib.sha256()
-    with _opened(path, unpack=unpacked and str(path).endswith(".gz")) as stream:
-        while piece := stream.read(1 << 20):
+    with _opened(path) as stream:
+        pieces = packed.unpacked(chunks(stream), str(path)) if unpacked else iter(lambda: stream.read(SIZE), b"")
+        for piece in pieces:
             digest.update(piece)
     return digest.hexdigest()
 
