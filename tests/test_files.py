@@ -17,6 +17,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -61,6 +62,15 @@ def upper(source: Path, target: Path, before: Any = lambda lines: None, **option
 def alone(line: bytes) -> bytes:
     """The translation of a line that has no neighbours."""
     return TRANSLATOR.translate([line.decode("utf-8", "replace")])[0].encode()
+
+
+@functools.cache
+def frozen() -> Translator:
+    return Translator.from_checkpoint(FROZEN)
+
+
+def alone_by_the_frozen(line: bytes) -> bytes:
+    return frozen().translate([line.decode()])[0].encode()
 
 
 def independent_lines(data: bytes) -> list[bytes]:
@@ -292,6 +302,87 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
     translate_file(TRANSLATOR, None, None)
     assert out.getvalue().decode().splitlines() == TRANSLATOR.translate(LINES)
+
+
+def talking(*words: object, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*map(str, command)], **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": env, **options}
+    )
+
+
+@pytest.mark.parametrize("flags, parts", [((), 1), (("--n-best", 1), 3)])
+def test_a_process_that_writes_a_line_and_waits_gets_its_answer(flags: tuple[object, ...], parts: int) -> None:
+    lines = [b"1+1\n", b"\n", b"22+33\n", b"\xff\n", b"4+5\n"]
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *map(str, flags)],
+        input=b"".join(lines),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    with talking(*flags) as process:
+        assert process.stdin is not None and process.stdout is not None
+        killer = threading.Timer(60, process.kill)  # where no answer comes
+        killer.start()
+        answers = []
+        for line in lines:
+            process.stdin.write(line)
+            process.stdin.flush()
+            answers.append(process.stdout.readline())
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        killer.cancel()
+    for answer, expected in zip(answers, done.stdout.splitlines(keepends=True), strict=True):
+        *texts, last = answer.split(b" ||| ")
+        *texts_there, last_there = expected.split(b" ||| ")
+        assert len(texts) == parts - 1
+        assert texts == texts_there
+        assert last == last_there or float(last) == pytest.approx(float(last_there), abs=1e-5)  # float32
+
+
+def test_half_a_line_is_waited_for_and_a_named_pipe_is_answered_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in")
+    with talking("-i", tmp_path / "in", stdin=None) as process:
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        assert process.stdout is not None
+        with open(tmp_path / "in", "wb", buffering=0) as stream:
+            for half in (b"1+", b"1\n2+2\n3", b"+3\n"):
+                stream.write(half)
+                time.sleep(0.1)
+            answers = [process.stdout.readline() for _ in range(3)]
+        assert process.stdout.read() == b""
+        killer.cancel()
+    assert answers == [alone_by_the_frozen(line) + b"\n" for line in (b"1+1", b"2+2", b"3+3")]
+
+
+def test_a_busy_pipe_has_full_windows(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("".join(f"line {i}\n" for i in range(20_000)))
+    program = """if True:
+        import sys
+        from tests.test_files import Upper, translate_file
+        windows = []
+        translate_file(Upper(windows.append), None, None, window=4096)
+        print(*map(len, windows), file=sys.stderr)
+    """
+    with subprocess.Popen(["cat", tmp_path / "in"], stdout=subprocess.PIPE) as cat:
+        done = subprocess.run([sys.executable, "-c", program], stdin=cat.stdout, capture_output=True, cwd=ROOT)
+    assert done.stdout == (tmp_path / "in").read_bytes().upper()
+    windows = [int(size) for size in done.stderr.split()]
+    assert sum(windows) == 20_000
+    assert len(windows) <= 7  # 5 is the fewest; a machine that is busy elsewhere may pause
+
+
+def test_a_named_output_has_full_windows_however_its_input_pauses(tmp_path: Path) -> None:
+    groups: list[list[bytes]] = [[b"a", b"b"], [], [b"c"], []]
+    for ends, expected in ((True, [2, 1]), (False, [3])):
+        lines = files._Lines(tmp_path, window=9, strict=False)
+        lines._raw = files._with_pauses(groups)
+        lines.ends_window_at_pause = ends
+        assert [len(window) for window, _ in lines] == expected
 
 
 def test_a_terminal_sees_progress(tmp_path: Path) -> None:
@@ -753,13 +844,10 @@ def test_an_input_that_changes_between_counting_and_translating_is_refused(
     many: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], message: str
 ) -> None:
     real = text.iter_raw_lines
-    changed = []
 
     def count_then_change(source: Path) -> Iterator[bytes]:
         yield from real(source)
-        if not changed:
-            changed.append(True)
-            change(many)
+        change(many)
 
     monkeypatch.setattr(text, "iter_raw_lines", count_then_change)
     with pytest.raises(UserError, match=message):

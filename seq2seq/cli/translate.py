@@ -58,7 +58,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--suffix", metavar="EXT", help="write each input's translation beside it: a.txt to a.txt.EXT")
     parser.add_argument(
-        "--window", type=int, default=4096, metavar="N", help="lines read and sorted at a time (default: %(default)s)"
+        "--window",
+        type=int,
+        default=4096,
+        metavar="N",
+        help="most lines read and sorted at a time (default: %(default)s)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="refuse bytes that are no UTF-8, instead of replacing and counting"
