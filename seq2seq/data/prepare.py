@@ -141,6 +141,8 @@ def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
     log.info("preparing %s in %s", config.kind, folder)
     aside = folder / ASIDE
     with text.said_in_one_line(folder):
+        if aside.is_symlink():
+            aside.unlink()  # never what it leads to
         shutil.rmtree(aside, ignore_errors=True)
         try:
             manifest = {"settings": settings, **_make(config, folder, aside)}
