@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,12 @@ from seq2seq.progress import lines_bar
 from seq2seq.translate import WINDOW, Translator
 
 WINDOW_BYTES = 1 << 23  # a window of long lines ends here
+RETURNS_INSIDE = "%s: its first line holds carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"
+RETURNS_TOO_MANY = "%s: %d lines end in a carriage return too many; tr -d '\\r' removes them"
 NO_DIFFERENCE = {"batch_tokens"}  # of the decode settings, those that change no translation
+
+
+log = logging.getLogger(__name__)
 
 
 class FileReport(NamedTuple):
@@ -199,9 +205,15 @@ class _Lines:
         for window in _windows(read, self._window):
             lines = self._decode(window)
             yield lines, self._count(window)
+        num_returns = 0
         if self._beside is not None and not self._is_block:
+            num_returns += sum(line.endswith(b"\r") for line in window)
+            if self.num_lines == 0 and len(window) == 1 and b"\r" in window[0].rstrip(b"\r"):
+                log.warning(RETURNS_INSIDE, self.name)
             self._beside.end()
         if self.num_lines_wanted not in (None, self.num_lines):
+        if num_returns:
+            log.warning(RETURNS_TOO_MANY, self.name, num_returns)
             raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
 
     def skip(self, num_lines: int) -> None:

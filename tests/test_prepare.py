@@ -149,8 +149,14 @@ def test_a_planted_link_to_a_folder_is_not_written_to(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"one\r\r\ntwo\nthree\nfour\n", "train.tgt: line 1 ends in a carriage return"),
-        (b"one\ntwo\n\xef\xbb\xbfthree\nfour\n", "valid.tgt: line 1 starts with a byte-order mark"),
+        (
+            b"one\r\r\ntwo\nthree\nfour\n",
+            r"a\.txt: line 1 ends in a carriage return too many, .*; remove them, for example",
+        ),
+        (
+            b"one\ntwo\n\xef\xbb\xbfthree\nfour\n",
+            r"valid.tgt: line 1 starts with a byte-order mark, .*; remove it from .*a\.txt\.$",
+        ),
     ],
 )
 def test_lines_that_a_text_file_cannot_give_back_are_refused_without_sources_too(

@@ -80,6 +80,7 @@ def _evaluate_text(options: argparse.Namespace) -> None:
     lines = text.read_lines(options.text)
     if not lines:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
+    text.refuse_line_ends(options.text, lines)
     score = load(options.checkpoint[0], options).score(lines)
     _print(
         {

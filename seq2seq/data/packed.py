@@ -48,7 +48,7 @@ class Kind(NamedTuple):
     marks: tuple[bytes, ...]  # that its files begin with
     endings: tuple[str, ...]  # of their names, in lower case
     unpacker: Callable[[], Unpacker] | None = None  # None where it is refused
-    remedy: str = ""
+    tool: str = ""  # that unpacks it
 
 
 class _Gzip:
@@ -118,26 +118,26 @@ LZMA_MARKS = tuple(b"\x5d" + (1 << bits).to_bytes(4, "little") for bits in range
 BZIP2_MARKS = tuple(
     b"BZh%d%b" % (size, one) for size in range(1, 10) for one in (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
 )
-TAR = Kind("tar", (), (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"), remedy="tar -xf")
+TAR = Kind("tar", (), (".tar", ".tgz", ".tbz", ".tbz2", ".txz", ".tzst"), tool="tar -xf")
 TAR_MARK, TAR_MARK_AT = b"ustar", 257
 GZIP, BZIP2, XZ = (
-    Kind("gzip", (b"\x1f\x8b\x08",), (".gz",), _Gzip),
-    Kind("bzip2", BZIP2_MARKS, (".bz2",), bz2.BZ2Decompressor),
-    Kind("xz", (b"\xfd7zXZ\0",), (".xz",), _xz),
+    Kind("gzip", (b"\x1f\x8b\x08",), (".gz",), _Gzip, "gzip -dc"),
+    Kind("bzip2", BZIP2_MARKS, (".bz2",), bz2.BZ2Decompressor, "bzip2 -dc"),
+    Kind("xz", (b"\xfd7zXZ\0",), (".xz",), _xz, "xz -dc"),
 )
 KINDS = (
     GZIP,
     BZIP2,
     XZ,
-    Kind("lzma", LZMA_MARKS, (".lzma",), _xz),
-    Kind("zstd", (b"\x28\xb5\x2f\xfd",), (".zst", ".zstd"), _zstd),
-    Kind("zip", (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), (".zip",), remedy="unzip"),
-    Kind("7z", (b"7z\xbc\xaf\x27\x1c",), (".7z",), remedy="7z x"),
-    Kind("rar", (b"Rar!\x1a\x07",), (".rar",), remedy="unrar x"),
-    Kind("lz4", (b"\x04\x22\x4d\x18",), (".lz4",), remedy="lz4 -d"),
-    Kind("lzip", (b"LZIP\x00", b"LZIP\x01"), (".lz",), remedy="lzip -d"),
-    Kind("lzop", (b"\x89LZO\x00\r\n\x1a\n",), (".lzo",), remedy="lzop -d"),
-    Kind("compress", (b"\x1f\x9d",), (".z",), remedy="gzip -d"),
+    Kind("lzma", LZMA_MARKS, (".lzma",), _xz, "xz -dc"),
+    Kind("zstd", (b"\x28\xb5\x2f\xfd",), (".zst", ".zstd"), _zstd, "zstd -dc"),
+    Kind("zip", (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08"), (".zip",), tool="unzip"),
+    Kind("7z", (b"7z\xbc\xaf\x27\x1c",), (".7z",), tool="7z x"),
+    Kind("rar", (b"Rar!\x1a\x07",), (".rar",), tool="unrar x"),
+    Kind("lz4", (b"\x04\x22\x4d\x18",), (".lz4",), tool="lz4 -d"),
+    Kind("lzip", (b"LZIP\x00", b"LZIP\x01"), (".lz",), tool="lzip -d"),
+    Kind("lzop", (b"\x89LZO\x00\r\n\x1a\n",), (".lzo",), tool="lzop -d"),
+    Kind("compress", (b"\x1f\x9d",), (".z",), tool="gzip -d"),
     TAR,
 )
 ERRORS = (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError)  # that the unpackers raise
@@ -160,7 +160,7 @@ def unpacked(source: Iterator[bytes], name: str) -> Iterator[bytes]:
             raise UserError(f"{name} is packed twice, {inner.name} inside {kind.name}; unpack it once.")
         kind = inner
     if kind is not None:
-        raise UserError(f"{name} is a {kind.name} file, which is not read; unpack it first, with {kind.remedy}.")
+        raise UserError(f"{name} is a {kind.name} file, which is not read; unpack it first, with {kind.tool}.")
     yield from source
 
 

@@ -170,7 +170,7 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
     except UserError:
         raise
     except ValueError as error:  # text that would not be read back as it is
-        raise UserError(str(error)) from None
+        raise UserError(f"{str(error).rstrip('.')}; remove it from {_named(config)}.") from None
     dropped = {reason: count for reason, count in dropped.items() if count}
     if dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
@@ -180,6 +180,12 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
         "dropped": dropped,
         "sha256": {name: text.sha256_file(aside / name) for name in split_files(config.kind)},
     }
+
+
+def _named(config: DataConfig) -> str:
+    """The user's own files of a dataset."""
+    names = [str(getattr(config, name)) for name in ("book_file", *FILES, "mirror") if getattr(config, name)]
+    return ", ".join(names) or "the text"
 
 
 def _read_text(config: DataConfig) -> dict[str, list[str]]:
@@ -203,6 +209,7 @@ def _read_text(config: DataConfig) -> dict[str, list[str]]:
 
 def _lines_of(path: str | Path) -> list[str]:
     lines = text.read_lines(path)
+    text.refuse_line_ends(path, lines)
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} has no text in it; name a file that has some.")
     return lines

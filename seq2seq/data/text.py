@@ -11,6 +11,8 @@ import hashlib
 import itertools
 import os
 import uuid
+import shlex
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,6 +26,7 @@ from seq2seq.errors import UserError
 
 BOM = "\ufeff"
 SPLITS = ("train", "valid", "test")
+TO_NEWLINES, WITHOUT_RETURNS = r"tr '\r' '\n'", r"tr -d '\r'"  # filters of the shell
 
 Pair = tuple[str, str]
 
@@ -264,7 +267,7 @@ def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
         UserError: if a line has another number of columns or, unless allowed, a blank one, or if the file is empty.
     """
     pairs = []
-    for number, line in enumerate(iter_lines(path), start=1):
+    for number, line in enumerate(_lines_of_pairs(path), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
@@ -291,7 +294,7 @@ def read_question_answer(path: str | Path) -> list[Pair]:
         Saito, "Deep Learning from Scratch 2" (2018), ch. 7 and 8.
     """
     pairs = []
-    for number, line in enumerate(iter_lines(path), start=1):
+    for number, line in enumerate(_lines_of_pairs(path), start=1):
         question, mark, answer = line.partition("_")
         if not mark:
             raise UserError(f'{path}: line {number} has no "_" between question and answer: {line[:60]!r}.')
@@ -310,6 +313,7 @@ def filter_pairs(
 ) -> tuple[list[Pair], dict[str, int]]:
     """The pairs fit to train on, and how many were left out for each reason.
 
+        refuse_line_ends(path, lines)
     A pair is counted once, under the first of "blank", "too long" and "length ratio" that holds.
 
     Args:
@@ -331,6 +335,36 @@ def filter_pairs(
         if skip_blank and shorter == 0:
             dropped["blank"] += 1
         elif max_length and longer > max_length:
+def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
+    r"""Refuse a text whose lines end as on other systems: in "\r", as on old Macs, or in "\r\r\n", as after two
+    conversions for DOS. A second byte-order mark is refused too, since it would become part of the first line.
+
+    Raises:
+        UserError: naming the file and a command that mends it.
+    """
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise UserError(
+            f"{path} has carriage returns in place of line ends; convert it, for example with "
+            f"{_through(path, TO_NEWLINES)}."
+        )
+    ends = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
+    if ends:
+        more = f" (and {len(ends) - 1} more)" if len(ends) > 1 else ""
+        raise UserError(
+            f"{path}: line {ends[0]}{more} ends in a carriage return too many, as if converted for DOS twice; remove "
+            f"them, for example with {_through(path, WITHOUT_RETURNS)}."
+        )
+    if lines and lines[0].startswith(BOM):
+        raise UserError(f"{path} begins with two byte-order marks; remove one, for example with tail -c +4.")
+
+
+def _through(path: str | Path, filter: str) -> str:
+    """The shell's command that sends the text of a file through a filter."""
+    quoted = shlex.quote(str(path))
+    kind = packed.kind_of(_head(path))
+    return f"{filter} < {quoted} > NEW" if kind is None else f"{kind.tool} < {quoted} | {filter} > NEW"
+
+
             dropped["too long"] += 1
         elif max_ratio and longer > max_ratio * shorter:
             dropped["length ratio"] += 1
@@ -349,6 +383,8 @@ def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
     with _opened(path) as stream:
         pieces = packed.unpacked(chunks(stream), str(path)) if unpacked else iter(lambda: stream.read(SIZE), b"")
         for piece in pieces:
+    for side in (0, 1):
+        refuse_line_ends(path, [pair[side] for pair in pairs])
             digest.update(piece)
     return digest.hexdigest()
 
@@ -376,6 +412,12 @@ def write_splits(folder: str | Path, splits: Mapping[str, Sequence[Pair]]) -> No
     folder = make_folder(Path(folder), without=columns)
     for name, lines in columns.items():
         write_lines(folder / name, lines)
+def _lines_of_pairs(path: str | Path) -> list[str]:
+    lines = read_lines(path)
+    refuse_line_ends(path, lines)
+    return lines
+
+
 
 
 def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
