@@ -53,8 +53,8 @@ def translate_file(
     r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
     input; or, with ``wanted``, what comes of each line of the input is one line or several, in the input's order.
 
-    Where the output is not a regular file (stdout, a pipe), a window ends when the input pauses, so that whoever sends a
-    line and waits gets its translation. The text is the same.
+    Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses, so that whoever
+    sends a line and waits gets its translation. The text is the same.
 
     Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
     mark at the file's start. A named output appears whole or not at all; both sides may be ``.gz``. Progress is shown
@@ -86,6 +86,9 @@ def translate_file(
     started = time.perf_counter()
     lines = _Lines(source, window=window, strict=strict, shard=shard, beside=wanted.beside)
     settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict, **wanted.settings()}
+    if wanted.has_scores:  # whose last digits depend on what stands in a batch, and where it is worked out
+        settings |= {"window": window, "decode.batch_tokens": translator.decode.batch_tokens}
+        settings["device"] = str(translator.device)
     if shard:
         settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
     with (
@@ -202,18 +205,18 @@ class _Lines:
 
     def __iter__(self) -> Iterator[tuple[list[str], list[str] | None]]:
         read = self._raw if self.ends_window_at_pause else _without_pauses(self._raw)
-        for window in _windows(read, self._window):
-            lines = self._decode(window)
-            yield lines, self._count(window)
         num_returns = 0
-        if self._beside is not None and not self._is_block:
+        for window in _windows(read, self._window):
             num_returns += sum(line.endswith(b"\r") for line in window)
             if self.num_lines == 0 and len(window) == 1 and b"\r" in window[0].rstrip(b"\r"):
                 log.warning(RETURNS_INSIDE, self.name)
-            self._beside.end()
-        if self.num_lines_wanted not in (None, self.num_lines):
+            lines = self._decode(window)
+            yield lines, self._count(window)
         if num_returns:
             log.warning(RETURNS_TOO_MANY, self.name, num_returns)
+        if self._beside is not None and not self._is_block:
+            self._beside.end()
+        if self.num_lines_wanted not in (None, self.num_lines):
             raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
 
     def skip(self, num_lines: int) -> None:

@@ -107,11 +107,15 @@ class Partial:
         os.fsync(self._file.fileno())
         contents = {"format": FORMAT, "settings": self._settings, **self._done._asdict()}
         draft = hidden(self.target, DRAFT)
-        with open(draft, "wb") as stream:
-            stream.write(json.dumps(contents, indent=1).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, hidden(self.target, JOURNAL))
+        try:
+            with text.created(draft) as stream:
+                stream.write(json.dumps(contents, indent=1).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(draft, hidden(self.target, JOURNAL))
+        except OSError:
+            draft.unlink(missing_ok=True)  # as an empty one on a full disk
+            raise
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
@@ -131,8 +135,17 @@ class Partial:
                 part.unlink(missing_ok=True)
                 _remove_journal(self.target)
             elif self._done != self._began_at:
-                self.save()
+                self._save_or_remove(part)
                 log.info("%s: what is written is kept in %s; --resume goes on after it.", self.target, part)
+
+    def _save_or_remove(self, part: Path) -> None:
+        """Save, or remove what no journal says how to resume, as on a full disk."""
+        try:
+            self.save()
+        except OSError:
+            if not hidden(self.target, JOURNAL).exists():
+                part.unlink(missing_ok=True)
+            raise
 
     def _append(self, data: bytes) -> None:
         left = memoryview(data)
@@ -142,7 +155,8 @@ class Partial:
     def _go_on(self) -> Done:
         path = hidden(self.target, JOURNAL)
         try:
-            journal = json.loads(path.read_bytes())
+            with open(path, "rb", opener=text.no_link) as stream:
+                journal = json.loads(stream.read())
             before, done = dict(journal["settings"]), Done(int(journal["num_bytes"]), dict(journal["mark"]))
             is_sound = journal["format"] == FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
         except FileNotFoundError:
@@ -180,6 +194,7 @@ def writing(
         yield Stream(sys.stdout.buffer)
         return
     packed.packer(target)  # refused before anything is touched
+    text.refuse_long_name(target)
     target = text.followed(Path(target))
     if text.is_special(target):
         with _special(target, resume=resume) as stream:
@@ -211,7 +226,7 @@ def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
 
 def hidden(target: Path, ending: str) -> Path:
     """A name beside ``target`` that listings leave out."""
-    return target.with_name(f".{target.name}{ending}")
+    return target.with_name(text.hidden_name(target.name, ending))
 
 
 def _claim(target: Path, *, resume: bool) -> FileIO | None:
@@ -225,14 +240,14 @@ def _claim(target: Path, *, resume: bool) -> FileIO | None:
     while True:
         finished = resume and target.exists()
         try:
-            file = FileIO(os.open(path, os.O_RDWR | (0 if finished else os.O_CREAT), 0o666), "r+")
+            file = FileIO(text.no_link(path, os.O_RDWR | (0 if finished else os.O_CREAT)), "r+")
         except FileNotFoundError:
             if finished:
                 return None
             raise
         try:
             _lock(file, target)
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            if os.path.samestat(os.fstat(file.fileno()), os.lstat(path)):
                 return file
         except FileNotFoundError:
             pass

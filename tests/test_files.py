@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import dataclasses
 import errno
 import functools
 import gzip
@@ -14,6 +15,7 @@ import lzma
 import os
 import pty
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -29,7 +31,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from seq2seq import files, partial
+from seq2seq import files, outputs, partial
 from seq2seq.cli.translate import main
 from seq2seq.config import DecodeConfig
 from seq2seq.data import encoding, packed, text
@@ -614,6 +616,141 @@ def test_what_changes_no_translation_may_change_on_resume(many: Path, tmp_path: 
     assert target.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+@pytest.mark.parametrize("ending", [".part", ".part.json", ".part.json.tmp"])
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_a_planted_link_is_not_followed(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, plant: Callable[[Path, Path], None]
+) -> None:
+    monkeypatch.setattr(partial, "SAVE_SECONDS", 0.0)
+    (tmp_path / "in").write_text("1+1\n2+2\n")
+    hidden = tmp_path / f".out{ending}"
+    for resume in ([], ["--resume"]):
+        (tmp_path / "victim").write_text("secret")
+        hidden.unlink(missing_ok=True)
+        plant(tmp_path / "victim", hidden)
+        status, said = here("-i", "in", "-o", "out", "--window", 1, *resume)
+        assert (tmp_path / "victim").read_text() == "secret"
+        if ending == ".part":
+            assert status == 2
+            assert said == (
+                "seq2seq-translate: .out.part is a link or a special file, where a hidden file of ours was expected; "
+                "remove it.\n"
+            )
+            assert not (tmp_path / "out").exists()
+            assert names(tmp_path) == {"in", "victim", ".out.part"}
+        else:
+            assert status == 0
+            assert (tmp_path / "out").read_bytes().count(b"\n") == 2
+            assert names(tmp_path) == {"in", "victim", "out"}
+            (tmp_path / "out").unlink()
+
+
+def test_a_planted_link_to_nothing_and_a_pipe_are_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\n")
+    for plant in (lambda path: path.symlink_to(tmp_path / "victim"), os.mkfifo):
+        plant(tmp_path / ".out.part")
+        with pytest.raises(UserError, match=r"\.out\.part is a link or a special file"):
+            upper(tmp_path / "in", tmp_path / "out")
+        (tmp_path / ".out.part").unlink()
+        assert names(tmp_path) == {"in"}
+
+
+def test_a_journal_that_is_a_link_is_not_read(many: Path) -> None:
+    target = many.with_name("out")
+    stopped(many, target)
+    journal = many.with_name(".out.part.json")
+    journal.rename(many.with_name("elsewhere"))
+    journal.symlink_to(many.with_name("elsewhere"))
+    with pytest.raises(UserError, match=r"\.out\.part\.json, is damaged; leave out --resume"):
+        upper(many, target, resume=True)
+
+
+@pytest.mark.parametrize("size", [240, 245, 250, 255])
+def test_the_longest_names_are_resumed(many: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    target = many.with_name("n" * size)
+    stopped(many, target)
+    assert upper(many, target, resume=True, window=10).num_kept == 30
+    assert names(many.parent) == {"in", target.name}
+
+
+def test_a_name_that_is_too_long_is_said_before_the_work(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+1\n")
+    long = "n" * 300
+    for words in (["-i", "in", "-o", long], ["-i", long, "-o", "out"], ["-i", "in", "--suffix", long]):
+        status, said = here(*words)
+        assert status == 2
+        assert re.fullmatch(
+            r"seq2seq-translate: \S+\.\.\. is too long for a file's name \(30\d bytes\); shorten it\.\n", said
+        )
+    assert names(tmp_path) == {"in"}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_full_disk_leaves_no_draft_and_nothing_that_cannot_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    (tmp_path / "in").write_text("".join(f"line {i}\n" for i in range(20)))
+    monkeypatch.setattr(partial, "SAVE_SECONDS", 0.0 if saved else 1e9)
+    real, full = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        if full and os.readlink(f"/proc/self/fd/{descriptor}").endswith(partial.DRAFT):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    def fill(lines: Sequence[str]) -> None:
+        if "line 8" in lines:
+            full.append(True)
+        if "line 12" in lines:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match="No space left on device; check its folder and the free space"):
+        upper(tmp_path / "in", tmp_path / "out", fill, window=4)
+    assert names(tmp_path) == ({"in", ".out.part", ".out.part.json"} if saved else {"in"})
+    full.clear()
+    assert upper(tmp_path / "in", tmp_path / "out", window=4, resume=True).num_kept == (8 if saved else 0)
+
+
+def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES * 3))
+    for wanted in (outputs.Wanted(num_best=1), outputs.Wanted(references=tmp_path / "in")):
+        one = translator()
+        method = "score" if wanted.references else "n_best"
+        stop, real = stop_after(2, KeyboardInterrupt()), getattr(one, method)
+        setattr(
+            one, method, lambda lines, *rest, stop=stop, real=real, **more: (stop(lines), real(lines, *rest, **more))[1]
+        )
+        with pytest.raises(KeyboardInterrupt):
+            translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted)
+        one = translator()
+        for window, batch_tokens, said in (
+            (4, one.decode.batch_tokens, "window was 5 and is 4"),
+            (5, 7, r"decode.batch_tokens was \d+ and is 7"),
+        ):
+            other = translator(decode=dataclasses.replace(one.decode, batch_tokens=batch_tokens))
+            with pytest.raises(UserError, match=rf"cannot be gone on with: {said}; leave out --resume"):
+                translate_file(other, tmp_path / "in", tmp_path / "out", window=window, wanted=wanted, resume=True)
+        report = translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted, resume=True)
+        assert report.num_kept == 10
+        translate_file(one, tmp_path / "in", tmp_path / "whole", window=5, wanted=wanted)
+        assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
+        (tmp_path / "out").unlink()
+
+
+def test_line_ends_of_other_systems_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for content, said in (
+        (b"a\rb\rc\r", "carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"),
+        (b"a\r\r\nb\r\r\n", "in: 2 lines end in a carriage return too many; tr -d '\\r' removes them"),
+        (b"a\r\nb\r\n", ""),
+    ):
+        caplog.clear()
+        (tmp_path / "in").write_bytes(content)
+        upper(tmp_path / "in", tmp_path / "out")
+        assert said in "".join(caplog.messages)
+        assert bool(said) == bool(caplog.messages)
+
+
 def test_resume_without_anything_to_go_on_with_begins(many: Path) -> None:
     target = many.with_name("out")
     assert upper(many, target, resume=True).num_kept == 0
@@ -895,7 +1032,7 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
         (["-i", "in", "--shard", "half"], "--shard half is no block of lines"),
         (["-i", "in", "in.de", "--suffix", "de"], "in.de is both input and output; name another output"),
         (["-i", "in", "--suffix", "."], "--suffix is empty; give the ending"),
-        (["-i", "in", "-o", "x" * 254], "cannot be written: File name too long"),
+        (["-i", "in", "-o", "x" * 300], "... is too long for a file's name (300 bytes); shorten it."),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(here: Here, tmp_path: Path, words: list[str], message: str) -> None:

@@ -27,6 +27,7 @@ from seq2seq.data import packed
 from seq2seq.models.inference import Inference
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.translate import Translator
 from tests.conftest import ROOT
 from tests.payload import Payload
 
@@ -214,6 +215,20 @@ def without_zstd(world: World) -> None:
         world.patch.setitem(sys.modules, name, None)
 
 
+def scores_that_were_interrupted(world: World) -> None:
+    with world.patch.context() as patch:
+        real, calls = Translator.n_best, []
+
+        def twice(*arguments: Any, **options: Any) -> Any:
+            calls.append(True)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        patch.setattr(Translator, "n_best", twice)
+        assert give("seq2seq-translate run -i test.de -o out --n-best 1 --window 1", patch) == 130
+
+
 def a_tar(world: World) -> None:
     with tarfile.open(world.folder / "a", "w") as archive:
         archive.add(world.folder / "train.de")
@@ -229,6 +244,16 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "another encoding, without a mark": a_file("valid.en", ("ä line\n" * 4).encode("utf-16le")),
     "a packed file that is damaged": a_file("a", gzip.compress(b"a line\n" * 99, mtime=0)[:-8] + b"\0" * 8),
     "a .gz that is neither packed nor text": a_file("a.gz", b"\xff\n"),
+    "text that was converted for DOS twice": a_file("train.de", b"a\r\r\nb\r\r\nc\r\r\nd\r\r\n"),
+    "text of an old Mac": a_file("train.de", b"a\rb\rc\rd\r"),
+    "a text of an old Mac for a language model": a_file("a", b"a\rb\r"),
+    "two byte-order marks": a_file("train.de", b"\xef\xbb\xbf" * 2 + b"a\nb\nc\nd\n"),
+    "a link where the hidden file of an output is expected": lambda world: (world.folder / ".out.part").symlink_to(
+        world.folder / "test.en"
+    ),
+    "scores resumed with other windows": scores_that_were_interrupted,
+    "an input of an old Mac": a_file("a", b"1+1\r2+2\r"),
+    "an input that was converted for DOS twice": a_file("a", b"1+1\r\r\n2+2\r\r\n"),
     "an archive": a_file("a", b"PK\x03\x04"),
     "a file packed twice": a_file("a", gzip.compress(lzma.compress(b"a line\n"))),
     "zstd without a library for it": both(a_file("a", b"\x28\xb5\x2f\xfd"), without_zstd),
@@ -371,6 +396,7 @@ def test_a_mistake_ends_in_the_line_that_the_page_has(
         pytest.skip("this machine has it")
     MAKE.get(row.what, lambda world: None)(world)
     before = files_in(world.folder)
+    capsys.readouterr()  # what was said while it was made
     status = give(row.command, world.patch)
     printed = capsys.readouterr()
     assert status == 2

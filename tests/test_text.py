@@ -23,7 +23,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq import runs
+from seq2seq.config import DataConfig
 from seq2seq.data import packed, text
+from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x00h\ri\ufeffj"  # every one a line end or worse to some other reader
@@ -525,6 +528,95 @@ def test_empty_file_of_pairs_is_refused(tmp_path: Path, read: object) -> None:
     with pytest.raises(UserError) as error:
         read(path)
     assert message(error) == f"{path} is empty; it must hold one pair on each line."
+
+
+# Line ends of other systems
+
+
+TWICE = (
+    "line 1 (and 1 more) ends in a carriage return too many, as if converted for DOS twice; remove them, for example"
+)
+
+
+def the_message(read: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as error:
+        read()
+    return message(error)
+
+
+@pytest.mark.parametrize("name", ["train.de", "the train's.de"])
+def test_foreign_line_ends_are_refused_with_the_user_s_file_and_a_command_that_mends_it(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = tmp_path / "good"
+    good.write_text("A\nB\n")
+    for content, said in (
+        (b"a\r\r\nb\r\r\n", f"{name}: {TWICE} with tr -d '\\r' < "),
+        (
+            b"a\rb\r",
+            f"{name} has carriage returns in place of line ends; convert it, for example with tr '\\r' '\\n' < ",
+        ),
+        (b"a\rb", f"{name} has carriage returns in place of line ends; convert it, for example with tr '\\r' '\\n' < "),
+    ):
+        Path(name).write_bytes(content)
+        for read in (
+            lambda: text.read_parallel(name, good),
+            lambda: text.read_parallel(good, name),
+            lambda: text.read_tsv(name),
+            lambda: text.read_question_answer(name),
+            lambda: prepare(DataConfig(kind="text", train_tgt=name, valid_tgt="good", test_tgt="good", root="data")),
+        ):
+            assert the_message(read).startswith(said)
+        for pack in (bytes, gzip.compress, bz2.compress, lzma.compress):
+            Path(name).write_bytes(pack(content))
+            command = the_message(lambda: text.read_parallel(name, good)).partition("for example with ")[2]
+            subprocess.run(["sh", "-c", command.removesuffix(".")], check=True)
+            assert text.read_lines("NEW") == ["a", "b"]
+    for content in (b"a\rb\nc\n", b"a\r\nb\r\n", b"a\nb"):  # one in a line is a character of it
+        Path(name).write_bytes(content)
+        assert len(text.read_parallel(name, good)) == 2
+
+
+def test_a_second_byte_order_mark_is_refused_by_the_user_s_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" * (1 + (name == "a")) + b"a\nb\n")
+    assert the_message(lambda: text.read_parallel(tmp_path / "a", tmp_path / "b")) == (
+        f"{tmp_path}/a begins with two byte-order marks; remove one, for example with tail -c +4."
+    )
+
+
+# Names that others can foresee, and long ones
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "a" * 241, "a" * 242, "字" * 85])
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    text.write_lines(tmp_path / name, ["line"])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "字" * 86])
+def test_a_name_that_is_too_long_is_not_blamed_on_the_disk(tmp_path: Path, name: str) -> None:
+    said = f"{name[:40]}... is too long for a file's name ({len(name.encode())} bytes); shorten it."
+    for act in (text.read_lines, lambda path: text.write_lines(path, []), text.make_folder, text.sha256_file):
+        assert the_message(lambda act=act: act(tmp_path / name)) == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("secret")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".lock").symlink_to(tmp_path / "victim")
+    with (
+        pytest.raises(UserError, match=r"\.lock is a link or a special file, where a hidden file of ours was expected"),
+        text.locked(tmp_path / "data"),
+    ):
+        pass
+    with pytest.raises(UserError, match=r"\.lock is a link"), runs.locked(tmp_path / "data"):
+        pass
+    with pytest.raises(UserError, match=r"\.lock is a link"):
+        runs.write_plans([tmp_path / "data" / "run"])
+    assert (tmp_path / "victim").read_text() == "secret"
 
 
 # Filtering

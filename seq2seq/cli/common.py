@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -99,6 +100,11 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
     except OSError as error:  # what our own files meet is a UserError already; this is stdout
+        if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
+            from seq2seq.data import text
+
+            print(f"{name}: {text.too_long(os.fsdecode(error.filename))}", file=sys.stderr)
+            return EXIT_USER_ERROR
         print(f"{name}: cannot write: {error.strerror or error}; check the free space.", file=sys.stderr)
         _give_up_stdout()
         return EXIT_USER_ERROR

@@ -7,12 +7,13 @@ reader removes two things that editors of other systems add: a byte-order mark a
 """
 
 import codecs
+import errno
 import hashlib
 import itertools
 import os
-import uuid
 import shlex
 import stat
+import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,8 +26,8 @@ from seq2seq.data.chunks import PAUSE, SIZE, chunks
 from seq2seq.errors import UserError
 
 BOM = "\ufeff"
-SPLITS = ("train", "valid", "test")
 TO_NEWLINES, WITHOUT_RETURNS = r"tr '\r' '\n'", r"tr -d '\r'"  # filters of the shell
+SPLITS = ("train", "valid", "test")
 
 Pair = tuple[str, str]
 
@@ -121,6 +122,8 @@ def _opened(path: str | Path) -> Iterator[BinaryIO]:
 def _unreadable(path: str | Path, error: OSError) -> UserError:
     if not str(path):
         return UserError("the name of a text file is empty; give one.")
+    if error.errno == errno.ENAMETOOLONG:
+        return too_long(path)
     if Path(path).is_dir():
         return UserError(f"{path} is a folder, where a text file was wanted; name a file inside it.")
     if isinstance(error, FileNotFoundError):
@@ -166,6 +169,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         UserError: if it is a folder, or the file system refuses.
     """
+    refuse_long_name(path)
     path = followed(path)
     with said_in_one_line(path):
         if is_special(path):
@@ -195,6 +199,77 @@ def is_special(path: Path) -> bool:
     return not path.is_file() and not path.is_dir()
 
 
+LONGEST_NAME = 255  # bytes, of most file systems
+
+
+def hidden_name(name: str, ending: str) -> str:
+    """``.NAME`` and an ending, for a file beside the one called ``name``; of a long name a part and its checksum."""
+    raw = os.fsencode(f".{name}{ending}")
+    if len(raw) <= LONGEST_NAME:
+        return os.fsdecode(raw)
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{name[:40]}-{digest}{ending}"
+
+
+def refuse_long_name(path: str | Path) -> None:
+    """Refuse a name that no file of its folder can have.
+
+    Raises:
+        UserError: for such a name.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise too_long(path) from None
+
+
+def too_long(path: str | Path) -> UserError:
+    """The error for a name that is longer than the file system allows."""
+    name = max(Path(path).parts, key=len, default="")
+    return UserError(f"{name[:40]}... is too long for a file's name ({len(os.fsencode(name))} bytes); shorten it.")
+
+
+def no_link(path: str | Path, flags: int) -> int:
+    """Open a file whose name others can foresee, unless it is a link or has a second name: someone may have put it
+    there to have another file written to.
+
+    Raises:
+        UserError: for what is not a regular file with one name.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
+            raise _planted(path) from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise _planted(path)
+    return descriptor
+
+
+def _planted(path: str | Path) -> UserError:
+    return UserError(f"{path} is a link or a special file, where a hidden file of ours was expected; remove it.")
+
+
+def refuse_planted(path: Path) -> None:
+    """Refuse a lock file that is a link or not a regular file: older versions of filelock would empty what it leads to.
+
+    Raises:
+        UserError: if it is.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise _planted(path)
+
+
+def created(path: Path) -> BinaryIO:
+    """A new file to write to, in place of what has its name; a link is not followed."""
+    path.unlink(missing_ok=True)
+    return open(path, "xb")
+
+
 @contextmanager
 def said_in_one_line(path: Path) -> Iterator[None]:
     """Around the writing of a file: what the file system refuses is a `UserError`, but for a reader that went away."""
@@ -203,6 +278,8 @@ def said_in_one_line(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise too_long(path) from None
         reason = error.strerror or error
         raise UserError(f"{path} cannot be written: {reason}; check its folder and the free space.") from None
 
@@ -211,9 +288,9 @@ def said_in_one_line(path: Path) -> Iterator[None]:
 def _renamed(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise UserError(f"{path} is a folder, where an output was wanted; name a file inside it.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(hidden_name(path.name, f".{uuid.uuid4().hex[:8]}.tmp"))
     try:
-        with open(temporary, "wb") as stream:
+        with created(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -236,6 +313,7 @@ def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bo
         raise UserError(f"source and target are the same file, {src_path}; name one file for each side.")
     sides = {path: read_lines(path) for path in (src_path, tgt_path)}
     for path, lines in sides.items():
+        refuse_line_ends(path, lines)
         if not lines:
             raise UserError(f"{path} is empty; it must hold one sentence on each line.")
     src, tgt = sides[src_path], sides[tgt_path]
@@ -257,84 +335,6 @@ def _refuse_blank(path: str | Path, lines: list[str]) -> None:
         )
 
 
-def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
-    """The pairs of a file with exactly two columns, source and target, and a tab between them.
-
-    Args:
-        allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
-
-    Raises:
-        UserError: if a line has another number of columns or, unless allowed, a blank one, or if the file is empty.
-    """
-    pairs = []
-    for number, line in enumerate(_lines_of_pairs(path), start=1):
-        columns = line.split("\t")
-        if len(columns) != 2:
-            raise UserError(
-                f"{path}: line {number} has {len(columns)} tab-separated column(s); "
-                "each line must have two, source and target."
-            )
-        pairs.append((columns[0], columns[1]))
-    if not allow_blank:
-        for side in (0, 1):
-            _refuse_blank(path, [pair[side] for pair in pairs])
-    return _not_empty(path, pairs)
-
-
-def read_question_answer(path: str | Path) -> list[Pair]:
-    """The pairs of a file in the format of the book's addition and date data, with their padding kept.
-
-    A line, such as ``16+75  _91  ``, is a question padded with spaces to a fixed width, "_", and an answer
-    padded likewise. The "_" marks where decoding starts; it belongs to neither side.
-
-    Raises:
-        UserError: if a line has no "_", or if the file is empty.
-
-    Source:
-        Saito, "Deep Learning from Scratch 2" (2018), ch. 7 and 8.
-    """
-    pairs = []
-    for number, line in enumerate(_lines_of_pairs(path), start=1):
-        question, mark, answer = line.partition("_")
-        if not mark:
-            raise UserError(f'{path}: line {number} has no "_" between question and answer: {line[:60]!r}.')
-        pairs.append((question, answer))
-    return _not_empty(path, pairs)
-
-
-def _not_empty(path: str | Path, pairs: list[Pair]) -> list[Pair]:
-    if not pairs:
-        raise UserError(f"{path} is empty; it must hold one pair on each line.")
-    return pairs
-
-
-def filter_pairs(
-    pairs: Iterable[Pair], *, max_length: int, max_ratio: float, skip_blank: bool
-) -> tuple[list[Pair], dict[str, int]]:
-    """The pairs fit to train on, and how many were left out for each reason.
-
-        refuse_line_ends(path, lines)
-    A pair is counted once, under the first of "blank", "too long" and "length ratio" that holds.
-
-    Args:
-        max_length: the most words, separated by white space, on either side; 0 for no limit.
-        max_ratio: the most times one side may have the other's number of words; 0 for no limit.
-        skip_blank: leave out pairs with a side that is empty but for white space.
-
-    Raises:
-        UserError: if a limit makes no sense.
-    """
-    if max_length < 0:
-        raise UserError(f"max_length must be 0 (no limit) or more; got {max_length}.")
-    if max_ratio and not max_ratio >= 1:
-        raise UserError(f"max_ratio must be 0 (no limit) or at least 1; got {max_ratio}.")
-    kept = []
-    dropped = {"blank": 0, "too long": 0, "length ratio": 0}
-    for pair in pairs:
-        shorter, longer = sorted(len(side.split()) for side in pair)
-        if skip_blank and shorter == 0:
-            dropped["blank"] += 1
-        elif max_length and longer > max_length:
 def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
     r"""Refuse a text whose lines end as on other systems: in "\r", as on old Macs, or in "\r\r\n", as after two
     conversions for DOS. A second byte-order mark is refused too, since it would become part of the first line.
@@ -365,6 +365,91 @@ def _through(path: str | Path, filter: str) -> str:
     return f"{filter} < {quoted} > NEW" if kind is None else f"{kind.tool} < {quoted} | {filter} > NEW"
 
 
+def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
+    """The pairs of a file with exactly two columns, source and target, and a tab between them.
+
+    Args:
+        allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
+
+    Raises:
+        UserError: if a line has another number of columns or, unless allowed, a blank one, or if the file is empty.
+    """
+    pairs = []
+    for number, line in enumerate(_lines_of_pairs(path), start=1):
+        columns = line.split("\t")
+        if len(columns) != 2:
+            raise UserError(
+                f"{path}: line {number} has {len(columns)} tab-separated column(s); "
+                "each line must have two, source and target."
+            )
+        pairs.append((columns[0], columns[1]))
+    for side in (0, 1):
+        refuse_line_ends(path, [pair[side] for pair in pairs])
+    if not allow_blank:
+        for side in (0, 1):
+            _refuse_blank(path, [pair[side] for pair in pairs])
+    return _not_empty(path, pairs)
+
+
+def read_question_answer(path: str | Path) -> list[Pair]:
+    """The pairs of a file in the format of the book's addition and date data, with their padding kept.
+
+    A line, such as ``16+75  _91  ``, is a question padded with spaces to a fixed width, "_", and an answer
+    padded likewise. The "_" marks where decoding starts; it belongs to neither side.
+
+    Raises:
+        UserError: if a line has no "_", or if the file is empty.
+
+    Source:
+        Saito, "Deep Learning from Scratch 2" (2018), ch. 7 and 8.
+    """
+    pairs = []
+    for number, line in enumerate(_lines_of_pairs(path), start=1):
+        question, mark, answer = line.partition("_")
+        if not mark:
+            raise UserError(f'{path}: line {number} has no "_" between question and answer: {line[:60]!r}.')
+        pairs.append((question, answer))
+    return _not_empty(path, pairs)
+
+
+def _lines_of_pairs(path: str | Path) -> list[str]:
+    lines = read_lines(path)
+    refuse_line_ends(path, lines)
+    return lines
+
+
+def _not_empty(path: str | Path, pairs: list[Pair]) -> list[Pair]:
+    if not pairs:
+        raise UserError(f"{path} is empty; it must hold one pair on each line.")
+    return pairs
+
+
+def filter_pairs(
+    pairs: Iterable[Pair], *, max_length: int, max_ratio: float, skip_blank: bool
+) -> tuple[list[Pair], dict[str, int]]:
+    """The pairs fit to train on, and how many were left out for each reason.
+
+    A pair is counted once, under the first of "blank", "too long" and "length ratio" that holds.
+
+    Args:
+        max_length: the most words, separated by white space, on either side; 0 for no limit.
+        max_ratio: the most times one side may have the other's number of words; 0 for no limit.
+        skip_blank: leave out pairs with a side that is empty but for white space.
+
+    Raises:
+        UserError: if a limit makes no sense.
+    """
+    if max_length < 0:
+        raise UserError(f"max_length must be 0 (no limit) or more; got {max_length}.")
+    if max_ratio and not max_ratio >= 1:
+        raise UserError(f"max_ratio must be 0 (no limit) or at least 1; got {max_ratio}.")
+    kept = []
+    dropped = {"blank": 0, "too long": 0, "length ratio": 0}
+    for pair in pairs:
+        shorter, longer = sorted(len(side.split()) for side in pair)
+        if skip_blank and shorter == 0:
+            dropped["blank"] += 1
+        elif max_length and longer > max_length:
             dropped["too long"] += 1
         elif max_ratio and longer > max_ratio * shorter:
             dropped["length ratio"] += 1
@@ -383,8 +468,6 @@ def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
     with _opened(path) as stream:
         pieces = packed.unpacked(chunks(stream), str(path)) if unpacked else iter(lambda: stream.read(SIZE), b"")
         for piece in pieces:
-    for side in (0, 1):
-        refuse_line_ends(path, [pair[side] for pair in pairs])
             digest.update(piece)
     return digest.hexdigest()
 
@@ -412,12 +495,6 @@ def write_splits(folder: str | Path, splits: Mapping[str, Sequence[Pair]]) -> No
     folder = make_folder(Path(folder), without=columns)
     for name, lines in columns.items():
         write_lines(folder / name, lines)
-def _lines_of_pairs(path: str | Path) -> list[str]:
-    lines = read_lines(path)
-    refuse_line_ends(path, lines)
-    return lines
-
-
 
 
 def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
@@ -431,6 +508,8 @@ def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
         for name in without:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise too_long(folder) from None
         reason = error.strerror or error
         raise UserError(f"{folder} cannot be written to: {reason}; name another folder.") from None
     return folder
@@ -443,6 +522,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if the file system refuses.
     """
+    refuse_planted(folder / ".lock")
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire()
