@@ -57,7 +57,7 @@ def translate_file(
     sends a line and waits gets its translation. The text is the same.
 
     Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
-    mark at the file's start. A named output appears whole or not at all; both sides may be ``.gz``. Progress is shown
+    mark at the file's start. A named output appears whole or not at all; both sides may be packed. Progress is shown
     on stderr, if that is a terminal.
 
     Args:
