@@ -127,7 +127,7 @@ def name_also(path: Path, name: str) -> None:
         UserError: if the file system refuses.
     """
     target = path.with_name(name)
-    temporary = path.with_name(f".{name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(text.hidden_name(name, f".{uuid.uuid4().hex[:8]}.tmp"))
     try:
         try:
             os.link(path, temporary)

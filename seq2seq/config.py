@@ -117,8 +117,8 @@ class DataConfig:
     mirror: str | None = key(
         None, "multi30k, iwslt15: folder that holds the files, instead of a download; ptb: that of ptb.train.txt, ..."
     )
-    train_src: str | None = key(None, "files: training source, plain or .gz (or a two-column TSV without train_tgt)")
-    train_tgt: str | None = key(None, "files: training target; text: the text to train on, plain or .gz")
+    train_src: str | None = key(None, "files: training source, plain or packed (or a two-column TSV without train_tgt)")
+    train_tgt: str | None = key(None, "files: training target; text: the text to train on, plain or packed")
     valid_src: str | None = key(None, "files: validation source (or TSV)")
     valid_tgt: str | None = key(
         None, "files: validation target; text: null takes the last lines but test's of train_tgt"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import logging
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,12 @@ from seq2seq.progress import lines_bar
 from seq2seq.translate import WINDOW, Translator
 
 WINDOW_BYTES = 1 << 23  # a window of long lines ends here
+RETURNS_INSIDE = "%s: its first line holds carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"
+RETURNS_TOO_MANY = "%s: %d lines end in a carriage return too many; tr -d '\\r' removes them"
 NO_DIFFERENCE = {"batch_tokens"}  # of the decode settings, those that change no translation
+
+
+log = logging.getLogger(__name__)
 
 
 class FileReport(NamedTuple):
@@ -47,8 +53,11 @@ def translate_file(
     r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
     input; or, with ``wanted``, what comes of each line of the input is one line or several, in the input's order.
 
+    Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses, so that whoever
+    sends a line and waits gets its translation. The text is the same.
+
     Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
-    mark at the file's start. A named output appears whole or not at all; both sides may be ``.gz``. Progress is shown
+    mark at the file's start. A named output appears whole or not at all; both sides may be packed. Progress is shown
     on stderr, if that is a terminal.
 
     Args:
@@ -77,6 +86,9 @@ def translate_file(
     started = time.perf_counter()
     lines = _Lines(source, window=window, strict=strict, shard=shard, beside=wanted.beside)
     settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict, **wanted.settings()}
+    if wanted.has_scores:  # whose last digits depend on what stands in a batch, and where it is worked out
+        settings |= {"window": window, "decode.batch_tokens": translator.decode.batch_tokens}
+        settings["device"] = str(translator.device)
     if shard:
         settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
     with (
@@ -86,6 +98,7 @@ def translate_file(
         if output is None:
             return _finished_already(lines, str(target), started, wanted)
         kept = _skip_finished(lines, output)
+        lines.ends_window_at_pause = isinstance(output, partial.Stream)
         _translate(writer, lines, output)
     return FileReport(lines.num_lines, lines.num_cut, lines.num_replaced, time.perf_counter() - started, kept)
 
@@ -161,10 +174,13 @@ class _Lines:
         self.num_lines = self.num_cut = self.num_replaced = 0  # of what is read so far
         self.num_lines_wanted: int | None = None  # None where it is not known
         self.num_lines_of_all: int | None = None
+        self.ends_window_at_pause = False
         self._window, self._strict = window, strict
         self._digest = hashlib.sha256()
         self._first = 0
-        self._raw = _stdin_lines() if source is None else text.iter_raw_lines(source)
+        self._raw: Iterator[bytes | None] = _with_pauses(
+            _stdin_groups() if source is None else text.iter_groups(source)
+        )
         self._beside = None if beside is None else outputs.Beside.of(beside, source)
         self._beside_digest = hashlib.sha256()
         self._is_block = shard is not None
@@ -179,7 +195,7 @@ class _Lines:
         total = sum(1 for _ in text.iter_raw_lines(source))
         first, end = (total * i // count for i in (index - 1, index))
         self.num_lines_of_all, self.num_lines_wanted, self._first = total, end - first, first
-        self._raw = itertools.islice(self._raw, first, end)
+        self._raw = itertools.islice(_without_pauses(self._raw), first, end)
         if self._beside is not None:
             for _ in itertools.islice(self._beside.lines, first):
                 pass
@@ -190,9 +206,16 @@ class _Lines:
         return self._first + self.num_lines
 
     def __iter__(self) -> Iterator[tuple[list[str], list[str] | None]]:
-        for window in _windows(self._raw, self._window):
+        read = self._raw if self.ends_window_at_pause else _without_pauses(self._raw)
+        num_returns = 0
+        for window in _windows(read, self._window):
+            num_returns += sum(line.endswith(b"\r") for line in window)
+            if self.num_lines == 0 and len(window) == 1 and b"\r" in window[0].rstrip(b"\r"):
+                log.warning(RETURNS_INSIDE, self.name)
             lines = self._decode(window)
             yield lines, self._count(window)
+        if num_returns:
+            log.warning(RETURNS_TOO_MANY, self.name, num_returns)
         if self._beside is not None and not self._is_block:
             self._beside.end()
         if self.num_lines_wanted not in (None, self.num_lines):
@@ -200,7 +223,7 @@ class _Lines:
 
     def skip(self, num_lines: int) -> None:
         """Read lines, at most ``num_lines``, for their digest and number alone."""
-        for window in _windows(itertools.islice(self._raw, num_lines), self._window):
+        for window in _windows(itertools.islice(_without_pauses(self._raw), num_lines), self._window):
             self._count(window)
 
     def mark(self) -> dict[str, Any]:
@@ -241,23 +264,34 @@ class _Lines:
             return raw.decode("utf-8", "replace")
 
 
-def _windows(lines: Iterable[bytes], window: int) -> Iterator[list[bytes]]:
-    """Lines in groups of ``window``; of fewer where they are long."""
+def _windows(lines: Iterable[bytes | None], window: int) -> Iterator[list[bytes]]:
+    """Lines in groups of ``window``; of fewer where they are long, and where None stands for a pause."""
     group: list[bytes] = []
     size = 0
     for line in lines:
-        group.append(line)
-        size += len(line)
-        if len(group) == window or size >= WINDOW_BYTES:
+        if line is not None:
+            group.append(line)
+            size += len(line)
+        if group and (line is None or len(group) == window or size >= WINDOW_BYTES):
             yield group
             group, size = [], 0
     if group:
         yield group
 
 
-def _stdin_lines() -> Iterator[bytes]:
+def _with_pauses(groups: Iterable[list[bytes]]) -> Iterator[bytes | None]:
+    """The lines of groups, and None for an empty group."""
+    for group in groups:
+        yield from group or (None,)
+
+
+def _without_pauses(lines: Iterable[bytes | None]) -> Iterator[bytes]:
+    return (line for line in lines if line is not None)
+
+
+def _stdin_groups() -> Iterator[list[bytes]]:
     stream: BinaryIO = sys.stdin.buffer
     try:
-        yield from text.iter_raw_lines(stream)
+        yield from text.iter_groups(stream, "stdin")
     except OSError as error:
         raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None

@@ -69,6 +69,11 @@ class Wanted:
         """Whether attention is looked at."""
         return self.alignments is not None or self.pictures is not None
 
+    @property
+    def has_scores(self) -> bool:
+        """Whether scores are written."""
+        return bool(self.num_best) or self.references is not None
+
     def settings(self) -> dict[str, Any]:
         """What the output depends on, where it is not the translation alone; for a journal."""
         values = {

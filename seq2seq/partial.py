@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import gzip
 import json
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
-from seq2seq.data import text
+from seq2seq.data import packed, text
 from seq2seq.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -29,7 +28,7 @@ log = logging.getLogger(__name__)
 PART, JOURNAL, DRAFT = ".part", ".part.json", ".part.json.tmp"
 FORMAT = 1  # of the journal
 SAVE_SECONDS = 5.0  # a kill loses no more than this, and the window at work
-MEMBER_BYTES = 1 << 18  # of text; a .gz is a row of gzip members of at least this, so that it can be cut between them
+MEMBER_BYTES = 1 << 18  # of text; a packed file is a row of members of at least this, so that it can be cut between
 
 Mark = Mapping[str, Any]  # where the writer is, in its own words; plain values, for JSON
 
@@ -46,12 +45,12 @@ class Stream:
 
     mark: Mark | None = None
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: BinaryIO, pack: Callable[[bytes], bytes] | None = None) -> None:
+        self._stream, self._pack = stream, pack
 
     def write(self, data: bytes, mark: Mark) -> None:
         """Write, at once."""
-        self._stream.write(data)
+        self._stream.write(data if self._pack is None else self._pack(data))
         self._stream.flush()
 
 
@@ -70,8 +69,8 @@ class Partial:
     def __init__(self, target: Path, file: FileIO, settings: Mapping[str, Any], *, resume: bool) -> None:
         self.target = target
         self._file, self._settings = file, settings
-        self._packs = target.name.endswith(".gz")
-        self._pending = bytearray()  # text of the gzip member to come
+        self._pack = packed.packer(target)
+        self._pending = bytearray()  # text of the packed member to come
         self._done = Done(0, None)
         if resume and os.fstat(file.fileno()).st_size:
             self._done = self._go_on()
@@ -92,11 +91,11 @@ class Partial:
         Args:
             mark: where the writer is once ``data`` is written; `mark` after a resume.
         """
-        if self._packs:
+        if self._pack is not None:
             self._pending += data
             if len(self._pending) < MEMBER_BYTES:
                 return
-            data = gzip.compress(self._pending, mtime=0)
+            data = self._pack(bytes(self._pending))
             self._pending.clear()
         self._append(data)
         self._done = Done(self._done.num_bytes + len(data), mark)  # at one stroke: ctrl-C may come between any two
@@ -108,17 +107,21 @@ class Partial:
         os.fsync(self._file.fileno())
         contents = {"format": FORMAT, "settings": self._settings, **self._done._asdict()}
         draft = hidden(self.target, DRAFT)
-        with open(draft, "wb") as stream:
-            stream.write(json.dumps(contents, indent=1).encode())
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(draft, hidden(self.target, JOURNAL))
+        try:
+            with text.created(draft) as stream:
+                stream.write(json.dumps(contents, indent=1).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(draft, hidden(self.target, JOURNAL))
+        except OSError:
+            draft.unlink(missing_ok=True)  # as an empty one on a full disk
+            raise
         self._saved_at = time.monotonic()
 
     def finish(self) -> None:
         """Give the file its own name."""
-        if self._packs and (self._pending or not self._done.num_bytes):  # no bytes at all would be no gzip file
-            self._append(gzip.compress(self._pending, mtime=0))
+        if self._pack is not None and (self._pending or not self._done.num_bytes):  # no bytes would be no packed file
+            self._append(self._pack(bytes(self._pending)))
         os.fsync(self._file.fileno())
         os.replace(hidden(self.target, PART), self.target)
         _sync_folder(self.target.parent)
@@ -132,8 +135,17 @@ class Partial:
                 part.unlink(missing_ok=True)
                 _remove_journal(self.target)
             elif self._done != self._began_at:
-                self.save()
+                self._save_or_remove(part)
                 log.info("%s: what is written is kept in %s; --resume goes on after it.", self.target, part)
+
+    def _save_or_remove(self, part: Path) -> None:
+        """Save, or remove what no journal says how to resume, as on a full disk."""
+        try:
+            self.save()
+        except OSError:
+            if not hidden(self.target, JOURNAL).exists():
+                part.unlink(missing_ok=True)
+            raise
 
     def _append(self, data: bytes) -> None:
         left = memoryview(data)
@@ -143,7 +155,8 @@ class Partial:
     def _go_on(self) -> Done:
         path = hidden(self.target, JOURNAL)
         try:
-            journal = json.loads(path.read_bytes())
+            with open(path, "rb", opener=text.no_link) as stream:
+                journal = json.loads(stream.read())
             before, done = dict(journal["settings"]), Done(int(journal["num_bytes"]), dict(journal["mark"]))
             is_sound = journal["format"] == FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
         except FileNotFoundError:
@@ -180,6 +193,8 @@ def writing(
     if target is None:
         yield Stream(sys.stdout.buffer)
         return
+    packed.packer(target)  # refused before anything is touched
+    text.refuse_long_name(target)
     target = text.followed(Path(target))
     if text.is_special(target):
         with _special(target, resume=resume) as stream:
@@ -206,12 +221,12 @@ def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
     if resume:
         raise UserError(f"{target} is no regular file, so there is nothing to go on with; leave out --resume.")
     with text.said_in_one_line(target), open(target, "wb") as stream:
-        yield Stream(stream)
+        yield Stream(stream, packed.packer(target))
 
 
 def hidden(target: Path, ending: str) -> Path:
     """A name beside ``target`` that listings leave out."""
-    return target.with_name(f".{target.name}{ending}")
+    return target.with_name(text.hidden_name(target.name, ending))
 
 
 def _claim(target: Path, *, resume: bool) -> FileIO | None:
@@ -225,14 +240,14 @@ def _claim(target: Path, *, resume: bool) -> FileIO | None:
     while True:
         finished = resume and target.exists()
         try:
-            file = FileIO(os.open(path, os.O_RDWR | (0 if finished else os.O_CREAT), 0o666), "r+")
+            file = FileIO(text.no_link(path, os.O_RDWR | (0 if finished else os.O_CREAT)), "r+")
         except FileNotFoundError:
             if finished:
                 return None
             raise
         try:
             _lock(file, target)
-            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            if os.path.samestat(os.fstat(file.fileno()), os.lstat(path)):
                 return file
         except FileNotFoundError:
             pass

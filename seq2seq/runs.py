@@ -250,6 +250,7 @@ def locked(folder: Path) -> Iterator[None]:
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     names = [] if made else os.listdir(folder)
     text.make_folder(folder)
+    text.refuse_planted(folder / LOCK)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
@@ -320,6 +321,7 @@ def write_plans(folders: Sequence[Path]) -> None:
     """Note in ``sweep.json`` of each experiment which runs it is to have, after those that were planned before."""
     for parent in dict.fromkeys(folder.parent for folder in folders):
         text.make_folder(parent)
+        text.refuse_planted(parent / LOCK)
         with FileLock(parent / LOCK):
             planned = dict.fromkeys(read_plan(parent) + [one.name for one in folders if one.parent == parent])
             write_json(parent / PLAN, {"runs": list(planned)})

@@ -1,9 +1,11 @@
 """That recipes take only the right bytes, from a mirror or a server, and keep test sets line for line."""
 
+import bz2
 import gzip
 import hashlib
 import http.server
 import logging
+import lzma
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -137,10 +139,13 @@ def test_mirror_file_is_used_in_place(tmp_path: Path) -> None:
     assert not (tmp_path / "target").exists()
 
 
-@pytest.mark.parametrize(("remote", "local"), [("a.txt", "a.txt.gz"), ("a.txt.gz", "a.txt")])
+@pytest.mark.parametrize(
+    ("remote", "local"),
+    [("a.txt", "a.txt.gz"), ("a.txt.gz", "a.txt"), ("a.txt.gz", "a.txt.xz"), ("a.txt", "a.txt.bz2")],
+)
 def test_mirror_may_pack_otherwise(tmp_path: Path, remote: str, local: str) -> None:
-    packed = gzip.compress(CONTENT)
-    (tmp_path / local).write_bytes(packed if local.endswith(".gz") else CONTENT)
+    pack = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}.get(Path(local).suffix, bytes)
+    (tmp_path / local).write_bytes(pack(CONTENT))
     url = f"https://example.org/{remote}"
     path = download.fetch(url, WRONG, tmp_path / "target", mirror=tmp_path, unpacked_sha256=SHA256)
     assert path == tmp_path / local

@@ -107,7 +107,7 @@ def test_word_dropout_hides_whole_tokens_but_no_special_ones(kind: str) -> None:
     torch.manual_seed(0)
     embedding = nn.Embedding(30, 5)
     tokens = torch.randint(EOS + 1, 30, (8, 40))
-    tokens[:, 0], tokens[:, 20], tokens[:, 30:] = BOS, EOS, PAD
+    tokens[:, 0], tokens[:, 10], tokens[:, 20], tokens[:, 30:] = BOS, UNK, EOS, PAD
     dropout = WordDropout(0.3, kind)
     embedded, whole = dropout(embedding, tokens), embedding(tokens)
     special = tokens <= EOS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import dataclasses
 import errno
 import functools
 import gzip
@@ -9,26 +11,30 @@ import io
 import itertools
 import json
 import logging
+import lzma
 import os
 import pty
 import random
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from seq2seq import files, partial
+from seq2seq import files, outputs, partial
 from seq2seq.cli.translate import main
 from seq2seq.config import DecodeConfig
-from seq2seq.data import text
+from seq2seq.data import encoding, packed, text
 from seq2seq.errors import UserError
 from seq2seq.files import translate_file
 from seq2seq.translate import Translator
@@ -58,6 +64,15 @@ def upper(source: Path, target: Path, before: Any = lambda lines: None, **option
 def alone(line: bytes) -> bytes:
     """The translation of a line that has no neighbours."""
     return TRANSLATOR.translate([line.decode("utf-8", "replace")])[0].encode()
+
+
+@functools.cache
+def frozen() -> Translator:
+    return Translator.from_checkpoint(FROZEN)
+
+
+def alone_by_the_frozen(line: bytes) -> bytes:
+    return frozen().translate([line.decode()])[0].encode()
 
 
 def independent_lines(data: bytes) -> list[bytes]:
@@ -201,6 +216,7 @@ def test_random_bytes(tmp_path: Path) -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60), st.integers(1, 5))
 def test_any_bytes_at_all(tmp_path_factory: pytest.TempPathFactory, data: bytes, window: int) -> None:
+    assume(packed.kind_of(data) is None and encoding.marked(data) is None)
     folder = tmp_path_factory.mktemp("any")
     (folder / "in").write_bytes(data)
     report = translate_file(TRANSLATOR, folder / "in", folder / "out", window=window)
@@ -226,19 +242,51 @@ def test_a_window_of_long_lines_ends_early(tmp_path: Path, monkeypatch: pytest.M
     assert seen == [2, 3]
 
 
-def test_gz_in_and_out(tmp_path: Path) -> None:
-    (tmp_path / "in.gz").write_bytes(gzip.compress("\n".join(LINES).encode()))
+PACKERS = {"gz": (gzip, "gzip"), "bz2": (bz2, "bzip2"), "xz": (lzma, "xz")}
+
+
+@pytest.mark.parametrize("ending", PACKERS)
+def test_packed_in_and_out(tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(partial, "MEMBER_BYTES", 20)
+    module, program = PACKERS[ending]
+    (tmp_path / "in").write_bytes(module.compress("\n".join(LINES).encode()))
+    target = tmp_path / f"out.{ending}"
     for _ in range(2):
-        translate_file(TRANSLATOR, tmp_path / "in.gz", tmp_path / "out.gz")
-        packed = (tmp_path / "out.gz").read_bytes()
-        assert gzip.decompress(packed).decode().splitlines() == TRANSLATOR.translate(LINES)
-        assert subprocess.run(["gzip", "-t", tmp_path / "out.gz"]).returncode == 0
+        translate_file(TRANSLATOR, tmp_path / "in", target, window=2)
+        assert module.decompress(target.read_bytes()).decode().splitlines() == TRANSLATOR.translate(LINES)
+        assert subprocess.run([program, "-t", target]).returncode == 0
 
 
-def test_a_packed_output_of_no_lines_is_a_sound_gzip_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", PACKERS)
+def test_a_packed_output_of_no_lines_is_a_sound_packed_file(tmp_path: Path, ending: str) -> None:
     (tmp_path / "in").write_bytes(b"")
-    assert upper(tmp_path / "in", tmp_path / "out.gz").num_lines == 0
-    assert subprocess.run(["gzip", "-dc", tmp_path / "out.gz"], capture_output=True, check=True).stdout == b""
+    target = tmp_path / f"out.{ending}"
+    assert upper(tmp_path / "in", target).num_lines == 0
+    assert subprocess.run([PACKERS[ending][1], "-dc", target], capture_output=True, check=True).stdout == b""
+
+
+def test_a_packed_pipe_is_packed(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\nb\n")
+    os.mkfifo(tmp_path / "out.gz")
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit((tmp_path / "out.gz").read_bytes)
+        upper(tmp_path / "in", tmp_path / "out.gz", window=1)
+        assert gzip.decompress(read.result(timeout=60)) == b"A\nB\n"
+
+
+def test_a_shard_of_a_packed_output_has_its_ending_last(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+1\n2+2\n")
+    assert here("-i", "in", "--suffix", "de.xz", "--shard", "1/2")[0] == 0
+    assert names(tmp_path) == {"in", "in.de.1-of-2.xz"}
+
+
+def test_an_output_that_promises_a_packer_that_is_not_written_is_refused(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+1\n")
+    for name, kind in (("out.zst", "zstd"), ("out.ZIP", "zip")):
+        status, said = here("-i", "in", "-o", name)
+        assert status == 2
+        assert f"{name} would be a {kind} file, which is not written; name it .gz, .bz2 or .xz" in said
+    assert names(tmp_path) == {"in"}
 
 
 def test_a_packed_output_of_many_members_is_little_longer_than_one(tmp_path: Path) -> None:
@@ -256,6 +304,87 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(out))
     translate_file(TRANSLATOR, None, None)
     assert out.getvalue().decode().splitlines() == TRANSLATOR.translate(LINES)
+
+
+def talking(*words: object, **options: Any) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *words]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [*map(str, command)], **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": env, **options}
+    )
+
+
+@pytest.mark.parametrize("flags, parts", [((), 1), (("--n-best", 1), 3)])
+def test_a_process_that_writes_a_line_and_waits_gets_its_answer(flags: tuple[object, ...], parts: int) -> None:
+    lines = [b"1+1\n", b"\n", b"22+33\n", b"\xff\n", b"4+5\n"]
+    done = subprocess.run(
+        [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *map(str, flags)],
+        input=b"".join(lines),
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        check=True,
+    )
+    with talking(*flags) as process:
+        assert process.stdin is not None and process.stdout is not None
+        killer = threading.Timer(60, process.kill)  # where no answer comes
+        killer.start()
+        answers = []
+        for line in lines:
+            process.stdin.write(line)
+            process.stdin.flush()
+            answers.append(process.stdout.readline())
+        process.stdin.close()
+        assert process.stdout.read() == b""
+        killer.cancel()
+    for answer, expected in zip(answers, done.stdout.splitlines(keepends=True), strict=True):
+        *texts, last = answer.split(b" ||| ")
+        *texts_there, last_there = expected.split(b" ||| ")
+        assert len(texts) == parts - 1
+        assert texts == texts_there
+        assert last == last_there or float(last) == pytest.approx(float(last_there), abs=1e-5)  # float32
+
+
+def test_half_a_line_is_waited_for_and_a_named_pipe_is_answered_too(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "in")
+    with talking("-i", tmp_path / "in", stdin=None) as process:
+        killer = threading.Timer(60, process.kill)
+        killer.start()
+        assert process.stdout is not None
+        with open(tmp_path / "in", "wb", buffering=0) as stream:
+            for half in (b"1+", b"1\n2+2\n3", b"+3\n"):
+                stream.write(half)
+                time.sleep(0.1)
+            answers = [process.stdout.readline() for _ in range(3)]
+        assert process.stdout.read() == b""
+        killer.cancel()
+    assert answers == [alone_by_the_frozen(line) + b"\n" for line in (b"1+1", b"2+2", b"3+3")]
+
+
+def test_a_busy_pipe_has_full_windows(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("".join(f"line {i}\n" for i in range(20_000)))
+    program = """if True:
+        import sys
+        from tests.test_files import Upper, translate_file
+        windows = []
+        translate_file(Upper(windows.append), None, None, window=4096)
+        print(*map(len, windows), file=sys.stderr)
+    """
+    with subprocess.Popen(["cat", tmp_path / "in"], stdout=subprocess.PIPE) as cat:
+        done = subprocess.run([sys.executable, "-c", program], stdin=cat.stdout, capture_output=True, cwd=ROOT)
+    assert done.stdout == (tmp_path / "in").read_bytes().upper()
+    windows = [int(size) for size in done.stderr.split()]
+    assert sum(windows) == 20_000
+    assert len(windows) <= 7  # 5 is the fewest; a machine that is busy elsewhere may pause
+
+
+def test_a_named_output_has_full_windows_however_its_input_pauses(tmp_path: Path) -> None:
+    groups: list[list[bytes]] = [[b"a", b"b"], [], [b"c"], []]
+    for ends, expected in ((True, [2, 1]), (False, [3])):
+        lines = files._Lines(tmp_path, window=9, strict=False)
+        lines._raw = files._with_pauses(groups)
+        lines.ends_window_at_pause = ends
+        assert [len(window) for window, _ in lines] == expected
 
 
 def test_a_terminal_sees_progress(tmp_path: Path) -> None:
@@ -489,6 +618,141 @@ def test_what_changes_no_translation_may_change_on_resume(many: Path, tmp_path: 
     assert target.read_bytes() == (tmp_path / "whole").read_bytes()
 
 
+@pytest.mark.parametrize("ending", [".part", ".part.json", ".part.json.tmp"])
+@pytest.mark.parametrize("plant", [os.symlink, os.link])
+def test_a_planted_link_is_not_followed(
+    here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, plant: Callable[[Path, Path], None]
+) -> None:
+    monkeypatch.setattr(partial, "SAVE_SECONDS", 0.0)
+    (tmp_path / "in").write_text("1+1\n2+2\n")
+    hidden = tmp_path / f".out{ending}"
+    for resume in ([], ["--resume"]):
+        (tmp_path / "victim").write_text("secret")
+        hidden.unlink(missing_ok=True)
+        plant(tmp_path / "victim", hidden)
+        status, said = here("-i", "in", "-o", "out", "--window", 1, *resume)
+        assert (tmp_path / "victim").read_text() == "secret"
+        if ending == ".part":
+            assert status == 2
+            assert said == (
+                "seq2seq-translate: .out.part is a link or a special file, where a hidden file of ours was expected; "
+                "remove it.\n"
+            )
+            assert not (tmp_path / "out").exists()
+            assert names(tmp_path) == {"in", "victim", ".out.part"}
+        else:
+            assert status == 0
+            assert (tmp_path / "out").read_bytes().count(b"\n") == 2
+            assert names(tmp_path) == {"in", "victim", "out"}
+            (tmp_path / "out").unlink()
+
+
+def test_a_planted_link_to_nothing_and_a_pipe_are_refused_too(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("a\n")
+    for plant in (lambda path: path.symlink_to(tmp_path / "victim"), os.mkfifo):
+        plant(tmp_path / ".out.part")
+        with pytest.raises(UserError, match=r"\.out\.part is a link or a special file"):
+            upper(tmp_path / "in", tmp_path / "out")
+        (tmp_path / ".out.part").unlink()
+        assert names(tmp_path) == {"in"}
+
+
+def test_a_journal_that_is_a_link_is_not_read(many: Path) -> None:
+    target = many.with_name("out")
+    stopped(many, target)
+    journal = many.with_name(".out.part.json")
+    journal.rename(many.with_name("elsewhere"))
+    journal.symlink_to(many.with_name("elsewhere"))
+    with pytest.raises(UserError, match=r"\.out\.part\.json, is damaged; leave out --resume"):
+        upper(many, target, resume=True)
+
+
+@pytest.mark.parametrize("size", [240, 245, 250, 255])
+def test_the_longest_names_are_resumed(many: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    target = many.with_name("n" * size)
+    stopped(many, target)
+    assert upper(many, target, resume=True, window=10).num_kept == 30
+    assert names(many.parent) == {"in", target.name}
+
+
+def test_a_name_that_is_too_long_is_said_before_the_work(here: Here, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("1+1\n")
+    long = "n" * 300
+    for words in (["-i", "in", "-o", long], ["-i", long, "-o", "out"], ["-i", "in", "--suffix", long]):
+        status, said = here(*words)
+        assert status == 2
+        assert re.fullmatch(
+            r"seq2seq-translate: \S+\.\.\. is too long for a file's name \(30\d bytes\); shorten it\.\n", said
+        )
+    assert names(tmp_path) == {"in"}
+
+
+@pytest.mark.parametrize("saved", [False, True])
+def test_a_full_disk_leaves_no_draft_and_nothing_that_cannot_be_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: bool
+) -> None:
+    (tmp_path / "in").write_text("".join(f"line {i}\n" for i in range(20)))
+    monkeypatch.setattr(partial, "SAVE_SECONDS", 0.0 if saved else 1e9)
+    real, full = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        if full and os.readlink(f"/proc/self/fd/{descriptor}").endswith(partial.DRAFT):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    def fill(lines: Sequence[str]) -> None:
+        if "line 8" in lines:
+            full.append(True)
+        if "line 12" in lines:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(UserError, match="No space left on device; check its folder and the free space"):
+        upper(tmp_path / "in", tmp_path / "out", fill, window=4)
+    assert names(tmp_path) == ({"in", ".out.part", ".out.part.json"} if saved else {"in"})
+    full.clear()
+    assert upper(tmp_path / "in", tmp_path / "out", window=4, resume=True).num_kept == (8 if saved else 0)
+
+
+def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES * 3))
+    for wanted in (outputs.Wanted(num_best=1), outputs.Wanted(references=tmp_path / "in")):
+        one = translator()
+        method = "score" if wanted.references else "n_best"
+        stop, real = stop_after(2, KeyboardInterrupt()), getattr(one, method)
+        setattr(
+            one, method, lambda lines, *rest, stop=stop, real=real, **more: (stop(lines), real(lines, *rest, **more))[1]
+        )
+        with pytest.raises(KeyboardInterrupt):
+            translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted)
+        one = translator()
+        for window, batch_tokens, said in (
+            (4, one.decode.batch_tokens, "window was 5 and is 4"),
+            (5, 7, r"decode.batch_tokens was \d+ and is 7"),
+        ):
+            other = translator(decode=dataclasses.replace(one.decode, batch_tokens=batch_tokens))
+            with pytest.raises(UserError, match=rf"cannot be gone on with: {said}; leave out --resume"):
+                translate_file(other, tmp_path / "in", tmp_path / "out", window=window, wanted=wanted, resume=True)
+        report = translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted, resume=True)
+        assert report.num_kept == 10
+        translate_file(one, tmp_path / "in", tmp_path / "whole", window=5, wanted=wanted)
+        assert (tmp_path / "out").read_bytes() == (tmp_path / "whole").read_bytes()
+        (tmp_path / "out").unlink()
+
+
+def test_line_ends_of_other_systems_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for content, said in (
+        (b"a\rb\rc\r", "carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"),
+        (b"a\r\r\nb\r\r\n", "in: 2 lines end in a carriage return too many; tr -d '\\r' removes them"),
+        (b"a\r\nb\r\n", ""),
+    ):
+        caplog.clear()
+        (tmp_path / "in").write_bytes(content)
+        upper(tmp_path / "in", tmp_path / "out")
+        assert said in "".join(caplog.messages)
+        assert bool(said) == bool(caplog.messages)
+
+
 def test_resume_without_anything_to_go_on_with_begins(many: Path) -> None:
     target = many.with_name("out")
     assert upper(many, target, resume=True).num_kept == 0
@@ -719,13 +983,10 @@ def test_an_input_that_changes_between_counting_and_translating_is_refused(
     many: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], message: str
 ) -> None:
     real = text.iter_raw_lines
-    changed = []
 
     def count_then_change(source: Path) -> Iterator[bytes]:
         yield from real(source)
-        if not changed:
-            changed.append(True)
-            change(many)
+        change(many)
 
     monkeypatch.setattr(text, "iter_raw_lines", count_then_change)
     with pytest.raises(UserError, match=message):
@@ -773,7 +1034,7 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
         (["-i", "in", "--shard", "half"], "--shard half is no block of lines"),
         (["-i", "in", "in.de", "--suffix", "de"], "in.de is both input and output; name another output"),
         (["-i", "in", "--suffix", "."], "--suffix is empty; give the ending"),
-        (["-i", "in", "-o", "x" * 254], "cannot be written: File name too long"),
+        (["-i", "in", "-o", "x" * 300], "... is too long for a file's name (300 bytes); shorten it."),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(here: Here, tmp_path: Path, words: list[str], message: str) -> None:

@@ -7,6 +7,7 @@ import gzip
 import importlib
 import importlib.util
 import logging
+import lzma
 import multiprocessing.synchronize
 import os
 import re
@@ -15,6 +16,7 @@ import shutil
 import signal
 import string
 import sys
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,11 +27,13 @@ from filelock import FileLock
 
 from seq2seq import checkpoint, metrics, runs, training
 from seq2seq.cli import sweep
+from seq2seq.data import packed
 from seq2seq.data.batch import _Epoch
 from seq2seq.models.inference import Inference
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokenizer import Tokenizer, train
+from seq2seq.translate import Translator
 from tests.conftest import ROOT, last_of_each
 from tests.payload import Payload
 
@@ -254,6 +258,30 @@ def lines_of(names: str, line: str) -> Make:
 COMPOSED, DECOMPOSED = "\u00e9t\u00e9", "e\u0301te\u0301"
 
 
+def without_zstd(world: World) -> None:
+    for name in packed.ZSTD_LIBRARIES:
+        world.patch.setitem(sys.modules, name, None)
+
+
+def scores_that_were_interrupted(world: World) -> None:
+    with world.patch.context() as patch:
+        real, calls = Translator.n_best, []
+
+        def twice(*arguments: Any, **options: Any) -> Any:
+            calls.append(True)
+            if len(calls) > 2:
+                raise KeyboardInterrupt
+            return real(*arguments, **options)
+
+        patch.setattr(Translator, "n_best", twice)
+        assert give("seq2seq-translate run -i test.de -o out --n-best 1 --window 1", patch) == 130
+
+
+def a_tar(world: World) -> None:
+    with tarfile.open(world.folder / "a", "w") as archive:
+        archive.add(world.folder / "train.de")
+
+
 MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "no such file": without("train.de"),
     "an empty file": a_file("train.de", b""),
@@ -261,7 +289,22 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "another encoding": a_file("valid.en", "ä\n".encode("latin-1") * 4),
     "a blank line in the training text": a_file("train.en", b"1\n\n3\n \n"),
     "nothing but blank lines": a_file("train.en", b"\n" * 4),
-    "a .gz that is none": a_file("a.gz", b"plain\n"),
+    "another encoding, without a mark": a_file("valid.en", ("ä line\n" * 4).encode("utf-16le")),
+    "a packed file that is damaged": a_file("a", gzip.compress(b"a line\n" * 99, mtime=0)[:-8] + b"\0" * 8),
+    "a .gz that is neither packed nor text": a_file("a.gz", b"\xff\n"),
+    "text that was converted for DOS twice": a_file("train.de", b"a\r\r\nb\r\r\nc\r\r\nd\r\r\n"),
+    "text of an old Mac": a_file("train.de", b"a\rb\rc\rd\r"),
+    "a text of an old Mac for a language model": a_file("a", b"a\rb\r"),
+    "two byte-order marks": a_file("train.de", b"\xef\xbb\xbf" * 2 + b"a\nb\nc\nd\n"),
+    "a link where the hidden file of an output is expected": lambda world: (world.folder / ".out.part").symlink_to(
+        world.folder / "test.en"
+    ),
+    "scores resumed with other windows": scores_that_were_interrupted,
+    "an input of an old Mac": a_file("a", b"1+1\r2+2\r"),
+    "an input that was converted for DOS twice": a_file("a", b"1+1\r\r\n2+2\r\r\n"),
+    "an archive": a_file("a", b"PK\x03\x04"),
+    "a file packed twice": a_file("a", gzip.compress(lzma.compress(b"a line\n"))),
+    "zstd without a library for it": both(a_file("a", b"\x28\xb5\x2f\xfd"), without_zstd),
     "a .gz that is cut short": a_file("a.gz", gzip.compress(b"a line\n" * 99, mtime=0)[:-9]),
     "three columns in a TSV": a_file("a.tsv", b"one\ttwo\none\ttwo\tthree\n"),
     "a book's file without its mark": a_file("a.txt", b"1+1  _2   \n1+2  3   \n"),
@@ -345,7 +388,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a prefix without end": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
     "one that would steer the terminal": a_checkpoint(format=9, version="9\x1b[2J"),
     "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
-    "an input that is no .gz": a_file("a.gz", b"1+1\n"),
+    "an input in UTF-16": a_file("a", ("1+1\n" * 4).encode("utf-16le")),
+    "an archive for an input": a_tar,
     "fewer references than sources": a_file("test.en", b"1\n2\n3\n"),
     "an empty test set": both(a_file("test.de", b""), a_file("test.en", b"")),
     "a run without its test lines": without("run/test.src"),
@@ -439,6 +483,7 @@ def test_a_mistake_ends_in_the_line_that_the_page_has(
         pytest.skip("this machine has it")
     MAKE.get(row.what, lambda world: None)(world)
     before = files_in(world.folder)
+    capsys.readouterr()  # what was said while it was made
     status = give(row.command, world.patch)
     printed = capsys.readouterr()
     assert status == 2

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +113,50 @@ def test_a_finished_dataset_needs_no_lock_and_another_says_where_it_cannot_be(tm
         encode_corpus(folder, "valid", again)
 
 
+def test_a_read_only_copy_of_a_dataset_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy has another time of change, so that the checksum kept beside a text is not believed."""
+    settings = TokenizerConfig(type="char", vocab_size=0, byte_fallback=False)
+    folder = prepare(config(tmp_path))
+    tokenizers = train_tokenizers(folder, settings)
+    expected = encode_corpus(folder, "train", tokenizers)
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+
+    def refuse(path: object, mode: str = "r", *rest: Any, **more: Any) -> Any:
+        if set(mode) & set("wxa+"):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return open(path, mode, *rest, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(text, "open", refuse, raising=False)
+    again = train_tokenizers(copied, settings)
+    found = encode_corpus(copied, "train", again)
+    assert found.src.ids.tolist() == expected.src.ids.tolist()
+    assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
+
+
+def test_a_planted_link_to_a_folder_is_not_written_to(tmp_path: Path) -> None:
+    folder, victim = tmp_path / "data", tmp_path / "victim"
+    for one in (folder, victim):
+        one.mkdir()
+    (victim / "train.src").write_text("mine\n")
+    (folder / ".new").symlink_to(victim)
+    prepare(config(tmp_path), folder)
+    assert (victim / "train.src").read_text() == "mine\n"
+    assert [path.name for path in victim.iterdir()] == ["train.src"]
+    assert not (folder / ".new").is_symlink()
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"one\r\r\ntwo\nthree\nfour\n", "train.tgt: line 1 ends in a carriage return"),
-        (b"one\ntwo\n\xef\xbb\xbfthree\nfour\n", "valid.tgt: line 1 starts with a byte-order mark"),
+        (
+            b"one\r\r\ntwo\nthree\nfour\n",
+            r"a\.txt: line 1 ends in a carriage return too many, .*; remove them, for example",
+        ),
+        (
+            b"one\ntwo\n\xef\xbb\xbfthree\nfour\n",
+            r"valid.tgt: line 1 starts with a byte-order mark, .*; remove it from .*a\.txt\.$",
+        ),
     ],
 )
 def test_lines_that_a_text_file_cannot_give_back_are_refused_without_sources_too(

@@ -395,6 +395,19 @@ def test_text_from_the_data_cannot_become_markup(tmp_path: Path) -> None:
     assert rows and all(len(re.split(r"(?<!\\)\|", line)) == 4 for line in rows)
 
 
+def test_signatures_and_versions_cannot_become_markup(tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)> [a](http://b) *c* `d` | e\r\n# heading"
+    for reverse in (False, True):
+        made = {"bleu_signature": f"{evil}1", "version": f"{evil}2", "torch": f"{evil}3"}
+        make_run(tmp_path / "runs" / str(reverse), changed(1, model={"reverse": reverse}), 30, **made)
+    page = write_report(analyse(read_sweep([tmp_path / "runs"])), tmp_path / "out").read_text()
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    (last,) = [line for line in re.split(r"[\r\n]+", markdown) if "heading1" in line]
+    shown = r"&lt;img src=x onerror=alert(1)> \[a\](http://b) \*c\* \`d\` \| e  # heading"
+    assert last == f"BLEU: {shown}1. Made with seq2seq {shown}2, torch {shown}3."
+    assert "<img" not in page
+
+
 def test_every_picture_is_a_whole_svg_and_the_same_each_time(analysis: Analysis) -> None:
     pictures = plots.draw(analysis)
     assert pictures == plots.draw(analysis)

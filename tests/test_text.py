@@ -1,15 +1,32 @@
 """What a line is, and that files of lines, pairs and splits come back as they were written."""
 
+import bz2
+import contextlib
+import functools
 import gzip
 import hashlib
+import importlib.util
+import itertools
+import lzma
 import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tracemalloc
+import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Self
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.data import text
+from seq2seq import runs
+from seq2seq.config import DataConfig
+from seq2seq.data import packed, text
+from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x00h\ri\ufeffj"  # every one a line end or worse to some other reader
@@ -39,6 +56,7 @@ def message(error: pytest.ExceptionInfo[ValueError]) -> str:
 
 
 @pytest.mark.parametrize("name", ["lines.txt", "lines.txt.gz"])
+@settings(deadline=None)
 @given(lines=LINES)
 def test_lines_come_back_but_for_what_the_reader_removes(
     tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[str]
@@ -111,32 +129,249 @@ def test_other_read_failures_give_the_reason(tmp_path: Path) -> None:
     assert message(error).endswith("check the file and its permissions.")
 
 
-def test_plain_text_called_gz_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.gz"
-    path.write_text("hello\n")
+# Packed files
+
+
+def zstd(content: bytes) -> bytes:
+    return subprocess.run(["zstd", "-c"], input=content, capture_output=True, check=True).stdout
+
+
+PACKERS = {
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": functools.partial(lzma.compress, format=lzma.FORMAT_ALONE),
+}
+PLAIN = b"".join(b"line %d\n" % number for number in range(5000))
+
+
+@pytest.mark.parametrize("name", ["a", "a.gz", "a.xz", "a.bz2", "a.txt"])
+@pytest.mark.parametrize("packer", PACKERS)
+def test_a_packed_file_is_known_by_its_first_bytes(tmp_path: Path, packer: str, name: str) -> None:
+    pack, path = PACKERS[packer], tmp_path / name
+    for content in (PLAIN, b"", b"a", b"\xef\xbb\xbfa\r\nb\n"):
+        (tmp_path / "plain").write_bytes(content)
+        expected = text.read_lines(tmp_path / "plain")
+        parts = [content[:7], content[7:]]
+        for whole in (pack(content), pack(parts[0]) + pack(parts[1]), pack(parts[0]) + pack(parts[1]) + b"\0" * 512):
+            path.write_bytes(whole)
+            assert text.read_lines(path) == expected
+            assert text.sha256_file(path, unpacked=True) == hashlib.sha256(content).hexdigest()
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.xz", "a.bz2", "a.zst", "a.zip"])
+def test_plain_text_is_plain_text_whatever_its_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"BZ\nPK\n(\n")
+    assert text.read_lines(tmp_path / name) == ["BZ", "PK", "("]
+    (tmp_path / name).write_bytes(b"B")
+    assert text.read_lines(tmp_path / name) == ["B"]
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_every_cut_and_every_changed_byte_of_a_packed_file_is_one_line(tmp_path: Path, packer: str) -> None:
+    path, content = tmp_path / "a", b"hello\n" * 100 + bytes(range(11, 99))
+    whole = PACKERS[packer](content)
+    said = set()
+    for size in range(14, len(whole)):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError) as error:
+            text.read_lines(path)
+        said.add(message(error))
+    assert said == {f"{path} ends in the middle of its {packer} stream; copy or download it again."}
+    for position in range(14, len(whole) if packer != "lzma" else 0):  # lzma has no checksum
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0xFF]) + whole[position + 1 :])
+        with contextlib.suppress(UserError):
+            assert text.read_lines(path) == content.decode().split("\n")  # of a byte that says nothing
+            continue
+        with pytest.raises(UserError, match=rf"a (is not a sound {packer} file: |ends in the middle of).* again\.$"):
+            text.read_lines(path)
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_other_bytes_after_a_packed_stream_are_not_dropped(tmp_path: Path, packer: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(PACKERS[packer](b"hello\n") + b"more text, which is plain\n")
+    with pytest.raises(UserError, match=rf"a (is not a sound {packer} file: .*|ends in the middle.*) again\.$"):
+        text.read_lines(path)
+
+
+@pytest.mark.parametrize("packer", PACKERS)
+def test_unpacking_takes_memory_for_a_piece_and_not_for_the_whole(tmp_path: Path, packer: str) -> None:
+    (tmp_path / "a").write_bytes(PACKERS[packer](b"a\n" * 20_000_000))
+    lines = text.iter_raw_lines(tmp_path / "a")
+    tracemalloc.start()
+    assert sum(1 for _ in itertools.islice(lines, 1_000_000)) == 1_000_000
+    assert tracemalloc.get_traced_memory()[1] < 12_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "first, name, remedy",
+    [
+        (b"PK\x03\x04", "zip", "unzip"),
+        (b"7z\xbc\xaf\x27\x1c", "7z", "7z x"),
+        (b"Rar!\x1a\x07\x01\x00", "rar", "unrar x"),
+        (b"\x04\x22\x4d\x18", "lz4", "lz4 -d"),
+        (b"LZIP\x01", "lzip", "lzip -d"),
+        (b"\x89LZO\x00\r\n\x1a\n", "lzop", "lzop -d"),
+        (b"\x1f\x9d\x90", "compress", "gzip -d"),
+    ],
+)
+def test_another_packer_is_refused_by_name(tmp_path: Path, first: bytes, name: str, remedy: str) -> None:
+    path = tmp_path / "train.en"
+    path.write_bytes(first + bytes(range(256)))
     with pytest.raises(UserError) as error:
         text.read_lines(path)
-    assert message(error).startswith(f"{path} is not a sound gzip file: ")
-    assert message(error).endswith("pack it again, or, if it is plain text, drop .gz from its name.")
-
-
-@pytest.mark.parametrize("position", [10, -8])  # the type of the first block, the checksum
-def test_damaged_gzip_is_refused(tmp_path: Path, position: int) -> None:
-    path = tmp_path / "a.gz"
-    packed = bytearray(gzip.compress(b"hello\n" * 100))
-    packed[position] ^= 0xFF
-    path.write_bytes(packed)
+    assert message(error) == f"{path} is a {name} file, which is not read; unpack it first, with {remedy}."
+    path.write_bytes(gzip.compress(first + bytes(range(256))))
     with pytest.raises(UserError) as error:
         text.read_lines(path)
-    assert message(error).startswith(f"{path} is not a sound gzip file: ")
+    assert message(error) == f"{path} is packed twice, {name} inside gzip; unpack it once."
 
 
-def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "a.gz"
-    path.write_bytes(gzip.compress(b"hello\n" * 100)[:-9])
+@pytest.mark.parametrize("mode", ["w", "w:gz", "w:xz", "w:bz2"])
+def test_an_archive_is_refused_by_name(tmp_path: Path, mode: str) -> None:
+    path = tmp_path / "train.en"
+    with tarfile.open(path, mode) as archive:
+        archive.add(__file__, "text")
     with pytest.raises(UserError) as error:
         text.read_lines(path)
-    assert message(error) == f"{path} ends in the middle of its gzip stream; copy or download it again."
+    assert message(error) == f"{path} is a tar file, which is not read; unpack it first, with tar -xf."
+
+
+ZSTD = bytes.fromhex("28b52ffd0458310000610a620a") + b"rest"
+
+
+def without_zstd(monkeypatch: pytest.MonkeyPatch, **known: object) -> None:
+    """As if no library of zstd were there but those in ``known``."""
+    for name in packed.ZSTD_LIBRARIES:
+        monkeypatch.setitem(sys.modules, name, known.get(name))
+
+
+def test_zstd_without_a_library_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_zstd(monkeypatch)
+    path = tmp_path / "train.en"
+    path.write_bytes(ZSTD)
+    with pytest.raises(UserError) as error:
+        text.read_lines(path)
+    assert message(error) == (
+        f"{path} is packed with zstd, which needs a library here; pip install zstandard, or unpack it with zstd -d."
+    )
+
+
+class Unbounded:
+    """bz2's decompressor with the interface of the library zstandard's, which gives all that comes of its input."""
+
+    def __init__(self) -> None:
+        self._object = bz2.BZ2Decompressor()
+
+    def decompressobj(self) -> Self:
+        return self
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._object, name)
+
+
+@pytest.mark.parametrize("library", packed.ZSTD_LIBRARIES)
+def test_zstd_is_read_by_the_library_that_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    made = Unbounded if library == "zstandard" else bz2.BZ2Decompressor
+    without_zstd(monkeypatch, **{library: types.SimpleNamespace(ZstdDecompressor=made)})
+    monkeypatch.setattr(
+        packed, "KINDS", tuple(kind._replace(marks=(b"BZh",)) for kind in packed.KINDS if kind.name == "zstd")
+    )
+    (tmp_path / "a").write_bytes(bz2.compress(PLAIN) + bz2.compress(PLAIN))
+    assert text.sha256_file(tmp_path / "a", unpacked=True) == hashlib.sha256(PLAIN * 2).hexdigest()
+    (tmp_path / "a").write_bytes(bz2.compress(PLAIN)[:-9])
+    with pytest.raises(UserError, match="ends in the middle of its zstd stream"):
+        text.read_lines(tmp_path / "a")
+
+
+def test_real_zstd_is_read_where_a_library_is_there(tmp_path: Path) -> None:
+    if not any(importlib.util.find_spec(name.split(".")[0]) for name in packed.ZSTD_LIBRARIES) or not shutil.which(
+        "zstd"
+    ):
+        pytest.skip("there is no library of zstd")
+    for content in (PLAIN, b"\0" * 5_000_000):
+        (tmp_path / "a").write_bytes(zstd(content) + zstd(content))
+        assert text.sha256_file(tmp_path / "a", unpacked=True) == hashlib.sha256(content * 2).hexdigest()
+        (tmp_path / "a").write_bytes(zstd(content)[:-3])
+        with pytest.raises(UserError, match="ends in the middle of its zstd stream"):
+            text.read_lines(tmp_path / "a")
+
+
+@pytest.mark.parametrize("ending, unpack", [("gz", gzip.decompress), ("bz2", bz2.decompress), ("xz", lzma.decompress)])
+def test_an_output_is_packed_as_its_name_says(tmp_path: Path, ending: str, unpack: Callable[[bytes], bytes]) -> None:
+    for name in (f"a.{ending}", f"b.{ending.upper()}"):
+        text.write_lines(tmp_path / name, ["one", "two"])
+        assert unpack((tmp_path / name).read_bytes()) == b"one\ntwo\n"
+        assert text.read_lines(tmp_path / name) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "ending, kind", [("zst", "zstd"), ("zip", "zip"), ("tar", "tar"), ("tgz", "tar"), ("Z", "compress")]
+)
+def test_plain_text_is_not_written_under_a_name_of_something_else(tmp_path: Path, ending: str, kind: str) -> None:
+    with pytest.raises(UserError) as error:
+        text.write_lines(tmp_path / f"a.{ending}", ["one"])
+    assert message(error) == (
+        f"{tmp_path}/a.{ending} would be a {kind} file, which is not written; name it .gz, .bz2 or .xz, or leave the "
+        "ending out for plain text."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+# Other encodings
+
+
+SENTENCES = {
+    "English": "The dog sleeps.\r\nA cat, 12 birds!\n",
+    "German": "Äpfel für Größe\nÜbung\n",
+    "Russian": "Собака спит.\nКошка видит ЕЁ\n",
+    "Greek": "Ο σκύλος κοιμάται.\nμια γάτα\n",
+    "Arabic": "الكلب ينام.\nقطة واحدة\n",
+    "Hindi": "कुत्ता सो रहा है।\nएक बिल्ली\n",
+    "Vietnamese": "Con chó đang ngủ.\nMột con mèo\n",
+    "Thai": "สุนัขกำลังนอนหลับ\nแมวตัวหนึ่ง\n",
+}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE", "UTF-32LE", "UTF-32BE"])
+@pytest.mark.parametrize("language", SENTENCES)
+def test_utf16_and_utf32_are_refused_by_name_with_and_without_a_mark(
+    tmp_path: Path, language: str, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / "train.en"
+    for mark in ("", "\ufeff"):
+        for times in (1, 500):
+            path.write_bytes(pack((mark + SENTENCES[language] * times).encode(encoding)))
+            with pytest.raises(UserError) as error:
+                text.read_lines(path)
+            assert message(error) == (
+                f"{path} is {encoding} text, not UTF-8; convert it, for example with iconv -f {encoding} -t UTF-8."
+            )
+
+
+@pytest.mark.parametrize("encoding", ["UTF-16LE", "UTF-16BE"])
+def test_utf16_of_scripts_without_control_characters_is_refused_too(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a").write_bytes("\ufeff那只狗在睡觉。\n一只猫看见了它。\n".encode(encoding))
+    with pytest.raises(UserError, match=f"a is {encoding} text, not UTF-8"):
+        text.read_lines(tmp_path / "a")
+    (tmp_path / "a").write_bytes("那只狗在睡觉。\n一只猫看见了它。\n".encode(encoding))
+    with pytest.raises(UserError, match="a is not UTF-8: line 1 has the byte"):
+        text.read_lines(tmp_path / "a")
+
+
+@settings(deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=20))
+def test_text_that_is_utf8_is_taken_for_nothing_else(tmp_path_factory: pytest.TempPathFactory, line: str) -> None:
+    path = tmp_path_factory.mktemp("utf8") / "a"
+    for content in (line, SENTENCES["Russian"] + line, "a\0b\n" + "\0".join(SENTENCES["English"]) + line):
+        path.write_bytes(content.encode())
+        with contextlib.suppress(StopIteration):
+            next(text.iter_lines(path))
 
 
 # Writing
@@ -293,6 +528,95 @@ def test_empty_file_of_pairs_is_refused(tmp_path: Path, read: object) -> None:
     with pytest.raises(UserError) as error:
         read(path)
     assert message(error) == f"{path} is empty; it must hold one pair on each line."
+
+
+# Line ends of other systems
+
+
+TWICE = (
+    "line 1 (and 1 more) ends in a carriage return too many, as if converted for DOS twice; remove them, for example"
+)
+
+
+def the_message(read: Callable[[], object]) -> str:
+    with pytest.raises(UserError) as error:
+        read()
+    return message(error)
+
+
+@pytest.mark.parametrize("name", ["train.de", "the train's.de"])
+def test_foreign_line_ends_are_refused_with_the_user_s_file_and_a_command_that_mends_it(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = tmp_path / "good"
+    good.write_text("A\nB\n")
+    for content, said in (
+        (b"a\r\r\nb\r\r\n", f"{name}: {TWICE} with tr -d '\\r' < "),
+        (
+            b"a\rb\r",
+            f"{name} has carriage returns in place of line ends; convert it, for example with tr '\\r' '\\n' < ",
+        ),
+        (b"a\rb", f"{name} has carriage returns in place of line ends; convert it, for example with tr '\\r' '\\n' < "),
+    ):
+        Path(name).write_bytes(content)
+        for read in (
+            lambda: text.read_parallel(name, good),
+            lambda: text.read_parallel(good, name),
+            lambda: text.read_tsv(name),
+            lambda: text.read_question_answer(name),
+            lambda: prepare(DataConfig(kind="text", train_tgt=name, valid_tgt="good", test_tgt="good", root="data")),
+        ):
+            assert the_message(read).startswith(said)
+        for pack in (bytes, gzip.compress, bz2.compress, lzma.compress):
+            Path(name).write_bytes(pack(content))
+            command = the_message(lambda: text.read_parallel(name, good)).partition("for example with ")[2]
+            subprocess.run(["sh", "-c", command.removesuffix(".")], check=True)
+            assert text.read_lines("NEW") == ["a", "b"]
+    for content in (b"a\rb\nc\n", b"a\r\nb\r\n", b"a\nb"):  # one in a line is a character of it
+        Path(name).write_bytes(content)
+        assert len(text.read_parallel(name, good)) == 2
+
+
+def test_a_second_byte_order_mark_is_refused_by_the_user_s_file(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" * (1 + (name == "a")) + b"a\nb\n")
+    assert the_message(lambda: text.read_parallel(tmp_path / "a", tmp_path / "b")) == (
+        f"{tmp_path}/a begins with two byte-order marks; remove one, for example with tail -c +4."
+    )
+
+
+# Names that others can foresee, and long ones
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "a" * 241, "a" * 242, "字" * 85])
+def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
+    text.write_lines(tmp_path / name, ["line"])
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", ["a" * 256, "字" * 86])
+def test_a_name_that_is_too_long_is_not_blamed_on_the_disk(tmp_path: Path, name: str) -> None:
+    said = f"{name[:40]}... is too long for a file's name ({len(name.encode())} bytes); shorten it."
+    for act in (text.read_lines, lambda path: text.write_lines(path, []), text.make_folder, text.sha256_file):
+        assert the_message(lambda act=act: act(tmp_path / name)) == said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("secret")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / ".lock").symlink_to(tmp_path / "victim")
+    with (
+        pytest.raises(UserError, match=r"\.lock is a link or a special file, where a hidden file of ours was expected"),
+        text.locked(tmp_path / "data"),
+    ):
+        pass
+    with pytest.raises(UserError, match=r"\.lock is a link"), runs.locked(tmp_path / "data"):
+        pass
+    with pytest.raises(UserError, match=r"\.lock is a link"):
+        runs.write_plans([tmp_path / "data" / "run"])
+    assert (tmp_path / "victim").read_text() == "secret"
 
 
 # Filtering

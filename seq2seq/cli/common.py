@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import dataclasses
+import errno
 import io
 import logging
 import os
@@ -162,6 +163,11 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
     except OSError as error:  # what our own files meet is a UserError already; this is stdout
+        if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
+            from seq2seq.data import text
+
+            print(f"{name}: {printable(text.too_long(os.fsdecode(error.filename)))}", file=sys.stderr)
+            return EXIT_USER_ERROR
         reason = printable(error.strerror or error)
         print(f"{name}: cannot write: {reason}; check the free space.", file=sys.stderr)
         _give_up_stdout()

@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "or print how perplexed a language model is by a text.",
     )
     add_model_arguments(parser)
-    parser.add_argument("--src", metavar="FILE", help="source text, one sentence a line, plain or .gz")
+    parser.add_argument(
+        "--src", metavar="FILE", help="source text, one sentence a line, plain or packed (gz, xz, bz2, zst)"
+    )
     parser.add_argument("--ref", metavar="FILE", help="references, line for line; scored untouched")
     parser.add_argument("--hyp", metavar="FILE", help="write the hypotheses here")
     parser.add_argument(
@@ -51,7 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=METRIC_TOKENIZERS,
         help="sacreBLEU's tokenizer for BLEU (default: metrics.tokenizer of the training)",
     )
-    parser.add_argument("--text", metavar="FILE", help="text for a language model, read as one stream, plain or .gz")
+    parser.add_argument(
+        "--text",
+        metavar="FILE",
+        help="text for a language model, read as one stream, plain or packed (gz, xz, bz2, zst)",
+    )
     options = parser.parse_args(arguments)
     if options.text is None and None in (options.src, options.ref):
         parser.error("the following arguments are required: --src and --ref, or --text")
@@ -110,6 +116,7 @@ def _evaluate_text(options: argparse.Namespace) -> None:
     lines = text.read_lines(options.text)
     if not lines:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
+    text.refuse_line_ends(options.text, lines)
     score = load(options.checkpoint[0], options).score(lines)
     _print(
         {

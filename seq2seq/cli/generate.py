@@ -87,7 +87,7 @@ def _generate(options: argparse.Namespace) -> None:
     lines = model.generate(options.number, prefix=options.prefix, settings=settings, **limits)
     with lines_bar(shown=not sys.stdout.isatty()) as bar:  # a terminal has the lines themselves
         for line in bar.track(lines, options.number, description="lines"):
-            print(line)
+            print(line, flush=True)
 
 
 def _rescore(options: argparse.Namespace) -> None:

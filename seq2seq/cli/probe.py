@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "adds at each step, and where in a sentence it is right.",
     )
     parser.add_argument("checkpoint", metavar="RUN", help="the folder of a run, or a .ckpt file")
-    parser.add_argument("--src", metavar="FILE", help=f"source text, plain or .gz (default: RUN/{SOURCES})")
+    parser.add_argument("--src", metavar="FILE", help=f"source text, plain or packed (default: RUN/{SOURCES})")
     parser.add_argument("--ref", metavar="FILE", help=f"references, line for line (default: RUN/{REFERENCES})")
     for flag, default, meaning in (
         ("--sentences", 256, "probe the first N pairs"),

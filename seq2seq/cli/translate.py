@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 NAME = "seq2seq-translate"
 STDIO = "-"
+PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 PICTURES = 20  # most in a folder
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
@@ -50,12 +51,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         nargs="+",
         action="extend",
         metavar="IN",
-        help=f"text, plain or .gz; {STDIO} is stdin (default: {STDIO})",
+        help=f"text, plain or packed (gz, xz, bz2, zst); {STDIO} is stdin (default: {STDIO})",
     )
-    parser.add_argument("-o", "--output", default=None, metavar="OUT", help="file, .gz if so named (default: stdout)")
+    parser.add_argument(
+        "-o", "--output", default=None, metavar="OUT", help="file, packed if named .gz, .bz2 or .xz (default: stdout)"
+    )
     parser.add_argument("--suffix", metavar="EXT", help="write each input's translation beside it: a.txt to a.txt.EXT")
     parser.add_argument(
-        "--window", type=int, default=4096, metavar="N", help="lines read and sorted at a time (default: %(default)s)"
+        "--window",
+        type=int,
+        default=4096,
+        metavar="N",
+        help="most lines read and sorted at a time (default: %(default)s)",
     )
     parser.add_argument(
         "--strict", action="store_true", help="refuse bytes that are no UTF-8, instead of replacing and counting"
@@ -207,12 +214,13 @@ def _jobs(options: argparse.Namespace, shard: tuple[int, int] | None) -> list[tu
 
 
 def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
-    """``a.txt.de``; of a block ``a.txt.de.02-of-12``, in whose order a shell lists them, and ``.gz`` stays last."""
+    """``a.txt.de``; of a block ``a.txt.de.02-of-12``, in whose order a shell lists them; ``.gz`` stays last."""
     if not suffix:
         raise UserError("--suffix is empty; give the ending that a translation's name gets, such as de.")
     if not shard:
         return f"{path}.{suffix}"
-    name, packed = suffix.removesuffix(".gz"), ".gz" if suffix.endswith(".gz") else ""
+    packed = next(filter(suffix.endswith, PACKED_ENDINGS), "")
+    name = suffix.removesuffix(packed)
     k, n = shard
     return f"{path}.{name}.{k:0{len(str(n))}}-of-{n}{packed}"
 

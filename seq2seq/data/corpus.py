@@ -197,7 +197,8 @@ def token_path(source: Path, tokenizer: Tokenizer) -> Path:
 
 def _checksum(path: Path) -> str:
     """The SHA-256 of a text, kept beside it for as long as its size and its times of change stay the same: a large one
-    must not be read at every start. The second time is the system's own, which no copy brings along.
+    must not be read at every start. The second time is the system's own, which no copy brings along. Where nothing can
+    be written it is worked out each time.
     """
     kept = path.with_name(path.name + ".sha256")
     status = path.stat()
@@ -207,7 +208,8 @@ def _checksum(path: Path) -> str:
         if known == state and len(checksum) == 64:
             return checksum
     checksum = text.sha256_file(path)
-    text.write_lines(kept, [" ".join([*state, checksum])])
+    with suppress(UserError):
+        text.write_lines(kept, [" ".join([*state, checksum])])
     return checksum
 
 

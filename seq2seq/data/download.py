@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
+from seq2seq.data import packed
 from seq2seq.data.text import (
     Pair,
     filter_pairs,
@@ -149,8 +150,8 @@ def multi30k_unchecked(src_lang: str, tgt_lang: str, *, variant: str, mirror: st
     for name in (f"{split}.{lang}" for split in MULTI30K_SPLITS.values() for lang in (src_lang, tgt_lang)):
         if name in files and files[name].unpacked_sha256 is None:
             usual = files[name].url.rpartition("/")[2]
-            path = Path(mirror) / _other_form(usual)
-            if path.is_file() and not (Path(mirror) / usual).is_file():
+            path = packed.found(Path(mirror) / usual)
+            if path is not None and path.name != usual:
                 found[path.name] = sha256_file(path)
     return found
 
@@ -256,8 +257,8 @@ def fetch(
 
     Args:
         sha256: the checksum of the file at ``url``, packed if it is packed there.
-        mirror: a folder that holds the file under the last part of the URL, or that name with ``.gz`` added
-            or removed.
+        mirror: a folder that holds the file under the last part of the URL, or that name with the ending of another
+            packer, or with none.
         unpacked_sha256: the checksum of its text, for a mirror that packs what the URL does not, or the
             reverse; without it such a file is taken unchecked, with a warning in the log.
 
@@ -279,19 +280,18 @@ def _other_form(name: str) -> str:
 
 
 def _from_mirror(name: str, sha256: str, mirror: Path, unpacked_sha256: str | None) -> Path:
-    other_form = _other_form(name)
-    if (mirror / name).is_file():
-        path, wanted, got = mirror / name, sha256, sha256_file(mirror / name)
-    elif (mirror / other_form).is_file():
-        path = mirror / other_form
-        if unpacked_sha256 is None:
-            log.warning("%s is taken as it is: its checksum is known only for the file packed as %s", path, name)
-            return path
-        wanted, got = unpacked_sha256, sha256_file(path, unpacked=True)
-    else:
+    path = packed.found(mirror / name)
+    if path is None:
         raise UserError(
-            f"the mirror {mirror} has neither {name} nor {other_form}; put one there, or unset data.mirror."
+            f"the mirror {mirror} has neither {name} nor {_other_form(name)}; put one there, or unset data.mirror."
         )
+    if path.name == name:
+        wanted, got = sha256, sha256_file(path)
+    elif unpacked_sha256 is None:
+        log.warning("%s is taken as it is: its checksum is known only for the file packed as %s", path, name)
+        return path
+    else:
+        wanted, got = unpacked_sha256, sha256_file(path, unpacked=True)
     if got != wanted:
         raise UserError(f"{path} has the wrong SHA-256: expected {wanted}, got {got}; replace the file.")
     return path

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.config import ONE_SIDED, DataConfig
-from seq2seq.data import download, phrasebook, synthetic, text
+from seq2seq.data import download, packed, phrasebook, synthetic, text
 from seq2seq.data.text import Pair
 from seq2seq.errors import UserError
 
@@ -125,12 +125,12 @@ def _ptb_files(config: DataConfig) -> dict[str, Path]:
     found = {}
     for split in text.SPLITS:
         name = f"ptb.{split}.txt"
-        paths = [Path(str(config.mirror)) / one for one in (name, f"{name}.gz")]
-        if not any(path.is_file() for path in paths):
+        path = packed.found(Path(str(config.mirror)) / name)
+        if path is None:
             raise UserError(
                 f"{config.mirror} has neither {name} nor {name}.gz; put one there, or name another data.mirror."
             )
-        found[split] = next(path for path in paths if path.is_file())
+        found[split] = path
     return found
 
 
@@ -141,6 +141,8 @@ def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
     log.info("preparing %s in %s", config.kind, folder)
     aside = folder / ASIDE
     with text.said_in_one_line(folder):
+        if aside.is_symlink():
+            aside.unlink()  # never what it leads to
         shutil.rmtree(aside, ignore_errors=True)
         try:
             manifest = {"settings": settings, **_make(config, folder, aside)}
@@ -168,7 +170,7 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
     except UserError:
         raise
     except ValueError as error:  # text that would not be read back as it is
-        raise UserError(str(error)) from None
+        raise UserError(f"{str(error).rstrip('.')}; remove it from {_named(config)}.") from None
     dropped = {reason: count for reason, count in dropped.items() if count}
     if dropped:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
@@ -178,6 +180,12 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
         "dropped": dropped,
         "sha256": {name: text.sha256_file(aside / name) for name in split_files(config.kind)},
     }
+
+
+def _named(config: DataConfig) -> str:
+    """The user's own files of a dataset."""
+    names = [str(getattr(config, name)) for name in ("book_file", *FILES, "mirror") if getattr(config, name)]
+    return ", ".join(names) or "the text"
 
 
 def _read_text(config: DataConfig) -> dict[str, list[str]]:
@@ -201,6 +209,7 @@ def _read_text(config: DataConfig) -> dict[str, list[str]]:
 
 def _lines_of(path: str | Path) -> list[str]:
     lines = text.read_lines(path)
+    text.refuse_line_ends(path, lines)
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} has no text in it; name a file that has some.")
     return lines

@@ -1,28 +1,32 @@
 r"""Line-aligned text files: what a line is, and how files of them are read and written.
 
 A line ends at "\n" and nowhere else: U+2028, U+0085, vertical tabs, form feeds and NUL are ordinary
-characters of a line. Files are UTF-8, packed with gzip if the name ends in ``.gz``. The reader removes two
-things that editors of other systems add: a byte-order mark at the start of the file and one "\r" before a
-"\n". Every other text is returned as it was written.
+characters of a line. Files are UTF-8; one that is packed is known by its first bytes, whatever its name. The
+reader removes two things that editors of other systems add: a byte-order mark at the start of the file and one
+"\r" before a "\n". Every other text is returned as it was written.
 """
 
 import codecs
-import gzip
+import errno
 import hashlib
-import io
+import itertools
 import os
+import shlex
+import stat
 import uuid
-import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from filelock import FileLock
 
+from seq2seq.data import encoding, packed
+from seq2seq.data.chunks import PAUSE, SIZE, chunks
 from seq2seq.errors import UserError
 
 BOM = "\ufeff"
+TO_NEWLINES, WITHOUT_RETURNS = r"tr '\r' '\n'", r"tr -d '\r'"  # filters of the shell
 SPLITS = ("train", "valid", "test")
 
 Pair = tuple[str, str]
@@ -32,7 +36,7 @@ def iter_lines(path: str | Path) -> Iterator[str]:
     """The lines of a text file, one at a time; errors come when the line that has them is reached.
 
     Raises:
-        UserError: if the file cannot be read, is not the gzip its name promises, or is not UTF-8.
+        UserError: if the file cannot be read or unpacked, or is not UTF-8.
     """
     for number, raw in enumerate(iter_raw_lines(path), start=1):
         try:
@@ -41,30 +45,63 @@ def iter_lines(path: str | Path) -> Iterator[str]:
             raise not_utf8(path, number, raw, error) from None
 
 
-def iter_raw_lines(source: str | Path | BinaryIO) -> Iterator[bytes]:
+def iter_raw_lines(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[bytes]:
     """The lines of a file or of an open stream as bytes, without line ends and without a byte-order mark at the start.
 
+    Args:
+        name: of a stream, for messages.
+
     Raises:
-        UserError: if the file cannot be read, or is not the gzip its name promises.
+        UserError: if the file cannot be read or unpacked, or is UTF-16 or UTF-32.
+    """
+    return itertools.chain.from_iterable(iter_groups(source, name))
+
+
+def iter_groups(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[list[bytes]]:
+    """As `iter_raw_lines`, several lines at a time: those that could be read together. An empty group says that there
+    is nothing more to read for the moment; see `chunks.chunks`.
     """
     if isinstance(source, (str, Path)):
-        with _opened(source, unpack=str(source).endswith(".gz")) as stream:
-            yield from iter_raw_lines(stream)
+        with _opened(source) as stream:
+            yield from iter_groups(stream, str(source))
         return
-    for number, raw in enumerate(source, start=1):
-        if number == 1:
-            raw = raw.removeprefix(codecs.BOM_UTF8)
-            if not raw:
-                continue  # a lone byte-order mark is an empty file
-        yield raw[:-2] if raw.endswith(b"\r\n") else raw.removesuffix(b"\n")
+    rest: list[bytes] = []  # of a line whose end is still to come
+    is_first = True
+    for chunk in encoding.checked(packed.unpacked(chunks(source), name), name):
+        *ended, last = chunk.split(b"\n")
+        if ended:
+            ended[0] = b"".join([*rest, ended[0]])
+            rest = []
+            if is_first:
+                ended[0], is_first = ended[0].removeprefix(codecs.BOM_UTF8), False
+        if last:
+            rest.append(last)
+        if ended or chunk == PAUSE:
+            yield [line.removesuffix(b"\r") for line in ended]
+    if line := b"".join(rest).removeprefix(codecs.BOM_UTF8 if is_first else b""):
+        yield [line]
 
 
 def not_utf8(path: str | Path, number: int, raw: bytes, error: UnicodeDecodeError) -> UserError:
     """The error for a line that is no UTF-8."""
+    if number == 1 and (other := encoding.marked(raw)):
+        return encoding.not_utf8(str(path), other)
     bad = f"the byte 0x{raw[error.start]:02x} at offset {error.start}"
+    if (kind := packed.ending_of(path)) is not None and packed.kind_of(_head(path)) is None:
+        return UserError(
+            f"{path} is neither a {kind.name} file nor UTF-8: line {number} has {bad}; copy or download it again."
+        )
     return UserError(
         f"{path} is not UTF-8: line {number} has {bad}; convert the file, for example with iconv -t UTF-8."
     )
+
+
+def _head(path: str | Path) -> bytes:
+    """The first bytes of a regular file."""
+    if not os.path.isfile(path):
+        return b""
+    with _opened(path) as stream:
+        return stream.read(512)
 
 
 def read_lines(path: str | Path) -> list[str]:
@@ -73,17 +110,11 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 @contextmanager
-def _opened(path: str | Path, *, unpack: bool) -> Iterator[BinaryIO]:
-    """A file to read bytes from, with a failing file system or gzip stream said in one line."""
+def _opened(path: str | Path) -> Iterator[BinaryIO]:
+    """A file to read bytes from, with a failing file system said in one line."""
     try:
-        with gzip.open(path, "rb") if unpack else open(path, "rb") as stream:
-            yield cast(BinaryIO, stream)
-    except (gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(
-            f"{path} is not a sound gzip file: {error}; pack it again, or, if it is plain text, drop .gz from its name."
-        ) from None
-    except EOFError:
-        raise UserError(f"{path} ends in the middle of its gzip stream; copy or download it again.") from None
+        with open(path, "rb") as stream:
+            yield stream
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -91,6 +122,8 @@ def _opened(path: str | Path, *, unpack: bool) -> Iterator[BinaryIO]:
 def _unreadable(path: str | Path, error: OSError) -> UserError:
     if not str(path):
         return UserError("the name of a text file is empty; give one.")
+    if error.errno == errno.ENAMETOOLONG:
+        return too_long(path)
     if Path(path).is_dir():
         return UserError(f"{path} is a folder, where a text file was wanted; name a file inside it.")
     if isinstance(error, FileNotFoundError):
@@ -122,8 +155,13 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[BinaryIO]:
-    """As `replacing`, and what is written gets packed if the name ends in ``.gz``."""
-    with replacing(Path(path)) as raw, _packed(raw, str(path).endswith(".gz")) as stream:
+    """As `replacing`, and what is written gets packed if the name says so.
+
+    Raises:
+        UserError: also for a name whose packer is not written.
+    """
+    packed.packer(path)  # refused before anything is touched
+    with replacing(Path(path)) as raw, packed.packing(raw, path) as stream:
         yield stream
 
 
@@ -136,6 +174,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Raises:
         UserError: if it is a folder, or the file system refuses.
     """
+    refuse_long_name(path)
     path = followed(path)
     with said_in_one_line(path):
         if is_special(path):
@@ -165,6 +204,77 @@ def is_special(path: Path) -> bool:
     return not path.is_file() and not path.is_dir()
 
 
+LONGEST_NAME = 255  # bytes, of most file systems
+
+
+def hidden_name(name: str, ending: str) -> str:
+    """``.NAME`` and an ending, for a file beside the one called ``name``; of a long name a part and its checksum."""
+    raw = os.fsencode(f".{name}{ending}")
+    if len(raw) <= LONGEST_NAME:
+        return os.fsdecode(raw)
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{name[:40]}-{digest}{ending}"
+
+
+def refuse_long_name(path: str | Path) -> None:
+    """Refuse a name that no file of its folder can have.
+
+    Raises:
+        UserError: for such a name.
+    """
+    try:
+        os.lstat(path)
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise too_long(path) from None
+
+
+def too_long(path: str | Path) -> UserError:
+    """The error for a name that is longer than the file system allows."""
+    name = max(Path(path).parts, key=len, default="")
+    return UserError(f"{name[:40]}... is too long for a file's name ({len(os.fsencode(name))} bytes); shorten it.")
+
+
+def no_link(path: str | Path, flags: int) -> int:
+    """Open a file whose name others can foresee, unless it is a link or has a second name: someone may have put it
+    there to have another file written to.
+
+    Raises:
+        UserError: for what is not a regular file with one name.
+    """
+    try:
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
+            raise _planted(path) from None
+        raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+        os.close(descriptor)
+        raise _planted(path)
+    return descriptor
+
+
+def _planted(path: str | Path) -> UserError:
+    return UserError(f"{path} is a link or a special file, where a hidden file of ours was expected; remove it.")
+
+
+def refuse_planted(path: Path) -> None:
+    """Refuse a lock file that is a link or not a regular file: older versions of filelock would empty what it leads to.
+
+    Raises:
+        UserError: if it is.
+    """
+    if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+        raise _planted(path)
+
+
+def created(path: Path) -> BinaryIO:
+    """A new file to write to, in place of what has its name; a link is not followed."""
+    path.unlink(missing_ok=True)
+    return open(path, "xb")
+
+
 @contextmanager
 def said_in_one_line(path: Path) -> Iterator[None]:
     """Around the writing of a file: what the file system refuses is a `UserError`, but for a reader that went away."""
@@ -173,6 +283,8 @@ def said_in_one_line(path: Path) -> Iterator[None]:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise too_long(path) from None
         reason = error.strerror or error
         raise UserError(f"{path} cannot be written: {reason}; check its folder and the free space.") from None
 
@@ -181,9 +293,9 @@ def said_in_one_line(path: Path) -> Iterator[None]:
 def _renamed(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
         raise UserError(f"{path} is a folder, where an output was wanted; name a file inside it.")
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = path.with_name(hidden_name(path.name, f".{uuid.uuid4().hex[:8]}.tmp"))
     try:
-        with open(temporary, "wb") as stream:
+        with created(temporary) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -191,16 +303,6 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):
             temporary.unlink()
-
-
-@contextmanager
-def _packed(stream: BinaryIO, pack: bool) -> Iterator[BinaryIO]:
-    if not pack:
-        yield stream
-        return
-    packed = gzip.GzipFile(filename="", mode="wb", fileobj=stream, mtime=0)
-    with packed, io.BufferedWriter(cast(io.RawIOBase, packed)) as buffered:
-        yield buffered
 
 
 def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
@@ -216,6 +318,7 @@ def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bo
         raise UserError(f"source and target are the same file, {src_path}; name one file for each side.")
     sides = {path: read_lines(path) for path in (src_path, tgt_path)}
     for path, lines in sides.items():
+        refuse_line_ends(path, lines)
         if not lines:
             raise UserError(f"{path} is empty; it must hold one sentence on each line.")
     src, tgt = sides[src_path], sides[tgt_path]
@@ -237,6 +340,36 @@ def _refuse_blank(path: str | Path, lines: list[str]) -> None:
         )
 
 
+def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
+    r"""Refuse a text whose lines end as on other systems: in "\r", as on old Macs, or in "\r\r\n", as after two
+    conversions for DOS. A second byte-order mark is refused too, since it would become part of the first line.
+
+    Raises:
+        UserError: naming the file and a command that mends it.
+    """
+    if len(lines) == 1 and "\r" in lines[0]:
+        raise UserError(
+            f"{path} has carriage returns in place of line ends; convert it, for example with "
+            f"{_through(path, TO_NEWLINES)}."
+        )
+    ends = [number for number, line in enumerate(lines, start=1) if line.endswith("\r")]
+    if ends:
+        more = f" (and {len(ends) - 1} more)" if len(ends) > 1 else ""
+        raise UserError(
+            f"{path}: line {ends[0]}{more} ends in a carriage return too many, as if converted for DOS twice; remove "
+            f"them, for example with {_through(path, WITHOUT_RETURNS)}."
+        )
+    if lines and lines[0].startswith(BOM):
+        raise UserError(f"{path} begins with two byte-order marks; remove one, for example with tail -c +4.")
+
+
+def _through(path: str | Path, filter: str) -> str:
+    """The shell's command that sends the text of a file through a filter."""
+    quoted = shlex.quote(str(path))
+    kind = packed.kind_of(_head(path))
+    return f"{filter} < {quoted} > NEW" if kind is None else f"{kind.tool} < {quoted} | {filter} > NEW"
+
+
 def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
     """The pairs of a file with exactly two columns, source and target, and a tab between them.
 
@@ -247,7 +380,7 @@ def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
         UserError: if a line has another number of columns or, unless allowed, a blank one, or if the file is empty.
     """
     pairs = []
-    for number, line in enumerate(iter_lines(path), start=1):
+    for number, line in enumerate(_lines_of_pairs(path), start=1):
         columns = line.split("\t")
         if len(columns) != 2:
             raise UserError(
@@ -255,6 +388,8 @@ def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
                 "each line must have two, source and target."
             )
         pairs.append((columns[0], columns[1]))
+    for side in (0, 1):
+        refuse_line_ends(path, [pair[side] for pair in pairs])
     if not allow_blank:
         for side in (0, 1):
             _refuse_blank(path, [pair[side] for pair in pairs])
@@ -274,12 +409,18 @@ def read_question_answer(path: str | Path) -> list[Pair]:
         Saito, "Deep Learning from Scratch 2" (2018), ch. 7 and 8.
     """
     pairs = []
-    for number, line in enumerate(iter_lines(path), start=1):
+    for number, line in enumerate(_lines_of_pairs(path), start=1):
         question, mark, answer = line.partition("_")
         if not mark:
             raise UserError(f'{path}: line {number} has no "_" between question and answer: {line[:60]!r}.')
         pairs.append((question, answer))
     return _not_empty(path, pairs)
+
+
+def _lines_of_pairs(path: str | Path) -> list[str]:
+    lines = read_lines(path)
+    refuse_line_ends(path, lines)
+    return lines
 
 
 def _not_empty(path: str | Path, pairs: list[Pair]) -> list[Pair]:
@@ -323,14 +464,15 @@ def filter_pairs(
 
 
 def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a ``.gz`` holds.
+    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a packed file holds.
 
     Raises:
-        UserError: if the file cannot be read.
+        UserError: if the file cannot be read, or unpacked.
     """
     digest = hashlib.sha256()
-    with _opened(path, unpack=unpacked and str(path).endswith(".gz")) as stream:
-        while piece := stream.read(1 << 20):
+    with _opened(path) as stream:
+        pieces = packed.unpacked(chunks(stream), str(path)) if unpacked else iter(lambda: stream.read(SIZE), b"")
+        for piece in pieces:
             digest.update(piece)
     return digest.hexdigest()
 
@@ -371,6 +513,8 @@ def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
         for name in without:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise too_long(folder) from None
         reason = error.strerror or error
         raise UserError(f"{folder} cannot be written to: {reason}; name another folder.") from None
     return folder
@@ -383,6 +527,7 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if the file system refuses.
     """
+    refuse_planted(folder / ".lock")
     lock = FileLock(folder / ".lock")
     try:
         lock.acquire()

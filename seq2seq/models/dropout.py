@@ -65,7 +65,8 @@ class LockedDropout(nn.Module):
 
 class WordDropout(nn.Module):
     """Looks up embeddings and, in training, hides whole tokens: their embedding is zero, and those of the others grow
-    by 1 / (1 - p); or they are read as unknown. Pad, ``<s>`` and ``</s>`` are left alone.
+    by 1 / (1 - p); or they are read as ``<unk>``. Pad, ``<unk>``, ``<s>`` and ``</s>`` are
+    never hidden.
 
     Args:
         p: probability in [0, 1) of each token, drawn by itself.

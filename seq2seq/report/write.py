@@ -282,4 +282,4 @@ def _cell(value: str) -> str:
     """Text that stays in its cell of a Markdown table."""
     for character in "\\|`*_[]":
         value = value.replace(character, "\\" + character)
-    return value.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return value.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ").replace("\r", " ")
