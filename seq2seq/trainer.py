@@ -40,9 +40,9 @@ REFUSED = {  # what the other arguments would do, and what to do instead
     "sync_batchnorm": "would do nothing, since there is no batch normalisation here; leave it out",
     "enable_autolog_hparams": "would do nothing, since config.yaml has every setting; leave it out",
     "model_registry": "would send checkpoints away; they stay in the run folder: leave it out",
+    "plugins": "would need an object, and none is built from a config; use the keys of trainer",
     "default_root_dir": "is set by seq2seq itself; use runs and name",
 }
-_OURS = "is set by seq2seq itself; use the keys of trainer and optim"
 
 
 def check_arguments(given: dict[str, Any]) -> None:
@@ -56,10 +56,12 @@ def check_arguments(given: dict[str, Any]) -> None:
         where = f"trainer.lightning.{name}"
         if name not in known:
             raise UserError(f"{where} is no argument of lightning.Trainer; there are: {', '.join(sorted(ALLOWED))}.")
+        if name not in ALLOWED and name not in REFUSED:
+            raise UserError(f"{where} is set by seq2seq itself; use the keys of trainer and optim.")
         if isinstance(value, dict):
             raise UserError(f"{where} must be a plain value; got {value}. No object is built of it.")
-        if name not in ALLOWED:
-            raise UserError(f"{where} {REFUSED.get(name, _OURS)}.")
+        if name in REFUSED:
+            raise UserError(f"{where} {REFUSED[name]}.")
         _check_value(where, value, ALLOWED[name])
 
 

@@ -873,7 +873,7 @@ def test_a_network_too_large_for_the_machine_is_refused(tmp_path: Path) -> None:
 def test_every_argument_of_the_trainer_is_allowed_or_refused_for_a_reason(tmp_path: Path) -> None:
     """A new Lightning may have new ones: they are to be decided on."""
     every = set(inspect.signature(training.L.Trainer).parameters)
-    taken = {*training._trainer_arguments(config(tmp_path)), "callbacks", "logger", "plugins", "default_root_dir"}
+    taken = {*training._trainer_arguments(config(tmp_path)), "callbacks", "logger"}
     assert set(ALLOWED) | set(REFUSED) | taken == every
     assert not set(ALLOWED) & (set(REFUSED) | taken)
     for name in every - set(ALLOWED):
