@@ -513,6 +513,8 @@ _NOTHING = nullcontext()
 def _build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], strategy: str) -> Trainer:
     settings = {"profiler": _NoProfiler(), **_trainer_arguments(config), **config.trainer.lightning}
     settings["strategy"] = strategy
+    if "profiler" in config.trainer.lightning:
+        logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # or its table would not be seen
     if config.trainer.is_alone:
         settings["plugins"] = [Alone()]
     with _refusals(config, TypeError, ValueError):

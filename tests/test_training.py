@@ -881,6 +881,13 @@ def test_every_argument_of_the_trainer_is_allowed_or_refused_for_a_reason(tmp_pa
             check_arguments({name: 1})
 
 
+def test_a_profile_is_seen_and_changes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    run(config(tmp_path), tmp_path / "a")
+    run(config(tmp_path, trainer={"lightning": {"profiler": "simple"}}), tmp_path / "b")
+    assert "run_training_batch" in caplog.text
+    assert equal(weights(tmp_path / "a"), weights(tmp_path / "b"))
+
+
 def test_what_lightning_takes_from_the_environment_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
