@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import metrics
+from seq2seq.bounded import encode, refuse_endless
 from seq2seq.data.batch import Batch, LengthBatchSampler, collate, enough_memory
 from seq2seq.errors import UserError
 from seq2seq.models.encoder import RNNEncoder
@@ -91,9 +92,11 @@ def probe(
 def _batches(translator: Translator, sources: Sequence[str], references: Sequence[str]) -> list[Batch]:
     """The pairs to probe, sentences of similar length together."""
     filled = [(src, ref) for src, ref in zip(sources, references, strict=True) if src.strip() and ref.strip()]
-    src, tgt = (translator.tokenizers[side].encode([pair[side] for pair in filled]) for side in (0, 1))
     limit = translator.decode.max_source
-    kept = [(s, t) for s, t in zip(src, tgt, strict=True) if len(s) <= limit]
+    refuse_endless((ref for _, ref in filled), "reference")
+    src = encode(translator.tokenizers.src, [one for one, _ in filled], limit)
+    tgt = translator.tokenizers.tgt.encode([ref for _, ref in filled])
+    kept = [(s.ids, t) for s, t in zip(src, tgt, strict=True) if s.is_whole and len(s.ids) <= limit]
     if not kept:
         raise UserError(
             f"there is nothing to probe: each of the {len(sources)} pairs has a blank side or a source of more than "

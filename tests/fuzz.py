@@ -56,7 +56,7 @@ def guarded(what: str, case: object, outcomes: Counter[str]) -> Iterator[None]:
     try:
         yield
     except UserError as error:
-        if "\n" in str(error) or not str(error):
+        if "\n" in str(error.args[0]) or not str(error):
             raise Finding(f"{what} of {case!r:.2000}: not one line: {error}") from error
         outcomes[f"{what} refused"] += 1
     except Finding:

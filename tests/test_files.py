@@ -172,7 +172,7 @@ def test_the_command_gives_a_line_for_each_awkward_line_and_counts_them(command:
     blank = {"empty", "spaces", "tab", "CR", "no-break space"}
     assert {kind for kind, output in zip(AWKWARD, outputs, strict=False) if not output} >= blank
     assert f"in: {len(lines)} lines (1 cut to 2000 tokens, 3 with bytes that are no UTF-8, replaced)" in done.stderr
-    assert "a line of 100000 tokens is cut to its first 2000: 1111" in done.stderr
+    assert "tokens is cut to its first 2000: 1111" in done.stderr
 
 
 def fuzz(cases: int, seed: int, folder: Path) -> None:
