@@ -53,9 +53,9 @@ bench: install ## measure speed beside plain torch loops, into docs/benchmarks.m
 test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
 
-TRUST := average batch beam checkpoint download files fuzz language_model mistakes outputs safety sampling sweep text training translate
+TRUST := checkpoint fuzz language_model mistakes safety cli/test_sweep.py data decoding files training translate
 test-trust: install ## run the tests of docs/trust.md alone; they are part of make test
-	$(BIN)/python -m pytest -q --numprocesses auto $(TRUST:%=tests/test_%.py) $(ARGS)
+	$(BIN)/python -m pytest -q --numprocesses auto $(foreach one,$(TRUST),$(firstword $(wildcard tests/test_$(one).py tests/$(one)))) $(ARGS)
 
 lint: install ## check style and types
 	$(BIN)/ruff check .

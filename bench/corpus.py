@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 
 from bench import work
-from seq2seq.config import ModelConfig
+from seq2seq.config.schema import ModelConfig
 
 BLOCK = 10_000  # pairs that are drawn
 
 
 def make(root: Path, pairs: int) -> work.Prepared:
     """A dataset as `prepare` and `encode_corpus` would leave it, which would take long for so many lines."""
-    from seq2seq.data.corpus import encode_corpus, token_path
+    from seq2seq.data.arrays import encode_corpus, token_path
 
     small = work.make(root / "small", ModelConfig(hidden_size=256, embedding_size=128), pairs=BLOCK, vocab=4000)
     config = dataclasses.replace(small.config, trainer=dataclasses.replace(small.config.trainer, max_steps=1))
@@ -57,8 +57,8 @@ def main(root: Path, pairs: int) -> None:
     started = time.perf_counter()
     prepared = make(root, pairs)
     made, processor = time.perf_counter(), time.process_time()
-    from seq2seq import training
-    from seq2seq.callbacks import Stopwatch
+    from seq2seq.training import experiment
+    from seq2seq.training.callbacks import Stopwatch
 
     class FirstStep(Stopwatch):
         """Ends the process as soon as there was a step."""
@@ -72,7 +72,7 @@ def main(root: Path, pairs: int) -> None:
             print(json.dumps({"seconds": seconds, "peak_mb": peak}), flush=True)
             os._exit(0)
 
-    training.fit(prepared.config, root / f"run-{started}", prepared.folder, prepared.tokenizers, FirstStep())
+    experiment.fit(prepared.config, root / f"run-{started}", prepared.folder, prepared.tokenizers, FirstStep())
 
 
 if __name__ == "__main__":

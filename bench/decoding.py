@@ -17,13 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.beam import BeamSettings, beam
-from seq2seq.config import ModelConfig
-from seq2seq.data.batch import pad
-from seq2seq.models.inference import Columns, Inference
+from seq2seq.config.schema import ModelConfig
+from seq2seq.data.batches import pad
+from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.forms.cpu import Columns, Inference
+from seq2seq.decoding.greedy import greedy
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.search import greedy
-from seq2seq.tokenizer import BOS, EOS
+from seq2seq.tokens.pieces import BOS, EOS
 
 VOCAB = 8000
 BATCH = 128  # of the plain loop

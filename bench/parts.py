@@ -86,7 +86,7 @@ def _rounds(
 
 
 def _flops_per_target_token(prepared: work.Prepared, vocab: int) -> float:
-    from seq2seq.data.corpus import encode_corpus
+    from seq2seq.data.arrays import encode_corpus
 
     corpus = encode_corpus(prepared.folder, "train", prepared.tokenizers)
     src_tokens, tgt_tokens = (int(side.offsets[-1]) + len(side) for side in corpus)
@@ -97,7 +97,7 @@ def padding(root: Path, sizes: Sizes) -> list[str]:
     """The share of positions that are padding, in an epoch's batches."""
     import numpy as np
 
-    from seq2seq.data.batch import LengthBatchSampler
+    from seq2seq.data.batches import LengthBatchSampler
 
     lengths = np.stack(work.draw_lengths(np.random.default_rng(1), work.PAIRS), axis=1) + 1
     lines = ["| batches of | of both sides | of the target |", "| --- | ---: | ---: |"]

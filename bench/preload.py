@@ -9,4 +9,4 @@ set_up()
 
 import bench.plain  # noqa: E402
 import bench.scaling  # noqa: E402, F401
-import seq2seq.training  # noqa: E402, F401
+import seq2seq.training.experiment  # noqa: E402, F401

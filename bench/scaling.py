@@ -16,8 +16,8 @@ from bench import work
 from bench.forked import Forked
 from bench.rounds import interleave, spread
 from bench.worker import Gate, endless_translator, train_plain, train_seq2seq
-from seq2seq.config import DecodeConfig
-from seq2seq.data import text
+from seq2seq.config.schema import DecodeConfig
+from seq2seq.files.lines import iter_lines
 
 LENGTH_TOKENS = 2000  # of a batch's targets, where their length is varied
 LENGTH_BATCHES = 8  # of that corpus: as many for each length, so that their order and kinds of sources are the same
@@ -109,7 +109,7 @@ def measure(root: Path, factors: Factors, *, models: Sequence[str], repetitions:
 
 def _groups(models: Sequence[str]) -> list[list[Line]]:
     """Training of each network, the plain loop beside the first alone, which takes the least time; decoding."""
-    from seq2seq.models.inference import has_int8
+    from seq2seq.decoding.forms.cpu import has_int8
 
     groups = [[Line(model, "seq2seq")] for model in models]
     groups[0].append(Line(models[0], "plain"))
@@ -150,7 +150,7 @@ def _decode(gate: Gate, prepared: work.Prepared, point: Point, *, int8: bool) ->
     ratio, extra = (0.0, point.length) if point.length else (1.0, 1)  # of the outputs' length and the source's
     decode = DecodeConfig(max_ratio=ratio, max_extra=extra, int8=int8, batch_tokens=2**30)
     translator = endless_translator(prepared, decode)
-    first = itertools.islice(text.iter_lines(prepared.folder / "test.src"), point.sentences)
+    first = itertools.islice(iter_lines(prepared.folder / "test.src"), point.sentences)
     lines = sorted(first, key=lambda line: len(line.split()))
     tokens = sum(decode.max_length(len(ids) + 1) for ids in prepared.tokenizers.src.encode(lines))
 

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seq2seq.config import Config, DataConfig, ModelConfig, TokenizerConfig, TrainerConfig
-from seq2seq.data import text
-from seq2seq.data.corpus import Tokenizers, train_tokenizers
+from seq2seq.config.schema import Config, DataConfig, ModelConfig, TokenizerConfig, TrainerConfig
+from seq2seq.data.arrays import Tokenizers, train_tokenizers
 from seq2seq.data.prepare import prepare
+from seq2seq.files.lines import write_lines
 
 VOCAB = 8000
 BATCH = 128
@@ -86,7 +86,7 @@ def make(root: Path, model: ModelConfig, *, pairs: int = PAIRS, vocab: int = VOC
         rng = np.random.default_rng(1)
         for split, size in sizes.items():
             for side, lengths in zip(("src", "tgt"), draw_lengths(rng, size, tokens), strict=True):
-                text.write_lines(root / f"{split}.{side}", words(rng, lengths, vocab - 4))
+                write_lines(root / f"{split}.{side}", words(rng, lengths, vocab - 4))
     files: dict[str, Any] = {
         f"{split}_{side}": str(root / f"{split}.{side}") for split in sizes for side in ("src", "tgt")
     }

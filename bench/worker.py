@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 from bench import work
 
 if TYPE_CHECKING:
-    from seq2seq.config import DecodeConfig
-    from seq2seq.translate import Translator
+    from seq2seq.config.schema import DecodeConfig
+    from seq2seq.translate.translator import Translator
 
 
 class Gate:
@@ -70,8 +70,8 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
     from seq2seq.cli.common import set_up
 
     set_up()
-    from seq2seq import training
-    from seq2seq.callbacks import Stopwatch
+    from seq2seq.training.callbacks import Stopwatch
+    from seq2seq.training.experiment import fit
 
     class Gated(Stopwatch):
         """Waits at the gate between units; it times all but the waiting, and the training alone too."""
@@ -107,7 +107,7 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
     sys.stderr = _Terminal(open(os.devnull, "wb"))  # noqa: SIM115
     os.environ.setdefault("TERM", "xterm")
     try:
-        training.fit(prepared.config, Path(tempfile.mkdtemp(dir=root)), prepared.folder, prepared.tokenizers, Gated())
+        fit(prepared.config, Path(tempfile.mkdtemp(dir=root)), prepared.folder, prepared.tokenizers, Gated())
     finally:
         sys.stderr = sys.__stderr__  # for what went wrong
 
@@ -137,7 +137,7 @@ def train_plain(gate: Gate, prepared: work.Prepared, *, tutorial: bool) -> None:
 
 
 def _padded_batches(prepared: work.Prepared) -> Iterator[tuple[Any, int]]:
-    from seq2seq.data.datamodule import TranslationData
+    from seq2seq.training.data import TranslationData
 
     loader = TranslationData(prepared.config, prepared.folder, prepared.tokenizers).train_dataloader()
     for epoch in itertools.count():
@@ -152,8 +152,8 @@ def book_plain(gate: Gate, prepared: work.Prepared) -> None:
     import torch
 
     from bench.plain import Plain, Steps, greedy
-    from seq2seq.data.corpus import encode_corpus
-    from seq2seq.tokenizer import BOS
+    from seq2seq.data.arrays import encode_corpus
+    from seq2seq.tokens.pieces import BOS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -183,7 +183,7 @@ def book_numpy(gate: Gate) -> None:
     """An epoch of the book's own network in NumPy, greedy answers to the validation questions included."""
     import numpy as np
 
-    from seq2seq.data.synthetic import addition
+    from seq2seq.data.corpora.synthetic import addition
     from tests.book_layers import Adam, Network, clip, fresh_weights
     from tests.train_book_layers import BATCH, CHARACTERS, MAX_NORM, ids
 
@@ -214,7 +214,7 @@ def book_numpy(gate: Gate) -> None:
 
 def decode_seq2seq(gate: Gate, prepared: work.Prepared, *, search: str, int8: bool, batch: int) -> None:
     """Translations of the test text, each a token longer than its source, by `Translator`; a unit is a sentence."""
-    from seq2seq.config import DecodeConfig
+    from seq2seq.config.schema import DecodeConfig
 
     decode = DecodeConfig(search=search, beam_size=5, max_ratio=1.0, max_extra=1, int8=int8)
     translator = endless_translator(prepared, decode)
@@ -234,8 +234,8 @@ def endless_translator(prepared: work.Prepared, decode: DecodeConfig) -> Transla
     import torch
 
     from seq2seq.models.seq2seq import build_seq2seq
-    from seq2seq.tokenizer import EOS
-    from seq2seq.translate import Translator
+    from seq2seq.tokens.pieces import EOS
+    from seq2seq.translate.translator import Translator
 
     torch.set_num_threads(prepared.config.trainer.threads)
     torch.manual_seed(0)
@@ -250,8 +250,8 @@ def decode_plain(gate: Gate, prepared: work.Prepared) -> None:
     import torch
 
     from bench.plain import Plain, greedy
-    from seq2seq.data.batch import pad
-    from seq2seq.tokenizer import EOS
+    from seq2seq.data.batches import pad
+    from seq2seq.tokens.pieces import EOS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -270,9 +270,9 @@ def decode_plain(gate: Gate, prepared: work.Prepared) -> None:
 
 
 def _test_lines(prepared: work.Prepared) -> Iterator[str]:
-    from seq2seq.data import text
+    from seq2seq.files.lines import read_lines
 
-    return itertools.cycle(text.read_lines(prepared.folder / "test.src"))
+    return itertools.cycle(read_lines(prepared.folder / "test.src"))
 
 
 def matmul(gate: Gate) -> None:

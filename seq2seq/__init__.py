@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seq2seq.models.seq2seq import Seq2Seq
-    from seq2seq.translate import Translator
+    from seq2seq.translate.translator import Translator
 
 __version__ = "0.1.0"
 __all__ = ["Seq2Seq", "Translator", "__version__"]
 
-_HOMES = {"Seq2Seq": "seq2seq.models.seq2seq", "Translator": "seq2seq.translate"}
+_HOMES = {"Seq2Seq": "seq2seq.models.seq2seq", "Translator": "seq2seq.translate.translator"}
 
 
 def __getattr__(name: str) -> Any:

@@ -20,16 +20,16 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import __version__
-from seq2seq.config import DecodeConfig, MetricsConfig, ModelConfig, from_dict
-from seq2seq.data import text
-from seq2seq.data.corpus import Tokenizers
+from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig, from_dict
+from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
+from seq2seq.files.lines import hidden_name, make_folder, replacing
 from seq2seq.models.language_model import RNNLanguageModel, build_language_model
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.shortlist import Shortlist
-from seq2seq.sizes import Unfit, check_sizes
-from seq2seq.tokenizer import Tokenizer
-from seq2seq.tokenizer import load as load_tokenizer
+from seq2seq.models.sizes import Unfit, check_sizes
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import load as load_tokenizer
 
 FORMAT = 2  # raised when older code would misread a newer file
 SECTION = "seq2seq"
@@ -104,8 +104,8 @@ def save(path: Path, contents: Mapping[str, Any]) -> None:
     Raises:
         UserError: if the file system refuses.
     """
-    text.make_folder(path.parent)
-    with text.replacing(path) as stream:
+    make_folder(path.parent)
+    with replacing(path) as stream:
         try:
             torch.save(dict(contents), stream)
         except RuntimeError as error:  # torch's, over the one that says why it could not write
@@ -127,7 +127,7 @@ def name_also(path: Path, name: str) -> None:
         UserError: if the file system refuses.
     """
     target = path.with_name(name)
-    temporary = path.with_name(text.hidden_name(name, f".{uuid.uuid4().hex[:8]}.tmp"))
+    temporary = path.with_name(hidden_name(name, f".{uuid.uuid4().hex[:8]}.tmp"))
     try:
         try:
             os.link(path, temporary)

@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq import checkpoint, metrics, threads
-from seq2seq.bounded import refuse_endless
+from seq2seq import checkpoint, metrics
 from seq2seq.data.stream import Ids, inputs_of
-from seq2seq.detect import FormWatch
+from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.errors import UserError
-from seq2seq.given import as_lines, checked
+from seq2seq.files.given import as_lines, checked
+from seq2seq.models import threads
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import num_parameters
-from seq2seq.sampling import SamplingSettings, sample
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
+from seq2seq.tokens.bounded import refuse_endless
+from seq2seq.tokens.detect import FormWatch
+from seq2seq.tokens.pieces import BOS, EOS, PAD, UNK, Tokenizer
 
 WINDOW = 1024  # tokens that are read at a time; of no consequence for the result
 CHUNK = 10_000  # lines that are read at a time; likewise

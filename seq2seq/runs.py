@@ -15,9 +15,9 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seq2seq.config import Config, from_dict
-from seq2seq.data import text
+from seq2seq.config.schema import Config, from_dict
 from seq2seq.errors import Busy, UserError
+from seq2seq.files.lines import make_folder, read_lines, refuse_planted, write_lines
 from seq2seq.stopping import Stopped
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
@@ -118,7 +118,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
-        values = yaml.load("\n".join(text.read_lines(path)), _Loader)
+        values = yaml.load("\n".join(read_lines(path)), _Loader)
     except UserError:
         raise
     except _Reference as found:
@@ -228,7 +228,7 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        values = json.loads("\n".join(text.read_lines(path)))
+        values = json.loads("\n".join(read_lines(path)))
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
@@ -249,8 +249,8 @@ def locked(folder: Path) -> Iterator[None]:
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     names = [] if made else os.listdir(folder)
-    text.make_folder(folder)
-    text.refuse_planted(folder / LOCK)
+    make_folder(folder)
+    refuse_planted(folder / LOCK)
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=LOCK_SECONDS)
@@ -290,7 +290,7 @@ def is_finished(folder: Path) -> bool:
 def read_error(folder: Path) -> str | None:
     """Why the run failed, if it did."""
     path = folder / ERROR
-    return " ".join(text.read_lines(path)) if path.is_file() else None
+    return " ".join(read_lines(path)) if path.is_file() else None
 
 
 def progress(folder: Path) -> float:
@@ -320,8 +320,8 @@ def summary(result: dict[str, Any]) -> str:
 def write_plans(folders: Sequence[Path]) -> None:
     """Note in ``sweep.json`` of each experiment which runs it is to have, after those that were planned before."""
     for parent in dict.fromkeys(folder.parent for folder in folders):
-        text.make_folder(parent)
-        text.refuse_planted(parent / LOCK)
+        make_folder(parent)
+        refuse_planted(parent / LOCK)
         with FileLock(parent / LOCK):
             planned = dict.fromkeys(read_plan(parent) + [one.name for one in folders if one.parent == parent])
             write_json(parent / PLAN, {"runs": list(planned)})
@@ -346,7 +346,7 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
     known = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
     }
-    text.write_lines(path, json.dumps(known, indent=2).split("\n"))
+    write_lines(path, json.dumps(known, indent=2).split("\n"))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -359,7 +359,7 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     try:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(text.read_lines(path))]
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(read_lines(path))]
     except UserError:
         raise
     except (TypeError, ValueError, csv.Error) as error:

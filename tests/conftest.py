@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.config import ModelConfig
-from seq2seq.data.corpus import Tokenizers
+from seq2seq.config.schema import ModelConfig
+from seq2seq.data.arrays import Tokenizers
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.tokenizer import Tokenizer, train
+from seq2seq.tokens.pieces import Tokenizer, train
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = ["a dog runs", "the cat sleeps here", "two birds sing", "a cat sees the dog", "birds run", "the dog sings well"]

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.config import DecodeConfig, ModelConfig
-from seq2seq.data.corpus import Tokenizers
+from seq2seq.config.schema import DecodeConfig, ModelConfig
+from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.language_model import build_language_model
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters
-from seq2seq.shortlist import Shortlist
-from seq2seq.tokenizer import Tokenizer, train
-from seq2seq.translate import Translator
+from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.translate.translator import Translator
 from tests.conftest import LINES
 
 

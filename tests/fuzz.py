@@ -33,13 +33,13 @@ from seq2seq import checkpoint, runs
 from seq2seq.cli.common import conf_dir
 from seq2seq.cli.overrides import check_overrides, one_line, register_resolvers, run_folder
 from seq2seq.cli.train import to_config
-from seq2seq.config import Config, DecodeConfig, from_dict
-from seq2seq.data import text
-from seq2seq.data.corpus import Tokenizers
+from seq2seq.config.schema import Config, DecodeConfig, from_dict
+from seq2seq.data.arrays import Tokenizers
 from seq2seq.errors import UserError
+from seq2seq.files.lines import iter_raw_lines, read_lines, read_parallel, read_question_answer, read_tsv
 from seq2seq.models.seq2seq import build_seq2seq
-from seq2seq.tokenizer import Tokenizer, train
-from seq2seq.translate import Translator
+from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT, tiny_model
 
 REAL = ROOT / "tests" / "data" / "v1.ckpt"
@@ -359,17 +359,17 @@ def a_text_file(rng: random.Random, folder: Path, outcomes: Counter[str]) -> lis
     path.write_bytes(packed)
     raw: list[bytes] = []
     with guarded("raw lines", packed, outcomes):
-        raw = list(text.iter_raw_lines(path))
+        raw = list(iter_raw_lines(path))
         if packed is data or packed == gzip.compress(data, mtime=0):
             body = data.removeprefix(b"\xef\xbb\xbf")
             expect(len(raw) == body.count(b"\n") + (not body.endswith(b"\n") and body != b""), "lines end at \\n", data)
-    for what, read in (("lines", text.read_lines), ("tsv", text.read_tsv), ("book", text.read_question_answer)):
+    for what, read in (("lines", read_lines), ("tsv", read_tsv), ("book", read_question_answer)):
         with guarded(what, packed, outcomes):
             read(path)
     other = folder / "b"
     other.write_bytes(data)
     with guarded("parallel", packed, outcomes):
-        text.read_parallel(path, other, allow_blank=rng.random() < 0.5)
+        read_parallel(path, other, allow_blank=rng.random() < 0.5)
     return [line.decode("utf-8", "replace") for line in raw]
 
 

@@ -1,4 +1,4 @@
-"""A program for `tests.test_files`: translate a file in a process that is killed again and again.
+"""A program for `tests.translate.test_files`: translate a file in a process that is killed again and again.
 
 usage: python -m tests.killed_files SOURCE TARGET WINDOW SEED; prints how often it was killed, and after how many
 different numbers of saved lines.
@@ -16,18 +16,18 @@ from pathlib import Path
 
 import torch
 
-from seq2seq import partial
-from seq2seq.files import translate_file
-from tests.test_translate import translator
+from seq2seq.files import resumable
+from seq2seq.translate.files import translate_file
+from tests.translate.test_translator import translator
 
-partial.SAVE_SECONDS = 0.0  # every window is saved
-partial.MEMBER_BYTES = 200
+resumable.SAVE_SECONDS = 0.0  # every window is saved
+resumable.MEMBER_BYTES = 200
 
 
 def saved_lines(target: Path) -> int:
     """How far the journal says that the output is."""
     try:
-        return json.loads(partial.hidden(target, partial.JOURNAL).read_bytes())["mark"]["lines"]
+        return json.loads(resumable.hidden(target, resumable.JOURNAL).read_bytes())["mark"]["lines"]
     except FileNotFoundError:
         return 0
 

@@ -22,10 +22,10 @@ from bench.plain import Plain, StepByStep, greedy
 from bench.rounds import Turn, ratios, spread
 from bench.scaling import LENGTH_BATCHES, LENGTH_TOKENS, Curves, Factors, Line, Point, _work, tables
 from bench.worker import Gate
-from seq2seq.data.corpus import encode_corpus
-from seq2seq.models.inference import has_int8
+from seq2seq.data.arrays import encode_corpus
+from seq2seq.decoding.forms.cpu import has_int8
 from seq2seq.models.seq2seq import build_seq2seq, num_parameters
-from seq2seq.translate import Translator
+from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT
 
 MINIATURE = Sizes(repetitions=1, steps=1, pairs=300, vocab=60, models=("tiny",), commands=("report",))

@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.config import CELLS, PEEKY, ModelConfig, OptimConfig
-from seq2seq.lit import build_optimizer
+from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, OptimConfig
+from seq2seq.decoding.greedy import greedy
 from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.search import greedy
-from seq2seq.tokenizer import BOS
+from seq2seq.tokens.pieces import BOS
+from seq2seq.training.tasks.translation import build_optimizer
 from tests import book_layers as book
 
 SRC_VOCAB, TGT_VOCAB, HIDDEN, EMBEDDING, TGT_LENGTH = 11, 9, 6, 5, 4

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
-from seq2seq.config import Config, DecodeConfig, ModelConfig
-from seq2seq.data.batch import collate
-from seq2seq.data.corpus import Tokenizers
+from seq2seq.config.schema import Config, DecodeConfig, ModelConfig
+from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.batches import collate
 from seq2seq.data.stream import StreamLoader
+from seq2seq.evaluation.probe import probe
 from seq2seq.language_model import LanguageModel
-from seq2seq.lit import LitModel, LitTranslator
-from seq2seq.lit_lm import LitLanguageModel
 from seq2seq.models.language_model import RNNLanguageModel, build_language_model
-from seq2seq.probe import probe
-from seq2seq.translate import Translator
+from seq2seq.training.tasks.language_model import LitLanguageModel
+from seq2seq.training.tasks.translation import LitModel, LitTranslator
+from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, tiny_model
 from tests.stand_in import DEVICE, move, stand_in
 

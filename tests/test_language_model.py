@@ -19,21 +19,29 @@ import torch
 import torch.nn.functional as F
 
 from seq2seq import checkpoint, language_model
-from seq2seq.callbacks import Checkpoints
-from seq2seq.config import Config, DataConfig, DecodeConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
-from seq2seq.data.corpus import TokenArray, Tokenizers, write_tokens
+from seq2seq.config.schema import (
+    Config,
+    DataConfig,
+    DecodeConfig,
+    ModelConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainerConfig,
+)
+from seq2seq.data.arrays import TokenArray, Tokenizers, write_tokens
 from seq2seq.data.prepare import prepare
 from seq2seq.data.stream import Columns, Ids, StreamLoader, Window, inputs_of, to_stream
+from seq2seq.decoding.greedy import greedy
+from seq2seq.decoding.sampling import SamplingSettings
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel
-from seq2seq.lit import lr_factor
-from seq2seq.lit_lm import LitLanguageModel
 from seq2seq.models.language_model import RNNLanguageModel, build_language_model
 from seq2seq.models.seq2seq import num_parameters
-from seq2seq.sampling import SamplingSettings
-from seq2seq.search import greedy
-from seq2seq.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Words, load, train
-from seq2seq.training import claim, run
+from seq2seq.tokens.pieces import BOS, EOS, PAD, UNK, Tokenizer, Words, load, train
+from seq2seq.training.callbacks import Checkpoints
+from seq2seq.training.experiment import claim, run
+from seq2seq.training.tasks.language_model import LitLanguageModel
+from seq2seq.training.tasks.translation import lr_factor
 from tests.conftest import LINES, ROOT
 
 CELLS = ("rnn", "gru", "lstm")
@@ -352,7 +360,7 @@ def test_a_validation_carries_the_state_from_window_to_window(tmp_path: Path, mo
     changed: dict[str, Any] = {"model": {"init": "uniform", "init_range": 1.0}, "optim": {"lr": 1e-12}}
     found = []
     for window in (1024, 3):
-        monkeypatch.setattr("seq2seq.data.datamodule.WINDOW", window)
+        monkeypatch.setattr("seq2seq.training.data.WINDOW", window)
         run(config(tmp_path, **changed), tmp_path / str(window))
         found.append([float(row["valid/loss"]) for row in rows(tmp_path / str(window))])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
@@ -811,7 +819,7 @@ def test_what_is_no_line_is_a_type_error(model: LanguageModel, monkeypatch: pyte
         model.log_probs(iter(["a"]))
     with pytest.raises(TypeError, match="must be a string; got None"):
         next(model.generate(1, prefix=None))
-    monkeypatch.setattr("seq2seq.bounded.MOST", 10)
+    monkeypatch.setattr("seq2seq.tokens.bounded.MOST", 10)
     with pytest.raises(UserError, match=r"the line 'a dog and on'\.\.\. has 12 characters, and at most 10 are read"):
         model.log_probs("a dog and on")
     with pytest.raises(UserError, match="the prefix 'a dog and on'"):

@@ -17,19 +17,28 @@ import pytest
 import torch
 import yaml
 
-from seq2seq import checkpoint, metrics, runs, training
+from seq2seq import checkpoint, metrics, runs
 from seq2seq.cli import evaluate as cli_evaluate
 from seq2seq.cli import report as cli_report
-from seq2seq.config import Config, DataConfig, MetricsConfig, ModelConfig, OptimConfig, TokenizerConfig, TrainerConfig
+from seq2seq.config.schema import (
+    Config,
+    DataConfig,
+    MetricsConfig,
+    ModelConfig,
+    OptimConfig,
+    TokenizerConfig,
+    TrainerConfig,
+)
 from seq2seq.errors import UserError
-from seq2seq.evaluate import evaluate
+from seq2seq.evaluation.evaluate import evaluate
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.language_model import build_language_model
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from seq2seq.tokenizer import Tokenizer, train
-from seq2seq.training import run
-from seq2seq.translate import Translator
+from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.training import experiment
+from seq2seq.training.experiment import run
+from seq2seq.translate.translator import Translator
 
 CHINESE = dict(zip("0123456789", "零一二三四五六七八九", strict=True))
 BRIEF = {"max_epochs": 4, "progress": False, "samples": 0, "probe": 0}
@@ -262,11 +271,11 @@ def test_a_run_from_before_there_was_a_form_goes_on_as_it_began(tmp_path: Path) 
 
 def test_another_form_or_metric_is_another_run(tmp_path: Path) -> None:
     config = files(tmp_path, french(), trainer={"max_steps": 1})
-    training.claim(config, tmp_path / "run")
+    experiment.claim(config, tmp_path / "run")
     for section, name, value in (("tokenizer", "normalization", "nfkc"), ("metrics", "tokenizer", "zh")):
         changed = dataclasses.replace(getattr(config, section), **{name: value})
         with pytest.raises(UserError, match=rf"other settings \({section}.{name}: "):
-            training.claim(dataclasses.replace(config, **{section: changed}), tmp_path / "run")
+            experiment.claim(dataclasses.replace(config, **{section: changed}), tmp_path / "run")
 
 
 def test_the_form_of_another_runs_tokenizers_is_taken_over_with_them(

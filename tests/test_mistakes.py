@@ -25,15 +25,16 @@ import pytest
 import torch
 from filelock import FileLock
 
-from seq2seq import checkpoint, metrics, runs, training
+from seq2seq import checkpoint, metrics, runs
 from seq2seq.cli import sweep
-from seq2seq.data import packed
-from seq2seq.data.batch import _Epoch
-from seq2seq.models.inference import Inference
+from seq2seq.data.batches import _Epoch
+from seq2seq.decoding.forms.cpu import Inference
+from seq2seq.files import packed
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokenizer import Tokenizer, train
-from seq2seq.translate import Translator
+from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.training import experiment
+from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT, last_of_each
 from tests.payload import Payload
 
@@ -247,7 +248,7 @@ def a_killed_worker(world: World) -> None:
 
 
 def no_bfloat16(world: World) -> None:
-    world.patch.setattr(training, "cpu_has_bfloat16", lambda: False)
+    world.patch.setattr(experiment, "cpu_has_bfloat16", lambda: False)
 
 
 def lines_of(names: str, line: str) -> Make:

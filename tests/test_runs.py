@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from seq2seq import runs
-from seq2seq.config import Config, TrainerConfig
+from seq2seq.config.schema import Config, TrainerConfig
 from seq2seq.errors import UserError
 
 

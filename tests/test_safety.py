@@ -19,18 +19,19 @@ import pytest
 import torch
 import yaml
 
-from seq2seq import checkpoint, runs, translate
-from seq2seq.callbacks import Checkpoints
+from seq2seq import checkpoint, runs
 from seq2seq.cli import evaluate, overrides, probe
-from seq2seq.data import download
-from seq2seq.data.batch import Shape, enough_memory, is_out_of_memory
+from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
+from seq2seq.data.corpora import download
 from seq2seq.errors import UserError
-from seq2seq.training import claim, run
-from seq2seq.translate import Translator
+from seq2seq.training.callbacks import Checkpoints
+from seq2seq.training.experiment import claim, run
+from seq2seq.translate import translator
+from seq2seq.translate.translator import Translator
 from tests import attentive
 from tests.fuzz import nothing_runs
 from tests.payload import Payload
-from tests.test_training import Killed, config, equal, rows, weights
+from tests.training.test_training import Killed, config, equal, rows, weights
 
 HALF = "last.ckpt is not a whole checkpoint"
 
@@ -171,7 +172,7 @@ def test_no_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(UserError, match=r"train.en.gz is a tar file, which is not read; unpack it first"):
         download.iwslt15(tmp_path / "data", "en", "vi", mirror=mirror)
     assert not (tmp_path / "was-here").exists()
-    sources = [path.read_text() for path in Path(download.__file__).parent.glob("*.py")]
+    sources = [path.read_text() for path in Path(download.__file__).parents[1].rglob("*.py")]
     assert not any("tarfile" in source or "unpack_archive" in source or "extractall" in source for source in sources)
 
 
@@ -308,7 +309,7 @@ def test_a_lack_of_memory_under_a_beam_counts_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
     one = attentive.load(attentive.save(tmp_path / "a.ckpt"), search="beam", beam_size=5)
-    monkeypatch.setattr(translate, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(translator, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
     setting = "decode.max_source (--max-source, now 2000)" if lines == 1 else "decode.batch_tokens (--batch-tokens, now"
     said = (
         rf"batch of {lines} sentence\(s\) .*; make {re.escape(setting)}.* smaller, or decode.beam_size \(--beam, now 5"

@@ -15,11 +15,11 @@ from rich.table import Table
 from seq2seq import checkpoint, runs
 from seq2seq.cli import evaluate, sweep, translate
 from seq2seq.cli.common import exit_status, log_to_stderr
+from seq2seq.console import Console, lines_bar
 from seq2seq.errors import UserError
-from seq2seq.evaluate import show_samples
-from seq2seq.lit_lm import show_lines
-from seq2seq.progress import Console, lines_bar
+from seq2seq.evaluation.evaluate import show_samples
 from seq2seq.terminal import printable, show
+from seq2seq.training.tasks.language_model import show_lines
 from tests import attentive
 from tests.conftest import ROOT
 from tests.test_layering import modules

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from seq2seq.data.synthetic import addition
+from seq2seq.data.corpora.synthetic import addition
 from tests.book_layers import Adam, Array, Network, clip, fresh_weights
 
 CHARACTERS = "_0123456789+ "  # by their ids

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _average(options: argparse.Namespace) -> None:
     from seq2seq import checkpoint
-    from seq2seq.average import average, find_all
+    from seq2seq.training.average import average, find_all
 
     output = Path(options.output)
     if output.is_dir():

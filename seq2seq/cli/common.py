@@ -20,7 +20,7 @@ from seq2seq.errors import UserError
 from seq2seq.terminal import printable
 
 if TYPE_CHECKING:
-    from seq2seq.translate import Translator
+    from seq2seq.translate.translator import Translator
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -164,9 +164,9 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         return EXIT_CLOSED_PIPE
     except OSError as error:  # what our own files meet is a UserError already; this is stdout
         if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
-            from seq2seq.data import text
+            from seq2seq.files.lines import too_long
 
-            print(f"{name}: {printable(text.too_long(os.fsdecode(error.filename)))}", file=sys.stderr)
+            print(f"{name}: {printable(too_long(os.fsdecode(error.filename)))}", file=sys.stderr)
             return EXIT_USER_ERROR
         reason = printable(error.strerror or error)
         print(f"{name}: cannot write: {reason}; check the free space.", file=sys.stderr)
@@ -296,9 +296,9 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     """
     import torch
 
-    from seq2seq.forms import FORMS
+    from seq2seq.decoding.forms.available import FORMS
     from seq2seq.models.seq2seq import num_parameters
-    from seq2seq.translate import Translator
+    from seq2seq.translate.translator import Translator
 
     forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}
     with placed(options):
@@ -327,7 +327,7 @@ def placed(options: argparse.Namespace) -> Iterator[None]:
     """
     import torch
 
-    from seq2seq.data.batch import is_out_of_memory
+    from seq2seq.data.batches import is_out_of_memory
 
     if not 0 <= options.threads <= MOST_THREADS:
         raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
@@ -352,7 +352,7 @@ def _threads(parameters: int) -> int:
     """
     import torch
 
-    from seq2seq.threads import SMALL
+    from seq2seq.models.threads import SMALL
 
     if parameters < SMALL:
         return 1

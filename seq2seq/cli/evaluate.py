@@ -24,11 +24,11 @@ from seq2seq.cli.common import (
     set_up,
 )
 from seq2seq.cli.language_model import load
-from seq2seq.config import METRIC_TOKENIZERS, MetricsConfig
+from seq2seq.config.schema import METRIC_TOKENIZERS, MetricsConfig
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.translate import Translator
+    from seq2seq.translate.translator import Translator
 
 NAME = "seq2seq-evaluate"
 
@@ -66,8 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from seq2seq.data import text
-    from seq2seq.evaluate import evaluate
+    from seq2seq.evaluation.evaluate import evaluate
+    from seq2seq.files.lines import read_parallel, writing
     from seq2seq.metrics import scorer
 
     if options.tokenize:
@@ -75,12 +75,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref)):
         raise UserError(f"--hyp {options.hyp} would be written over an input; name another file.")
     refuse_overwriting([options.hyp], options.checkpoint)
-    pairs = text.read_parallel(options.src, options.ref, allow_blank=True)
+    pairs = read_parallel(options.src, options.ref, allow_blank=True)
     translator = apply_model_arguments(options)
     if options.tokenize:
         translator.metrics = MetricsConfig(options.tokenize)
     references = [ref for _, ref in pairs]
-    with text.writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
+    with writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
         evaluation = evaluate(translator, [src for src, _ in pairs], references)
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
@@ -92,7 +92,8 @@ def _warn(
     options: argparse.Namespace, translator: Translator, references: Sequence[str], hypotheses: Sequence[str]
 ) -> None:
     """Say where references are not fit for the metric, or are in another Unicode form than the hypotheses."""
-    from seq2seq import advice, runs
+    from seq2seq import runs
+    from seq2seq.evaluation import advice
 
     is_tokenized = runs.is_tokenized(options.checkpoint[0]) and not options.tokenize
     tokenizer = "none" if is_tokenized else translator.metrics.tokenizer
@@ -105,7 +106,7 @@ def _warn(
 
 
 def _evaluate_text(options: argparse.Namespace) -> None:
-    from seq2seq.data import text
+    from seq2seq.files.lines import read_lines, refuse_line_ends
 
     given = [flag for flag in ("src", "ref", "hyp", "tokenize") if getattr(options, flag)]
     given += given_decode_arguments(options)
@@ -113,10 +114,10 @@ def _evaluate_text(options: argparse.Namespace) -> None:
         shown = {"beam_size": "beam", "search": options.search}
         what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"
         raise UserError(f"--text is scored by one language model alone; leave out {what}.")
-    lines = text.read_lines(options.text)
+    lines = read_lines(options.text)
     if not lines:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
-    text.refuse_line_ends(options.text, lines)
+    refuse_line_ends(options.text, lines)
     score = load(options.checkpoint[0], options).score(lines)
     _print(
         {

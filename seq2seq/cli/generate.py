@@ -65,8 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _generate(options: argparse.Namespace) -> None:
-    from seq2seq.progress import lines_bar
-    from seq2seq.sampling import SamplingSettings
+    from seq2seq.console import lines_bar
+    from seq2seq.decoding.sampling import SamplingSettings
 
     for flag, value, low, high in (
         ("-n", options.number, 1, MOST_LINES),
@@ -91,7 +91,7 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _rescore(options: argparse.Namespace) -> None:
-    from seq2seq import rescore
+    from seq2seq.translate import rescore
 
     rescore.check_weight(options.lm_weight)
     entries = rescore.read_n_best(options.rescore)

@@ -10,7 +10,7 @@ from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.language_model import LanguageModel
-    from seq2seq.translate import Translator
+    from seq2seq.translate.translator import Translator
 
 LM_WEIGHT = 0.2
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
-from seq2seq.data import text
 from seq2seq.errors import UserError
+from seq2seq.files.lines import make_folder, read_parallel, writing
 from seq2seq.runs import DRAWING, LINE_NLL, PROBE, RARE, REFERENCES, SOURCES, write_json
 
 if TYPE_CHECKING:
@@ -69,13 +69,13 @@ def _probe(options: argparse.Namespace) -> None:
         if getattr(options, name) < 1:
             raise UserError(f"--{name} {getattr(options, name)} is out of range; it must be at least 1.")
     files = _files(options)
-    pairs = text.read_parallel(files.src, files.ref, allow_blank=True)[: options.sentences]
-    from seq2seq.probe import probe
+    pairs = read_parallel(files.src, files.ref, allow_blank=True)[: options.sentences]
+    from seq2seq.evaluation.probe import probe
 
     translator = apply_model_arguments(options)
     result = probe(translator, [src for src, _ in pairs], [ref for _, ref in pairs], steps=options.steps)
     if files.output:
-        text.make_folder(files.output)
+        make_folder(files.output)
         write_json(files.output / PROBE, result)
         _draw(files.output / DRAWING, result)
     _print(result)
@@ -110,7 +110,7 @@ def _files(options: argparse.Namespace) -> _Files:
 
 def _print(result: dict[str, Any]) -> None:
     """Explain and show each measurement on stdout."""
-    from seq2seq.progress import Console
+    from seq2seq.console import Console
 
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
@@ -212,7 +212,7 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
         "font.family": "sans-serif",
         "font.size": 9,
     }
-    with matplotlib.rc_context(settings), text.writing(path) as stream:
+    with matplotlib.rc_context(settings), writing(path) as stream:
         figure = Figure(figsize=(11, 3.4), layout="constrained")
         reach, reliance, accuracy = figure.subplots(1, 3)
         _draw_reach(reach, result["gradient_reach"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
-from seq2seq.progress import Console
+from seq2seq.console import Console
 from seq2seq.terminal import show
 
 NAME = "seq2seq-report"

@@ -27,9 +27,9 @@ from rich.table import Table
 
 from seq2seq import runs
 from seq2seq.cli.overrides import run_folder
-from seq2seq.data import text
+from seq2seq.console import Console
 from seq2seq.errors import UserError
-from seq2seq.progress import Console
+from seq2seq.files.lines import escaped, make_folder, write_lines
 from seq2seq.terminal import show
 
 if TYPE_CHECKING:
@@ -258,5 +258,5 @@ def print_table(analysis: Analysis) -> None:
 
 def note_error(folder: Path, reason: str) -> None:
     """Leave in a run's folder why it failed."""
-    text.make_folder(folder)
-    text.write_lines(folder / runs.ERROR, [text.escaped(" ".join(reason.split()))])
+    make_folder(folder)
+    write_lines(folder / runs.ERROR, [escaped(" ".join(reason.split()))])

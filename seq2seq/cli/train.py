@@ -32,7 +32,7 @@ from seq2seq.cli import sweep
 from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
-from seq2seq.config import Config, documented_keys, unknown_key
+from seq2seq.config.schema import Config, documented_keys, unknown_key
 from seq2seq.errors import Busy, UserError
 
 NAME = "seq2seq-train"
@@ -213,13 +213,14 @@ def _train(composed: DictConfig, folder: Path) -> None:
             )
         config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, progress=False))
     with stopping.Later():
-        from seq2seq import runs, training  # torch and Lightning: after the config is known to be right
+        from seq2seq import runs
+        from seq2seq.training import experiment  # torch and Lightning: after the config is known to be right
 
     if config.resume is not None:
         watched = config.trainer.progress
         config = dataclasses.replace(runs.read_config(folder), overwrite=False, resume=None)
         config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, progress=watched))
-    training.run(config, folder)
+    experiment.run(config, folder)
 
 
 def to_config(composed: DictConfig) -> Config:

@@ -25,9 +25,9 @@ from seq2seq.cli.language_model import LM_WEIGHT, add_fusion_arguments, apply_fu
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.files import FileReport
-    from seq2seq.outputs import Wanted
-    from seq2seq.translate import Translator
+    from seq2seq.translate.files import FileReport
+    from seq2seq.translate.outputs import Wanted
+    from seq2seq.translate.translator import Translator
 
 NAME = "seq2seq-translate"
 STDIO = "-"
@@ -149,7 +149,7 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
     if options.score and stray:
         raise UserError(f"--score translates nothing; leave out {' and '.join(stray)}.")
 
-    from seq2seq.outputs import Wanted
+    from seq2seq.translate.outputs import Wanted
 
     return Wanted(
         num_best=options.n_best or 0,
@@ -228,12 +228,12 @@ def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
 def _made_with(options: argparse.Namespace) -> dict[str, str]:
     """What tells these checkpoints from others."""
     from seq2seq import checkpoint
-    from seq2seq.data import text
+    from seq2seq.files.lines import sha256_file
 
     paths = [checkpoint.find(path) for path in options.checkpoint]
-    made_with = {f"the SHA-256 of checkpoint {i}": text.sha256_file(path) for i, path in enumerate(paths, start=1)}
+    made_with = {f"the SHA-256 of checkpoint {i}": sha256_file(path) for i, path in enumerate(paths, start=1)}
     if options.lm is not None:
-        made_with["the SHA-256 of --lm"] = text.sha256_file(checkpoint.find(options.lm))
+        made_with["the SHA-256 of --lm"] = sha256_file(checkpoint.find(options.lm))
         made_with["--lm-weight"] = repr(LM_WEIGHT if options.lm_weight is None else options.lm_weight)
     return made_with
 
@@ -248,7 +248,7 @@ def _translate_one(
     made_with: dict[str, str],
     wanted: Wanted,
 ) -> None:
-    from seq2seq.files import translate_file
+    from seq2seq.translate.files import translate_file
 
     report = translate_file(
         translator,

@@ -15,10 +15,29 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config import ONE_SIDED, DataConfig
-from seq2seq.data import download, packed, phrasebook, synthetic, text
-from seq2seq.data.text import Pair
+from seq2seq.config.schema import ONE_SIDED, DataConfig
+from seq2seq.data.corpora import download, synthetic
+from seq2seq.data.corpora.phrasebook import grammar
 from seq2seq.errors import UserError
+from seq2seq.files import packed
+from seq2seq.files.lines import (
+    SPLITS,
+    Pair,
+    filter_pairs,
+    iter_lines,
+    locked,
+    make_folder,
+    read_lines,
+    read_parallel,
+    read_question_answer,
+    read_tsv,
+    refuse_line_ends,
+    refuse_unstable,
+    said_in_one_line,
+    sha256_file,
+    write_lines,
+    write_splits,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +54,7 @@ SETTINGS = {  # what decides the content of each kind's files
     "text": ("train_tgt", "valid_tgt", "test_tgt", "valid_size", "test_size"),
     "ptb": (),
 }
-SPLIT_FILES = [f"{split}.{side}" for split in text.SPLITS for side in ("src", "tgt")]
+SPLIT_FILES = [f"{split}.{side}" for split in SPLITS for side in ("src", "tgt")]
 MANIFEST = "dataset.json"  # written last
 UNFINISHED: dict[str, Any] = {"settings": {}}  # what it says while files are moved in
 ASIDE = ".new"
@@ -61,8 +80,8 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
         folder = Path(config.root) / f"{config.kind}-{digest[:8]}"
     if _is_whole(folder, config.kind, settings):
         return folder  # which need not be one to write to
-    text.make_folder(folder)
-    with text.locked(folder):
+    make_folder(folder)
+    with locked(folder):
         if not _is_whole(folder, config.kind, settings):
             _build(config, folder, settings)
     return folder
@@ -102,12 +121,12 @@ def _settings(config: DataConfig) -> dict[str, Any]:
     settings = {name: getattr(config, name) for name in names}
     for name in ("book_file", *FILES):
         if settings.get(name):
-            settings[name] = text.sha256_file(settings[name])
+            settings[name] = sha256_file(settings[name])
     if config.kind == "multi30k" and config.mirror is not None:
         languages = (config.src_lang, config.tgt_lang)
         settings |= download.multi30k_unchecked(*languages, variant=config.variant, mirror=config.mirror)
     if config.kind == "ptb":
-        settings |= {name: text.sha256_file(path) for name, path in _ptb_files(config).items()}
+        settings |= {name: sha256_file(path) for name, path in _ptb_files(config).items()}
     return settings
 
 
@@ -123,7 +142,7 @@ def _ptb_files(config: DataConfig) -> dict[str, Path]:
         UserError: if one of them is not there.
     """
     found = {}
-    for split in text.SPLITS:
+    for split in SPLITS:
         name = f"ptb.{split}.txt"
         path = packed.found(Path(str(config.mirror)) / name)
         if path is None:
@@ -140,18 +159,18 @@ def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
     """
     log.info("preparing %s in %s", config.kind, folder)
     aside = folder / ASIDE
-    with text.said_in_one_line(folder):
+    with said_in_one_line(folder):
         if aside.is_symlink():
             aside.unlink()  # never what it leads to
         shutil.rmtree(aside, ignore_errors=True)
         try:
             manifest = {"settings": settings, **_make(config, folder, aside)}
-            text.write_lines(folder / MANIFEST, json.dumps(UNFINISHED).split("\n"))
+            write_lines(folder / MANIFEST, json.dumps(UNFINISHED).split("\n"))
             for name in SPLIT_FILES:
                 (folder / name).unlink(missing_ok=True)
             for name in split_files(config.kind):
                 (aside / name).rename(folder / name)
-            text.write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
+            write_lines(folder / MANIFEST, json.dumps(manifest, indent=2).split("\n"))
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
@@ -166,7 +185,7 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
             dropped = _download(config, aside, folder / "downloads")
         else:
             splits, dropped = _read_or_generate(config)
-            text.write_splits(aside, splits)
+            write_splits(aside, splits)
     except UserError:
         raise
     except ValueError as error:  # text that would not be read back as it is
@@ -176,9 +195,9 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
         reasons = ", ".join(f"{count} {reason}" for reason, count in dropped.items())
         log.warning("left out of the training data of %s: %s", folder, reasons)
     return {
-        "pairs": {split: sum(1 for _ in text.iter_lines(aside / f"{split}.tgt")) for split in text.SPLITS},
+        "pairs": {split: sum(1 for _ in iter_lines(aside / f"{split}.tgt")) for split in SPLITS},
         "dropped": dropped,
-        "sha256": {name: text.sha256_file(aside / name) for name in split_files(config.kind)},
+        "sha256": {name: sha256_file(aside / name) for name in split_files(config.kind)},
     }
 
 
@@ -208,8 +227,8 @@ def _read_text(config: DataConfig) -> dict[str, list[str]]:
 
 
 def _lines_of(path: str | Path) -> list[str]:
-    lines = text.read_lines(path)
-    text.refuse_line_ends(path, lines)
+    lines = read_lines(path)
+    refuse_line_ends(path, lines)
     if not any(line.strip() for line in lines):
         raise UserError(f"{path} has no text in it; name a file that has some.")
     return lines
@@ -217,10 +236,10 @@ def _lines_of(path: str | Path) -> list[str]:
 
 def _write_lines(folder: Path, splits: dict[str, list[str]]) -> None:
     for split, lines in splits.items():
-        text.refuse_unstable(f"{split}.tgt", lines)
-    text.make_folder(folder)
+        refuse_unstable(f"{split}.tgt", lines)
+    make_folder(folder)
     for split, lines in splits.items():
-        text.write_lines(folder / f"{split}.tgt", lines)
+        write_lines(folder / f"{split}.tgt", lines)
 
 
 def _download(config: DataConfig, folder: Path, downloads: Path) -> dict[str, int]:
@@ -229,11 +248,11 @@ def _download(config: DataConfig, folder: Path, downloads: Path) -> dict[str, in
     dropped = fetch(folder, config.src_lang, config.tgt_lang, mirror=config.mirror, downloads=downloads)
     if config.max_length or config.max_ratio:
         names = (folder / "train.src", folder / "train.tgt")
-        kept, filtered = _filter(config, text.read_parallel(*names))
+        kept, filtered = _filter(config, read_parallel(*names))
         for side, path in enumerate(names):
             lines = [pair[side] for pair in kept]
-            text.refuse_unstable(path.name, lines)
-            text.write_lines(path, lines)
+            refuse_unstable(path.name, lines)
+            write_lines(path, lines)
         dropped = {**dropped, **{reason: count for reason, count in filtered.items() if count}}
     return dropped
 
@@ -241,11 +260,10 @@ def _download(config: DataConfig, folder: Path, downloads: Path) -> dict[str, in
 def _read_or_generate(config: DataConfig) -> tuple[dict[str, list[Pair]], dict[str, int]]:
     if config.kind == "files":
         splits = {
-            split: _read_split(config, split, allow_blank=split != "train" or config.skip_blank)
-            for split in text.SPLITS
+            split: _read_split(config, split, allow_blank=split != "train" or config.skip_blank) for split in SPLITS
         }
     elif config.book_file:
-        splits = _split_book_file(config, text.read_question_answer(config.book_file))
+        splits = _split_book_file(config, read_question_answer(config.book_file))
     else:
         sizes = {"train": config.train_size, "valid": config.valid_size, "test": config.test_size}
         splits = _generate(config, sizes)
@@ -256,7 +274,7 @@ def _read_or_generate(config: DataConfig) -> tuple[dict[str, list[Pair]], dict[s
 def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]]:
     try:
         if config.kind == "phrasebook":
-            return phrasebook.generate(config.seed, sizes)
+            return grammar.generate(config.seed, sizes)
         task = synthetic.addition if config.kind == "addition" else synthetic.dates
         return task(config.seed, sizes, book_exact=config.book_exact)
     except ValueError as error:  # more sentences asked for than there are
@@ -266,8 +284,8 @@ def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]
 def _read_split(config: DataConfig, split: str, *, allow_blank: bool) -> list[Pair]:
     src, tgt = getattr(config, f"{split}_src"), getattr(config, f"{split}_tgt")
     if tgt is None:
-        return text.read_tsv(src, allow_blank=allow_blank)
-    return text.read_parallel(src, tgt, allow_blank=allow_blank)
+        return read_tsv(src, allow_blank=allow_blank)
+    return read_parallel(src, tgt, allow_blank=allow_blank)
 
 
 def _split_book_file(config: DataConfig, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
@@ -292,7 +310,7 @@ def _split_book_file(config: DataConfig, pairs: Sequence[Pair]) -> dict[str, lis
 
 
 def _filter(config: DataConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, int]]:
-    kept, dropped = text.filter_pairs(
+    kept, dropped = filter_pairs(
         pairs, max_length=config.max_length, max_ratio=config.max_ratio, skip_blank=config.skip_blank
     )
     if not kept:

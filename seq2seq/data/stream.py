@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from seq2seq.data.corpus import TokenArray
+from seq2seq.data.arrays import TokenArray
 from seq2seq.errors import UserError
-from seq2seq.tokenizer import BOS, EOS, PAD
+from seq2seq.tokens.pieces import BOS, EOS, PAD
 
 Ids = npt.NDArray[np.int32]
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import Stack
+from seq2seq.config.schema import Stack
 from seq2seq.models.attention import Attention
+from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
-from seq2seq.models.recurrent import build_recurrent
 
 
 class DecoderState(NamedTuple):

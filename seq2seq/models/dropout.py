@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from seq2seq.config import ModelConfig
-from seq2seq.tokenizer import EOS, UNK
+from seq2seq.config.schema import ModelConfig
+from seq2seq.tokens.pieces import EOS, UNK
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.config import ModelConfig
+from seq2seq.config.schema import ModelConfig
+from seq2seq.models.cells.stack import init_as_book, init_uniform
 from seq2seq.models.decoder import DecoderState, RNNDecoder
 from seq2seq.models.dropout import build_lookup
 from seq2seq.models.loss import linear_cross_entropy
-from seq2seq.models.recurrent import init_as_book, init_uniform
-from seq2seq.tokenizer import PAD
+from seq2seq.tokens.pieces import PAD
 
 
 class RNNLanguageModel(nn.Module):

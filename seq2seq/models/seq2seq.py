@@ -8,14 +8,14 @@ import dataclasses
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import ModelConfig
+from seq2seq.config.schema import ModelConfig
 from seq2seq.models.attention import Attention
+from seq2seq.models.cells.stack import init_as_book, init_uniform
 from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
 from seq2seq.models.dropout import build_lookup
-from seq2seq.models.encoder import Encoder, RNNEncoder
+from seq2seq.models.encoders.recurrent import Encoder, RNNEncoder
 from seq2seq.models.loss import linear_cross_entropy
-from seq2seq.models.recurrent import init_as_book, init_uniform
-from seq2seq.tokenizer import PAD
+from seq2seq.tokens.pieces import PAD
 
 
 class Seq2Seq(nn.Module):

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.report.arms import Arm, Factor, Run, Sweep, short, shown
-from seq2seq.report.significance import (
+from seq2seq.report.contrast import (
     METRICS,
     PERPLEXITY,
     Contrast,

@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq import runs
-from seq2seq.config import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS, Config
-from seq2seq.data import text
+from seq2seq.config.schema import (
+    ATTENTIONS,
+    BRIDGES,
+    CELLS,
+    OPTIMIZERS,
+    PEEKY,
+    SCHEDULES,
+    SEARCHES,
+    TIES,
+    TOKENIZERS,
+    Config,
+)
 from seq2seq.errors import UserError
+from seq2seq.files.lines import escaped, read_lines
 
 # Settings of no consequence for the figures, or of consequence for the time alone.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
@@ -170,7 +181,7 @@ def _read_run(folder: Path) -> Run:
             raise UserError(
                 f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again: it is scored anew."
             )
-        lines.append(text.read_lines(folder / name))
+        lines.append(read_lines(folder / name))
     if len({len(one) for one in lines}) > 1:
         raise UserError(f"{folder}: its test files have {', '.join(str(len(one)) for one in lines)} lines; train anew.")
     return Run(
@@ -184,7 +195,7 @@ def _read_run(folder: Path) -> Run:
         hypotheses=[] if alone else lines[2],
         probe=runs.read_probe(folder),
         line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if alone else [],
-        samples=text.read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
+        samples=read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )
 
 
@@ -206,7 +217,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")
         else:
-            plain = text.escaped(value) if isinstance(value, str) else value  # a font has no bytes of a path
+            plain = escaped(value) if isinstance(value, str) else value  # a font has no bytes of a path
             found[prefix + key] = tuple(value) if isinstance(value, list) else plain
     return found
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from seq2seq.data import text
+from seq2seq.files.lines import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
 from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
@@ -129,11 +129,11 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     for name in (MARKDOWN, HTML):
         files[name] = environment.get_template(name + ".jinja").render(values, pictures=shown_pictures)
     files[TABLE] = _results(analysis)
-    text.make_folder(out)  # now that all is there
+    make_folder(out)  # now that all is there
     for name in CAPTIONS.keys() - pictures.keys():
         (out / f"{name}.svg").unlink(missing_ok=True)  # of an earlier report, on other runs
     for name, content in files.items():
-        text.write_lines(out / name, text.escaped(content).rstrip("\n").split("\n"))
+        write_lines(out / name, escaped(content).rstrip("\n").split("\n"))
     return out / HTML
 
 

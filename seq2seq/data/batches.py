@@ -1,0 +1,325 @@
+"""Batches: which sentences stand together, in which order, and as which tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seq2seq.data.arrays import Corpus, Ragged, Tokenizers
+from seq2seq.data.workers import prepared
+from seq2seq.errors import UserError
+from seq2seq.tokens.pieces import BOS, EOS, PAD
+
+AT_ONCE = 16  # batches made in a row, which takes half the time that they take between the steps of a training
+
+
+class Batch(NamedTuple):
+    """Sentence pairs as padded rows. ``tgt_out`` is ``tgt_in`` one token later: ``a b </s>`` for ``<s> a b``."""
+
+    src: Tensor  # (batch, src_length)
+    src_lengths: Tensor  # (batch,), on the CPU
+    tgt_in: Tensor  # (batch, tgt_length)
+    tgt_out: Tensor  # (batch, tgt_length)
+    rows: list[int]  # of the corpus
+    num_tokens: int  # real tokens in tgt_out
+    loss_scale: float  # divides the summed loss, so that a token weighs the same in every batch of an optimiser step
+
+    @property
+    def shape(self) -> Shape:
+        """How large it is, padding included."""
+        return Shape(len(self.rows), self.src.shape[1], self.tgt_out.shape[1])
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with the tensors that the network computes with on a device; ``src_lengths`` stays."""
+        return self._replace(
+            src=self.src.to(device, non_blocking=True),
+            tgt_in=self.tgt_in.to(device, non_blocking=True),
+            tgt_out=self.tgt_out.to(device, non_blocking=True),
+        )
+
+
+def collate(
+    src: Ragged | Sequence[Sequence[int]],
+    tgt: Ragged | Sequence[Sequence[int]],
+    rows: list[int],
+    *,
+    end_symbol: bool = True,
+) -> Batch:
+    """Pad sentences (ids without bos and eos) into a `Batch`; ``end_symbol`` puts ``</s>`` after both sides."""
+    src, tgt = (side if isinstance(side, Ragged) else Ragged.of(side) for side in (src, tgt))
+    tgt_out = _padded(tgt, end_symbol=end_symbol)
+    tgt_in = np.empty_like(tgt_out)
+    tgt_in[:, 0] = BOS
+    tgt_in[:, 1:] = tgt_out[:, :-1]
+    tgt_in[tgt_out == PAD] = PAD
+    num_tokens = len(tgt.ids) + len(tgt.lengths) * end_symbol
+    return Batch(
+        src=torch.from_numpy(_padded(src, end_symbol=end_symbol)),
+        src_lengths=torch.from_numpy(src.lengths + end_symbol),
+        tgt_in=torch.from_numpy(tgt_in),
+        tgt_out=torch.from_numpy(tgt_out),
+        rows=rows,
+        num_tokens=num_tokens,
+        loss_scale=float(num_tokens),
+    )
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Tensor:
+    """Rows of ids as one tensor ``(rows, longest)``, filled up with pad."""
+    return torch.from_numpy(_padded(Ragged.of(rows), end_symbol=False))
+
+
+def _padded(rows: Ragged, *, end_symbol: bool) -> np.ndarray:
+    lengths = rows.lengths
+    padded = np.full((len(lengths), lengths.max() + end_symbol), PAD, dtype=np.int64)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = rows.ids
+    if end_symbol:
+        padded[np.arange(len(lengths)), lengths] = EOS
+    return padded
+
+
+class Shape(NamedTuple):
+    """How large a batch is: what it takes of the memory grows with the sentences times the longest of them."""
+
+    sentences: int
+    src_length: int
+    tgt_length: int  # while decoding the longest that it may become
+
+    def __str__(self) -> str:
+        return f"{self.sentences} sentence(s) x {self.src_length} source and {self.tgt_length} target tokens"
+
+
+@contextmanager
+def enough_memory(shape: Shape, remedy: str, *, alone: str) -> Iterator[None]:
+    """Around the work on a batch: say which one the memory, of a GPU or of the machine, did not suffice for.
+
+    Raises:
+        UserError: as `out_of_memory`, if an allocation fails in the block.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise out_of_memory(shape, remedy, alone=alone) from None
+
+
+def out_of_memory(shape: Shape, remedy: str, *, alone: str) -> UserError:
+    """The error for a batch that was too large.
+
+    Args:
+        remedy: which setting makes such batches smaller, and what it is now.
+        alone: the same for a sentence that is a batch by itself.
+    """
+    return UserError(f"out of memory with a batch of {shape}; {alone if shape.sentences == 1 else remedy}.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that an allocation failed; only for a GPU has torch a class of its own for it."""
+    signs = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in signs)
+
+
+class LengthBatchSampler:
+    """Batches of sentences of similar length, in an order that is a function of (seed, epoch) alone.
+
+    The corpus is shuffled, sorted by length (equal lengths stay shuffled) and cut; then the batches are shuffled. The
+    cuts fall between the same lengths in every epoch, so the number of batches never changes.
+
+    Args:
+        lengths: (sentences, 2), tokens of each source and target.
+        batch_tokens: most tokens in a batch, counted as rows times the longest row of either side; 0 for no bound. A
+            pair longer than that stands alone.
+        batch_sentences: most rows in a batch; 0 for no bound.
+        shuffle: False keeps batches in order of length.
+        at_least: fewest rows in a batch, where the corpus has them: one for each process that takes a share.
+    """
+
+    def __init__(
+        self,
+        lengths: np.ndarray,
+        *,
+        batch_tokens: int,
+        batch_sentences: int = 0,
+        seed: int = 0,
+        shuffle: bool = True,
+        at_least: int = 1,
+    ) -> None:
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+        self._keys = _sort_keys(lengths)
+        widths = lengths.max(axis=1)[np.argsort(self._keys, kind="stable")]
+        self.cuts = _cuts(widths, batch_tokens, batch_sentences, at_least)
+
+    def __len__(self) -> int:
+        return len(self.cuts) - 1
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order `batches` gives."""
+        self.epoch = epoch
+
+    def batches(self) -> list[np.ndarray]:
+        """The rows of each batch of this epoch."""
+        generator = np.random.default_rng([self.seed, self.epoch])
+        rows = np.arange(len(self._keys), dtype=np.int32 if len(self._keys) < 2**31 - 1 else np.int64)
+        rows = generator.permutation(rows) if self.shuffle else rows
+        rows = rows[np.argsort(self._keys[rows], kind="stable")]
+        batches = [rows[start:stop] for start, stop in itertools.pairwise(self.cuts)]
+        return [batches[i] for i in generator.permutation(len(batches))] if self.shuffle else batches
+
+
+def _sort_keys(lengths: np.ndarray) -> np.ndarray:
+    """Numbers whose order is that by target length, and by source length up and down in turn, so that a batch across
+    two target lengths holds similar sources too. They are as narrow as can be: 16 bits are sorted in linear time.
+    """
+    longest_src, longest_tgt = (int(side.max(initial=0)) for side in lengths.T)
+    src, tgt = lengths.T.astype(np.min_scalar_type((longest_tgt + 1) * (longest_src + 1)))
+    return tgt * (longest_src + 1) + np.where(tgt % 2, src, longest_src - src)
+
+
+def _cuts(widths: np.ndarray, batch_tokens: int, batch_sentences: int, at_least: int) -> list[int]:
+    """Where to cut a corpus sorted by length, given the longer side of each pair."""
+    cuts, end = [0], len(widths)
+    while end:
+        start = cuts[-1]
+        most = batch_sentences or end
+        if batch_tokens:
+            most = min(most, batch_tokens // max(1, int(widths[start])))  # the first is no wider than the widest
+            widest = np.maximum.accumulate(widths[start : start + most])
+            most = int(np.searchsorted(widest * np.arange(1, len(widest) + 1), batch_tokens, side="right"))
+        if start + max(most, at_least) >= end:
+            break
+        cuts.append(start + max(most, at_least))
+    if len(cuts) > 1 and end - cuts[-1] < at_least:
+        cuts.pop()
+    return [*cuts, end]
+
+
+class BatchLoader:
+    """Turns a corpus into batches, epoch by epoch, and can go on in the middle of one.
+
+    Every batch is a function of (seed, epoch, position), subword sampling included, so the state of a loader is its
+    position alone, and the number of workers changes nothing.
+
+    Args:
+        accumulate: batches to an optimiser step; their ``loss_scale`` makes the step's gradient that of the mean over
+            its tokens.
+        rank, world_size: this process's share: every ``world_size``-th row of each batch, from row ``rank`` on.
+        sampling: subword sampling of the tokenizers; needs ``tokenizers``.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        sampler: LengthBatchSampler,
+        *,
+        end_symbol: bool = True,
+        accumulate: int = 1,
+        num_workers: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        sampling: float = 0.0,
+        tokenizers: Tokenizers | None = None,
+    ) -> None:
+        self.corpus = corpus
+        self.sampler = self.batch_sampler = sampler  # Lightning looks for both, and tells the first one the epoch
+        self.end_symbol = end_symbol
+        self.accumulate = accumulate
+        self.num_workers = num_workers
+        self.rank, self.world_size = rank, world_size
+        self.sampling, self.tokenizers = sampling, tokenizers
+        self.position = 0
+        self._resumed: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        """Batches in an epoch, whatever the position."""
+        return len(self.batch_sampler)
+
+    def state_dict(self) -> dict[str, int]:
+        """The epoch and how many of its batches were given out."""
+        return {"epoch": self.batch_sampler.epoch, "position": self.position}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Make the next pass begin where the state was taken, if it is a pass over the same epoch."""
+        self._resumed = state
+
+    def __iter__(self) -> Iterator[Batch]:
+        resumed, self._resumed = self._resumed, None
+        self.position = 0
+        if resumed and resumed["epoch"] == self.batch_sampler.epoch:
+            self.position = resumed["position"]
+        epoch = _Epoch(self)
+        for batch in self._batches(epoch, range(self.position, len(epoch))):
+            self.position += 1
+            yield batch
+
+    def _batches(self, epoch: _Epoch, positions: range) -> Iterator[Batch]:
+        if not self.num_workers:
+            for start in range(0, len(positions), AT_ONCE):
+                yield from [epoch[position] for position in positions[start : start + AT_ONCE]]
+            return
+        yield from prepared(epoch, positions, self.num_workers)
+
+
+class _Epoch(Dataset[Batch]):
+    """One epoch of a `BatchLoader`, by position."""
+
+    def __init__(self, loader: BatchLoader) -> None:
+        self.corpus = loader.corpus
+        self.rows = loader.batch_sampler.batches()
+        self.share = slice(loader.rank, None, loader.world_size)
+        self.world_size = loader.world_size
+        self.end_symbol = loader.end_symbol
+        self.accumulate = loader.accumulate
+        self.sampling, self.tokenizers = loader.sampling, loader.tokenizers
+        self.seed = (loader.batch_sampler.seed, loader.batch_sampler.epoch)
+        self._drawn: dict[int, list[Ragged]] = {}  # of the last batches, those of one optimiser step
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, position: int) -> Batch:
+        src, tgt = self._sentences(position)
+        if self.world_size > 1:
+            src, tgt = (Ragged.of(side.lists()[self.share]) for side in (src, tgt))
+        batch = collate(src, tgt, self.rows[position][self.share].tolist(), end_symbol=self.end_symbol)
+        if self.accumulate == self.world_size == 1:
+            return batch
+        first = position - position % self.accumulate
+        step = range(first, min(first + self.accumulate, len(self)))
+        tokens = sum(self._target_tokens(one) for one in step)
+        # Lightning divides each loss by the number of batches to a step (a short last group's too), and averages over
+        # processes.
+        return batch._replace(loss_scale=tokens / (self.accumulate * self.world_size))
+
+    def _target_tokens(self, position: int) -> int:
+        """Of a whole batch, all processes' shares together."""
+        rows = self.rows[position]
+        if self.sampling:
+            num_tokens = len(self._sentences(position)[1].ids)
+        else:
+            num_tokens = int((self.corpus.tgt.offsets[rows + 1] - self.corpus.tgt.offsets[rows]).sum())
+        return num_tokens + len(rows) * self.end_symbol
+
+    def _sentences(self, position: int) -> list[Ragged]:
+        """The ids of a whole batch's sources and of its targets; with sampling, in pieces drawn anew."""
+        if position in self._drawn:
+            return self._drawn[position]
+        sides = [array.take(self.rows[position]) for array in self.corpus]
+        if self.sampling and self.tokenizers:
+            seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
+            for side, tokenizer in enumerate(self.tokenizers):
+                texts = tokenizer.decode(sides[side].lists())
+                sides[side] = Ragged.of(tokenizer.encode(texts, sampling=self.sampling, seed=(seed + side) % 2**32))
+            if len(self._drawn) == self.accumulate:
+                del self._drawn[next(iter(self._drawn))]
+            self._drawn[position] = sides
+        return sides

@@ -1,0 +1,62 @@
+"""All the figures of a translator on a test set, computed once and in one way for training, command line and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from seq2seq import metrics
+from seq2seq.models.seq2seq import num_parameters
+from seq2seq.terminal import printable
+from seq2seq.translate.translator import Translator
+
+
+class Evaluation(NamedTuple):
+    """Plain figures, ready for JSON, and the hypotheses that they are of."""
+
+    figures: dict[str, Any]
+    hypotheses: list[str]
+
+
+def evaluate(translator: Translator, sources: Sequence[str], references: Sequence[str]) -> Evaluation:
+    """Translate and score: free-running output against untouched references, and the references' teacher-forced
+    perplexity. The scores are those that ``translator.metrics`` asks for.
+
+    Figures: ``bleu``, ``chrf`` and ``ter``, each with its ``..._signature``; ``exact_match`` in percent; ``perplexity``
+        per target token (the end symbol included) and ``num_tokens``, what it is the mean over; ``num_sentences``;
+        ``parameters``, of all models of an ensemble together; decoding ``seconds`` and ``sentences_per_second``.
+
+    Raises:
+        UserError: if sources and references are not line-aligned, or as `metrics.scorer`.
+    """
+    metrics.check_aligned(sources, references)
+    metrics.scorer(translator.metrics.tokenizer)  # which may have to be installed
+    started = time.perf_counter()
+    hypotheses = translator.translate(sources)
+    seconds = time.perf_counter() - started
+    figures: dict[str, Any] = {}
+    tokenizer = translator.metrics.tokenizer
+    for name, score in (
+        ("bleu", metrics.bleu(hypotheses, references, tokenizer=tokenizer)),
+        ("chrf", metrics.chrf(hypotheses, references)),
+        ("ter", metrics.ter(hypotheses, references, tokenizer=tokenizer)),
+    ):
+        figures[name], figures[f"{name}_signature"] = score
+    nll, num_tokens = translator.nll(sources, references, warn=False)  # of the same sources
+    figures |= {
+        "exact_match": metrics.exact_match(hypotheses, references),
+        "perplexity": metrics.perplexity(nll, num_tokens),
+        "num_tokens": num_tokens,
+        "num_sentences": len(references),
+        "parameters": sum(num_parameters(model) for model in translator.models),
+        "seconds": round(seconds, 3),
+        "sentences_per_second": round(len(references) / seconds, 1),
+    }
+    return Evaluation(figures, hypotheses)
+
+
+def show_samples(sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> str:
+    """Source, reference and hypothesis of each sentence, below each other, for people to look at."""
+    rows = (map(printable, texts) for texts in zip(sources, references, hypotheses, strict=True))
+    return "\n\n".join(f"  source      {src}\n  reference   {ref}\n  hypothesis  {hyp}" for src, ref, hyp in rows)

@@ -1,0 +1,292 @@
+"""An output that is being written: whole under its own name or not there, and gone on with after a kill.
+
+Beside ``OUT``, and in its folder, live ``.OUT.part``, what is written so far, and ``.OUT.part.json``, the journal. The
+journal says how many bytes of the first are safe on the disk, what the writer had done by then, and with which
+settings. Both are gone when ``OUT`` is there.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from seq2seq.errors import UserError
+from seq2seq.files import packed
+from seq2seq.files.lines import created, followed, hidden_name, is_special, no_link, refuse_long_name, said_in_one_line
+
+log = logging.getLogger(__name__)
+
+PART, JOURNAL, DRAFT = ".part", ".part.json", ".part.json.tmp"
+FORMAT = 1  # of the journal
+SAVE_SECONDS = 5.0  # a kill loses no more than this, and the window at work
+MEMBER_BYTES = 1 << 18  # of text; a packed file is a row of members of at least this, so that it can be cut between
+
+Mark = Mapping[str, Any]  # where the writer is, in its own words; plain values, for JSON
+
+
+class Done(NamedTuple):
+    """How far an output is."""
+
+    num_bytes: int  # of the hidden file
+    mark: Mark | None
+
+
+class Stream:
+    """An output that keeps nothing: stdout, a pipe, a device."""
+
+    mark: Mark | None = None
+
+    def __init__(self, stream: BinaryIO, pack: Callable[[bytes], bytes] | None = None) -> None:
+        self._stream, self._pack = stream, pack
+
+    def write(self, data: bytes, mark: Mark) -> None:
+        """Write, at once."""
+        self._stream.write(data if self._pack is None else self._pack(data))
+        self._stream.flush()
+
+
+class Partial:
+    """A regular file that is being written, under its hidden name, which must be locked.
+
+    Args:
+        file: that file.
+        settings: what the contents depend on besides the input; plain values, by name.
+        resume: go on after what is there.
+
+    Raises:
+        UserError: if what is there was begun with other settings, or is damaged.
+    """
+
+    def __init__(self, target: Path, file: FileIO, settings: Mapping[str, Any], *, resume: bool) -> None:
+        self.target = target
+        self._file, self._settings = file, settings
+        self._pack = packed.packer(target)
+        self._pending = bytearray()  # text of the packed member to come
+        self._done = Done(0, None)
+        if resume and os.fstat(file.fileno()).st_size:
+            self._done = self._go_on()
+        else:
+            _remove_journal(target)
+        file.truncate(self._done.num_bytes)
+        file.seek(self._done.num_bytes)
+        self._began_at, self._saved_at = self._done, time.monotonic()
+
+    @property
+    def mark(self) -> Mark | None:
+        """The one that came with the last text that is in the file; None before the first."""
+        return self._done.mark
+
+    def write(self, data: bytes, mark: Mark) -> None:
+        """Write, to be saved within ``SAVE_SECONDS``.
+
+        Args:
+            mark: where the writer is once ``data`` is written; `mark` after a resume.
+        """
+        if self._pack is not None:
+            self._pending += data
+            if len(self._pending) < MEMBER_BYTES:
+                return
+            data = self._pack(bytes(self._pending))
+            self._pending.clear()
+        self._append(data)
+        self._done = Done(self._done.num_bytes + len(data), mark)  # at one stroke: ctrl-C may come between any two
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            self.save()
+
+    def save(self) -> None:
+        """Make what is written survive a kill and a power cut."""
+        os.fsync(self._file.fileno())
+        contents = {"format": FORMAT, "settings": self._settings, **self._done._asdict()}
+        draft = hidden(self.target, DRAFT)
+        try:
+            with created(draft) as stream:
+                stream.write(json.dumps(contents, indent=1).encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(draft, hidden(self.target, JOURNAL))
+        except OSError:
+            draft.unlink(missing_ok=True)  # as an empty one on a full disk
+            raise
+        self._saved_at = time.monotonic()
+
+    def finish(self) -> None:
+        """Give the file its own name."""
+        if self._pack is not None and (self._pending or not self._done.num_bytes):  # no bytes would be no packed file
+            self._append(self._pack(bytes(self._pending)))
+        os.fsync(self._file.fileno())
+        os.replace(hidden(self.target, PART), self.target)
+        _sync_folder(self.target.parent)
+        _remove_journal(self.target)
+
+    def give_up(self) -> None:
+        """Keep what is written for the next time; nothing, if there is nothing."""
+        part = hidden(self.target, PART)
+        with suppress(OSError):
+            if self.mark is None or not part.exists():  # nothing is written, or all of it has its own name
+                part.unlink(missing_ok=True)
+                _remove_journal(self.target)
+            elif self._done != self._began_at:
+                self._save_or_remove(part)
+                log.info("%s: what is written is kept in %s; --resume goes on after it.", self.target, part)
+
+    def _save_or_remove(self, part: Path) -> None:
+        """Save, or remove what no journal says how to resume, as on a full disk."""
+        try:
+            self.save()
+        except OSError:
+            if not hidden(self.target, JOURNAL).exists():
+                part.unlink(missing_ok=True)
+            raise
+
+    def _append(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) :]
+
+    def _go_on(self) -> Done:
+        path = hidden(self.target, JOURNAL)
+        try:
+            with open(path, "rb", opener=no_link) as stream:
+                journal = json.loads(stream.read())
+            before, done = dict(journal["settings"]), Done(int(journal["num_bytes"]), dict(journal["mark"]))
+            is_sound = journal["format"] == FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
+        except FileNotFoundError:
+            return Done(0, None)  # killed before anything was saved
+        except (ValueError, TypeError, KeyError):
+            is_sound = False
+        if not is_sound:
+            raise self.refusal(f"what an earlier call has left, {path}, is damaged")
+        if changed := _changed(before, self._settings):
+            raise self.refusal(changed)
+        return done
+
+    def refusal(self, reason: str) -> UserError:
+        """The error where what is there cannot be gone on with."""
+        return UserError(f"{self.target} cannot be gone on with: {reason}; leave out --resume to begin it anew.")
+
+
+@contextmanager
+def writing(
+    target: str | Path | None, settings: Mapping[str, Any], *, resume: bool = False
+) -> Iterator[Stream | Partial | None]:
+    """An output that takes its name when the block ends well; otherwise what is written is kept for ``resume``.
+
+    Args:
+        target: None for stdout. What is there already and is no regular file is written to as it is.
+        settings: see `Partial`.
+
+    Yields:
+        None if ``resume`` finds the output finished.
+
+    Raises:
+        UserError: if the file system refuses, if another process is writing this output, or as `Partial`.
+    """
+    if target is None:
+        yield Stream(sys.stdout.buffer)
+        return
+    packed.packer(target)  # refused before anything is touched
+    refuse_long_name(target)
+    target = followed(Path(target))
+    if is_special(target):
+        with _special(target, resume=resume) as stream:
+            yield stream
+        return
+    with said_in_one_line(target):
+        file = _claim(target, resume=resume)
+        if file is None:
+            _remove_journal(target)  # a kill may have left it, just after the file got its name
+            yield None
+            return
+        with file:
+            partial = Partial(target, file, settings, resume=resume)
+            try:
+                yield partial
+                partial.finish()
+            except BaseException:
+                partial.give_up()
+                raise
+
+
+@contextmanager
+def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
+    if resume:
+        raise UserError(f"{target} is no regular file, so there is nothing to go on with; leave out --resume.")
+    with said_in_one_line(target), open(target, "wb") as stream:
+        yield Stream(stream, packed.packer(target))
+
+
+def hidden(target: Path, ending: str) -> Path:
+    """A name beside ``target`` that listings leave out."""
+    return target.with_name(hidden_name(target.name, ending))
+
+
+def _claim(target: Path, *, resume: bool) -> FileIO | None:
+    """The hidden file, open and locked; None if there is none to resume but a finished output.
+
+    The lock is on the file itself, and the system takes it away with the process, however that ends.
+    """
+    path = hidden(target, PART)
+    if target.is_dir():
+        raise UserError(f"{target} is a folder, where an output was wanted; name a file inside it.")
+    while True:
+        finished = resume and target.exists()
+        try:
+            file = FileIO(no_link(path, os.O_RDWR | (0 if finished else os.O_CREAT)), "r+")
+        except FileNotFoundError:
+            if finished:
+                return None
+            raise
+        try:
+            _lock(file, target)
+            if os.path.samestat(os.fstat(file.fileno()), os.lstat(path)):
+                return file
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # another process has finished with it between our opening and locking it
+
+
+def _lock(file: FileIO, target: Path) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UserError(f"{target} is being written by another process; wait for it, or name another output.") from None
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        log.warning("%s: its file system has no locks; let no other process write it.", target)
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Which settings differ, in words."""
+    names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+    return ", ".join(f"{name} was {_short(before.get(name))} and is {_short(now.get(name))}" for name in names)
+
+
+def _short(value: object) -> str:
+    return str(value) if len(str(value)) <= 40 else f"{str(value)[:12]}..."
+
+
+def _remove_journal(target: Path) -> None:
+    for ending in (JOURNAL, DRAFT):
+        hidden(target, ending).unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)  # the new name survives a power cut too
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,69 @@
+"""Whether stored weights are those of a network, found out before the network is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config.schema import Stack
+
+
+class Unfit(Exception):
+    """The weights are not those of the network; the message says why, without a full stop."""
+
+
+def check_sizes(build: Callable[[], nn.Module], stacks: Sequence[Stack], weights: Mapping[str, Tensor]) -> None:
+    """Compare weights with the network that is to hold them, without memory for it.
+
+    The work and the memory stay in proportion to the weights, whatever the settings say: a checkpoint from elsewhere
+    may describe a network that no machine can build.
+
+    Args:
+        build: makes the network; it is called with torch's meta device, which has shapes and no numbers.
+        stacks: the network's recurrent stacks.
+        weights: by their names in the network.
+
+    Raises:
+        Unfit: if the network cannot be built, or names, shapes or sizes differ.
+    """
+    for stack in stacks:
+        if stack.num_layers > len(weights):
+            raise Unfit(f"{stack.num_layers} layers cannot have {len(weights)} tensors")
+    skeleton = _skeleton(build)
+    _check_shapes(skeleton, weights)
+    for name, tensor in weights.items():
+        if tensor.layout is not torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
+            raise Unfit(f"{name} is no dense tensor of floating-point numbers")
+    # A tensor may repeat its numbers, or share them with others, so that a small file has large shapes.
+    needed = sum(parameter.numel() for parameter in skeleton.parameters())
+    storages = [(one.untyped_storage(), one.itemsize) for one in weights.values()]
+    stored = sum({part.data_ptr(): part.nbytes() // size for part, size in storages}.values())
+    if needed > stored:
+        raise Unfit(f"it holds {stored:,} numbers for {needed:,} parameters")
+
+
+def _check_shapes(skeleton: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Compare names and shapes; the first difference is named."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in weights:
+            raise Unfit(f"it has no {name}")
+        if tuple(weights[name].shape) != shape:
+            raise Unfit(f"{name} is of size {_written(weights[name].shape)}, not {_written(shape)}")
+    stray = next((name for name in weights if name not in wanted), None)
+    if stray is not None:
+        raise Unfit(f"it has {stray[:60]!r}, which the model lacks")
+
+
+def _skeleton(build: Callable[[], nn.Module]) -> nn.Module:
+    try:
+        with torch.device("meta"):
+            return build()
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # numbers that torch has no room for
+        raise Unfit(" ".join(str(error).split())[:200].rstrip(".")) from None
+
+
+def _written(shape: Sequence[int]) -> str:
+    return "x".join(map(str, shape)) or "1"

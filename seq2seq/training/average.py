@@ -1,0 +1,90 @@
+"""One checkpoint out of several of one training: the mean of their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from seq2seq import checkpoint
+from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig, from_dict
+from seq2seq.data.arrays import Tokenizers
+from seq2seq.errors import UserError
+
+
+def find_all(paths: Sequence[str | Path]) -> list[Path]:
+    """The checkpoints that paths mean: files themselves, and of a run folder all the best ones that it kept.
+
+    Raises:
+        UserError: if a path means none, or all of them mean fewer than two different ones.
+    """
+    found: dict[Path, Path] = {}
+    for path in paths:
+        kept = checkpoint.kept_best(Path(path)) if Path(path).is_dir() else []
+        for one in kept or [checkpoint.find(path)]:
+            found.setdefault(one.resolve(), one)
+    if len(found) < 2:
+        only = ", ".join(map(str, found.values()))
+        raise UserError(
+            f"an average needs two checkpoints at least; got {only} alone. A run keeps its K best with "
+            "trainer.keep_best=K."
+        )
+    return list(found.values())
+
+
+def average(paths: Sequence[Path]) -> dict[str, Any]:
+    """The contents of a checkpoint whose weights are the mean of those of ``paths``; all else is as in the first one.
+
+    The mean of weights is of use where they are close to each other: for checkpoints of one training, not for trainings
+    from different first weights.
+
+    Raises:
+        UserError: for a checkpoint that is refused, or whose model settings or tokenizers are not those of the first
+            one.
+
+    Source:
+        Izmailov et al. (2018), https://arxiv.org/abs/1803.05407; in translation Junczys-Dowmunt et al. (2016),
+        https://arxiv.org/abs/1605.04809.
+    """
+    first, *others = paths
+    model, section = _read(first)
+    sums = {name: tensor.double() for name, tensor in checkpoint.named_weights(model).items()}
+    for path in others:
+        other, theirs = _read(path)
+        _check_equal(first, section, path, theirs)
+        for name, tensor in checkpoint.named_weights(other).items():
+            sums[name] += tensor
+    means = {name: total / len(paths) for name, total in sums.items()}
+    checkpoint.load_weights(model, means, first)  # where tied weights are one again
+    return {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section}
+
+
+def _read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a checkpoint, and all but its weights with every setting written out."""
+    mine = checkpoint.read(path)[checkpoint.SECTION]
+    if mine["kind"] == checkpoint.LANGUAGE_MODEL:
+        found = checkpoint.load_language_model(path)
+        tokenizers, shortlist = Tokenizers(found.tokenizer, found.tokenizer), None
+        model: nn.Module = found.model
+    else:
+        loaded = checkpoint.load(path)
+        model, tokenizers, shortlist = loaded.model, loaded.tokenizers, loaded.shortlist
+    config, decode = from_dict(ModelConfig, mine["model"], "model"), from_dict(DecodeConfig, mine["decode"], "decode")
+    metrics = from_dict(MetricsConfig, mine["metrics"], "metrics")
+    section = checkpoint.section(config, decode, tokenizers, kind=mine["kind"], metrics=metrics)
+    return model, section | ({} if shortlist is None else {"shortlist": shortlist._asdict()})
+
+
+def _check_equal(first: Path, mine: Mapping[str, Any], path: Path, theirs: Mapping[str, Any]) -> None:
+    way_out = "average checkpoints of one training."
+    if theirs["kind"] != mine["kind"]:
+        raise UserError(f"{path} is a {theirs['kind']} and {first} a {mine['kind']}; {way_out}")
+    different = [name for name, value in mine["model"].items() if theirs["model"][name] != value]
+    if different:
+        name = different[0]
+        values = f"{theirs['model'][name]} there, {mine['model'][name]} in {first}"
+        raise UserError(f"{path} has another model.{name} ({values}); {way_out}")
+    if theirs["tokenizer"] != mine["tokenizer"]:
+        raise UserError(f"{path} has other tokenizers than {first}; {way_out}")

@@ -1,0 +1,135 @@
+"""A prepared dataset as Lightning wants it: loaders of batches, and the untouched text beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+
+from seq2seq.config.schema import Config
+from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
+from seq2seq.data.batches import BatchLoader, LengthBatchSampler
+from seq2seq.data.stream import StreamLoader, to_stream
+from seq2seq.errors import UserError
+from seq2seq.files.lines import SPLITS, iter_lines, read_lines
+from seq2seq.tokens.pieces import Tokenizer
+
+WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures
+
+
+class TranslationData(L.LightningDataModule):
+    """Training and validation batches of a prepared dataset.
+
+    Args:
+        folder: as `seq2seq.data.prepare.prepare` returns it.
+    """
+
+    def __init__(self, config: Config, folder: Path, tokenizers: Tokenizers) -> None:
+        super().__init__()
+        self.config = config
+        self.folder = folder
+        self.tokenizers = tokenizers
+        self.train_corpus = encode_corpus(folder, "train", tokenizers)
+        self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
+        if config.model.fixed_length:
+            _check_fixed_length(folder, tokenizers, config.model.fixed_length)
+        self.valid_src = read_lines(folder / "valid.src")
+        self.valid_tgt = read_lines(folder / "valid.tgt")
+
+    def train_dataloader(self) -> BatchLoader:
+        data = self.config.data
+        return self._loader(
+            self.train_corpus,
+            shuffle=True,
+            batch_tokens=data.batch_tokens,
+            batch_sentences=data.batch_sentences,
+            accumulate=self.config.trainer.accumulate,
+            num_workers=data.num_workers,
+            sampling=self.config.tokenizer.sampling,
+        )
+
+    def val_dataloader(self) -> BatchLoader:
+        return self._loader(self.valid_corpus, shuffle=False, batch_tokens=self.config.decode.batch_tokens)
+
+    def _loader(
+        self,
+        corpus: Corpus,
+        *,
+        shuffle: bool,
+        batch_tokens: int,
+        batch_sentences: int = 0,
+        accumulate: int = 1,
+        num_workers: int = 0,
+        sampling: float = 0.0,
+    ) -> BatchLoader:
+        end_symbol = self.config.model.fixed_length == 0
+        world_size = self.trainer.world_size if self.trainer else 1
+        if len(corpus.src) < world_size:
+            raise UserError(
+                f"{self.folder} has a split of {len(corpus.src)} pairs, too few for {world_size} processes; make "
+                "trainer.devices smaller."
+            )
+        sampler = LengthBatchSampler(
+            np.stack([side.lengths() for side in corpus], axis=1) + end_symbol,
+            batch_tokens=batch_tokens,
+            batch_sentences=batch_sentences,
+            seed=self.config.seed,
+            shuffle=shuffle,
+            at_least=world_size,
+        )
+        return BatchLoader(
+            corpus,
+            sampler,
+            end_symbol=end_symbol,
+            accumulate=accumulate,
+            num_workers=num_workers,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world_size,
+            sampling=sampling,
+            tokenizers=self.tokenizers,
+        )
+
+
+def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int) -> None:
+    corpora = {split: encode_corpus(folder, split, tokenizers) for split in SPLITS}
+    if not all(corpus.src.lengths().all() for corpus in corpora.values()):
+        raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
+    for split, corpus in corpora.items():
+        lengths = corpus.tgt.lengths()
+        if (lengths != fixed_length).any():
+            line = int((lengths != fixed_length).argmax())
+            raise UserError(
+                f"{folder / split}.tgt: line {line + 1} has {lengths[line]} tokens, but "
+                f"model.fixed_length={fixed_length} wants exactly {fixed_length} in each; pad the lines, or leave it 0."
+            )
+
+
+class TextData(L.LightningDataModule):
+    """Windows of one side of a prepared dataset, as a stream: the training's in columns, validation's in a single one,
+    so that what is measured there does not depend on their number.
+
+    Args:
+        folder: as `seq2seq.data.prepare.prepare` returns it.
+    """
+
+    def __init__(self, config: Config, folder: Path, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.config = config
+        self.train_stream = to_stream(encode_side(folder, "train", "tgt", tokenizer))
+        self.valid_stream = to_stream(encode_side(folder, "valid", "tgt", tokenizer))
+        lines = iter_lines(folder / "valid.tgt")
+        self.valid_words = sum(len(line.split()) + 1 for line in lines)
+
+    def train_dataloader(self) -> StreamLoader:
+        data = self.config.data
+        return StreamLoader(
+            self.train_stream,
+            num_columns=data.columns,
+            bptt=data.bptt,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+
+    def val_dataloader(self) -> StreamLoader:
+        return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)

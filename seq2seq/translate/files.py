@@ -1,0 +1,296 @@
+"""From a file of lines to the file of their translations, whatever bytes they hold, and however often it is killed."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from seq2seq.console import lines_bar
+from seq2seq.errors import UserError
+from seq2seq.files import resumable
+from seq2seq.files.lines import iter_groups, iter_raw_lines, not_utf8
+from seq2seq.translate import outputs
+from seq2seq.translate.translator import WINDOW, Translator
+
+WINDOW_BYTES = 1 << 23  # a window of long lines ends here
+RETURNS_INSIDE = "%s: its first line holds carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"
+RETURNS_TOO_MANY = "%s: %d lines end in a carriage return too many; tr -d '\\r' removes them"
+NO_DIFFERENCE = {"batch_tokens"}  # of the decode settings, those that change no translation
+
+
+log = logging.getLogger(__name__)
+
+
+class FileReport(NamedTuple):
+    """What happened to a file."""
+
+    num_lines: int
+    num_cut: int  # lines longer than decode.max_source
+    num_replaced: int  # lines with bytes that are no UTF-8
+    seconds: float
+    num_kept: int = 0  # lines that an earlier call had translated
+    finished_already: bool = False  # all of them; then nothing else is known of the earlier call
+
+
+def translate_file(
+    translator: Translator,
+    source: str | Path | None,
+    target: str | Path | None,
+    *,
+    window: int = WINDOW,
+    strict: bool = False,
+    shard: tuple[int, int] | None = None,
+    resume: bool = False,
+    made_with: Mapping[str, Any] | None = None,
+    wanted: outputs.Wanted | None = None,
+) -> FileReport:
+    r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
+    input; or, with ``wanted``, what comes of each line of the input is one line or several, in the input's order.
+
+    Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses, so that whoever
+    sends a line and waits gets its translation. The text is the same.
+
+    Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
+    mark at the file's start. A named output appears whole or not at all; both sides may be packed. Progress is shown
+    on stderr, if that is a terminal.
+
+    Args:
+        source, target: None for stdin and stdout.
+        window: lines in memory at a time.
+        strict: refuse bytes that are no UTF-8, instead of replacing them.
+        shard: (k, n) for the k-th of n blocks of the lines alone, from 1; the blocks one after the other are the whole.
+        resume: go on where an earlier call for this output was stopped, to the same bytes as if it had not been; do
+            nothing if it was not.
+        made_with: what else the translations depend on, the digest of a checkpoint say; to be equal in a resumed call.
+        wanted: what is written for each line. Lines are numbered through all blocks, so these stay the whole. What goes
+            beside the output (alignments, pictures) cannot be resumed.
+
+    Raises:
+        UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if another process is writing the
+            output, if the call that is resumed had another input or other settings, or if the translator cannot do what
+            is wanted.
+        ValueError: if ``resume`` or ``shard`` is asked for where there is no name, or ``shard`` is none, or if what is
+            wanted cannot be resumed.
+    """
+    wanted = wanted or outputs.Wanted()
+    if (resume and None in (source, target)) or (shard and source is None):
+        raise ValueError("resume needs a named source and target, and shard a named source.")
+    if resume and wanted.attention:
+        raise ValueError("alignments and pictures cannot be resumed.")
+    started = time.perf_counter()
+    lines = _Lines(source, window=window, strict=strict, shard=shard, beside=wanted.beside)
+    settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict, **wanted.settings()}
+    if wanted.has_scores:  # whose last digits depend on what stands in a batch, and where it is worked out
+        settings |= {"window": window, "decode.batch_tokens": translator.decode.batch_tokens}
+        settings["device"] = str(translator.device)
+    if shard:
+        settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
+    with (
+        outputs.writer(translator, wanted) as writer,
+        resumable.writing(target, settings, resume=resume) as output,
+    ):
+        if output is None:
+            return _finished_already(lines, str(target), started, wanted)
+        kept = _skip_finished(lines, output)
+        lines.ends_window_at_pause = isinstance(output, resumable.Stream)
+        _translate(writer, lines, output)
+    return FileReport(lines.num_lines, lines.num_cut, lines.num_replaced, time.perf_counter() - started, kept)
+
+
+def _translate(writer: outputs.Writer, lines: _Lines, output: resumable.Stream | resumable.Partial) -> None:
+    wanted, translator = writer.wanted, writer.translator
+    with lines_bar() as bar:
+        task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
+        for window, beside in lines:
+            cut_before = translator.num_cut
+            written = writer.output(lines.next_number - len(window), window, beside).encode("utf-8")
+            num_lines = written.count(b"\n")
+            assert num_lines == len(window) or (wanted.num_best and num_lines > len(window))
+            lines.num_cut += translator.num_cut - cut_before
+            output.write(written, lines.mark())
+            bar.advance(task, len(window))
+
+
+def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) -> int:
+    """Pass over the lines that an earlier call has translated, and return their number.
+
+    Raises:
+        UserError: if they are not what they were.
+    """
+    if not isinstance(output, resumable.Partial) or output.mark is None:
+        return 0
+    before = output.mark
+    lines.skip(before["lines"])
+    lines.num_cut, lines.num_replaced = before["cut"], before["replaced"]
+    if lines.mark() != before:
+        raise output.refusal(f"the first {before['lines']} lines of {lines.name} are not what they were")
+    return lines.num_lines
+
+
+def _finished_already(lines: _Lines, target: str, started: float, wanted: outputs.Wanted) -> FileReport:
+    """Make sure, as far as that can be seen, that a finished output belongs to this input."""
+    found = outputs.num_blocks(target, wanted)
+    lines.skip(sys.maxsize)
+    if found != lines.num_lines:
+        what = "translations of lines" if wanted.num_best else "lines"
+        raise UserError(
+            f"{target} is finished, but has {found} {what} for {lines.num_lines} of {lines.name}; "
+            "leave out --resume to make it anew, or name another output."
+        )
+    return FileReport(found, 0, 0, time.perf_counter() - started, num_kept=found, finished_already=True)
+
+
+def _decode_settings(translator: Translator) -> dict[str, Any]:
+    settings = dataclasses.asdict(translator.decode)
+    named = {f"decode.{name}": value for name, value in settings.items() if name not in NO_DIFFERENCE}
+    form = translator.normalization
+    return named if form == "none" else {**named, "tokenizer.normalization": form}
+
+
+class _Lines:
+    """The lines of a file or a stream, or of one block of a file, as text and a window at a time; with them the lines
+    of the file ``beside``, or None.
+
+    Raises:
+        UserError: if a file cannot be read, or the two are not line-aligned.
+    """
+
+    def __init__(
+        self,
+        source: str | Path | None,
+        *,
+        window: int,
+        strict: bool,
+        shard: tuple[int, int] | None = None,
+        beside: str | Path | None = None,
+    ) -> None:
+        self.name = "stdin" if source is None else str(source)
+        self.num_lines = self.num_cut = self.num_replaced = 0  # of what is read so far
+        self.num_lines_wanted: int | None = None  # None where it is not known
+        self.num_lines_of_all: int | None = None
+        self.ends_window_at_pause = False
+        self._window, self._strict = window, strict
+        self._digest = hashlib.sha256()
+        self._first = 0
+        self._raw: Iterator[bytes | None] = _with_pauses(_stdin_groups() if source is None else iter_groups(source))
+        self._beside = None if beside is None else outputs.Beside.of(beside, source)
+        self._beside_digest = hashlib.sha256()
+        self._is_block = shard is not None
+        if source is not None and shard:
+            self._take_block(source, *shard)
+
+    def _take_block(self, source: str | Path, index: int, count: int) -> None:
+        if not 1 <= index <= count:
+            raise ValueError(f"a shard is (k, n) with 1 <= k <= n; got {(index, count)}.")
+        if Path(source).exists() and not Path(source).is_file() and not Path(source).is_dir():
+            raise UserError(f"{source} can be read only once, and a shard needs its lines counted first; name a file.")
+        total = sum(1 for _ in iter_raw_lines(source))
+        first, end = (total * i // count for i in (index - 1, index))
+        self.num_lines_of_all, self.num_lines_wanted, self._first = total, end - first, first
+        self._raw = itertools.islice(_without_pauses(self._raw), first, end)
+        if self._beside is not None:
+            for _ in itertools.islice(self._beside.lines, first):
+                pass
+
+    @property
+    def next_number(self) -> int:
+        """The number, from 0 and in the whole file, of the line that comes next."""
+        return self._first + self.num_lines
+
+    def __iter__(self) -> Iterator[tuple[list[str], list[str] | None]]:
+        read = self._raw if self.ends_window_at_pause else _without_pauses(self._raw)
+        num_returns = 0
+        for window in _windows(read, self._window):
+            num_returns += sum(line.endswith(b"\r") for line in window)
+            if self.num_lines == 0 and len(window) == 1 and b"\r" in window[0].rstrip(b"\r"):
+                log.warning(RETURNS_INSIDE, self.name)
+            lines = self._decode(window)
+            yield lines, self._count(window)
+        if num_returns:
+            log.warning(RETURNS_TOO_MANY, self.name, num_returns)
+        if self._beside is not None and not self._is_block:
+            self._beside.end()
+        if self.num_lines_wanted not in (None, self.num_lines):
+            raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
+
+    def skip(self, num_lines: int) -> None:
+        """Read lines, at most ``num_lines``, for their digest and number alone."""
+        for window in _windows(itertools.islice(_without_pauses(self._raw), num_lines), self._window):
+            self._count(window)
+
+    def mark(self) -> dict[str, Any]:
+        """What is read so far, in plain values."""
+        mark = {
+            "lines": self.num_lines,
+            "sha256": self._digest.hexdigest(),
+            "cut": self.num_cut,
+            "replaced": self.num_replaced,
+        }
+        return mark if self._beside is None else {**mark, "sha256 beside": self._beside_digest.hexdigest()}
+
+    def _count(self, window: list[bytes]) -> list[str] | None:
+        """Count lines as read; returns those beside them."""
+        self.num_lines += len(window)
+        self._digest.update(b"\n".join(window))
+        self._digest.update(b"\n")
+        if self._beside is None:
+            return None
+        beside = self._beside.take(len(window))
+        self._beside_digest.update("".join(line + "\n" for line in beside).encode())
+        return beside
+
+    def _decode(self, window: list[bytes]) -> list[str]:
+        try:
+            return b"\n".join(window).decode("utf-8").split("\n")
+        except UnicodeDecodeError:
+            number = self._first + self.num_lines + 1
+            return [self._decode_line(raw, i) for i, raw in enumerate(window, start=number)]
+
+    def _decode_line(self, raw: bytes, number: int) -> str:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            if self._strict:
+                raise not_utf8(self.name, number, raw, error) from None
+            self.num_replaced += 1
+            return raw.decode("utf-8", "replace")
+
+
+def _windows(lines: Iterable[bytes | None], window: int) -> Iterator[list[bytes]]:
+    """Lines in groups of ``window``; of fewer where they are long, and where None stands for a pause."""
+    group: list[bytes] = []
+    size = 0
+    for line in lines:
+        if line is not None:
+            group.append(line)
+            size += len(line)
+        if group and (line is None or len(group) == window or size >= WINDOW_BYTES):
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _with_pauses(groups: Iterable[list[bytes]]) -> Iterator[bytes | None]:
+    """The lines of groups, and None for an empty group."""
+    for group in groups:
+        yield from group or (None,)
+
+
+def _without_pauses(lines: Iterable[bytes | None]) -> Iterator[bytes]:
+    return (line for line in lines if line is not None)
+
+
+def _stdin_groups() -> Iterator[list[bytes]]:
+    stream: BinaryIO = sys.stdin.buffer
+    try:
+        yield from iter_groups(stream, "stdin")
+    except OSError as error:
+        raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None

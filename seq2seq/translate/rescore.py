@@ -1,0 +1,81 @@
+"""n-best lists, each sentence's translations in a new order after a language model has been asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from seq2seq.decoding.fusion import check_weight as _check_weight
+from seq2seq.errors import UserError
+from seq2seq.files.lines import iter_lines
+from seq2seq.language_model import LanguageModel
+from seq2seq.translate.outputs import SEPARATOR, parse_n_best
+
+
+class Entry(NamedTuple):
+    """A line of an n-best list."""
+
+    number: int  # of the sentence
+    text: str
+    score: float
+
+    def __str__(self) -> str:
+        return SEPARATOR.join([str(self.number), self.text, f"{self.score:.6f}"])
+
+
+def parse(lines: Iterable[str], name: str) -> list[Entry]:
+    """The entries of lines ``number ||| text ||| score``; see `outputs.parse_n_best`.
+
+    Args:
+        name: of the file, for messages.
+
+    Raises:
+        UserError: for a line that is none such, naming it, or a file without lines.
+    """
+    entries = []
+    for position, line in enumerate(lines, start=1):
+        try:
+            entry = Entry(*parse_n_best(line))
+        except UserError as error:
+            raise UserError(f"{name}: line {position}: {error}") from None
+        if math.isnan(entry.score):
+            raise UserError(f"{name}: line {position} has a score that is no number; leave it out.")
+        entries.append(entry)
+    if not entries:
+        raise UserError(f"{name} is empty; it must hold one entry on each line.")
+    return entries
+
+
+def read_n_best(path: str | Path) -> list[Entry]:
+    """The entries of a file; see `parse`."""
+    return parse(iter_lines(path), str(path))
+
+
+def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: float) -> list[Entry]:
+    """Each entry with ``weight`` times its log-probability, as a line by itself, added to its score; those of one
+    sentence stand together, the best first, of equals the earlier one, and sentences in the order of their numbers.
+
+    Raises:
+        UserError: for a weight that is no finite number from 0 up.
+    """
+    check_weight(weight)
+    log_probs = language_model.log_probs([entry.text for entry in entries])
+    scored = [
+        entry._replace(score=entry.score + weight * log_prob)
+        for entry, log_prob in zip(entries, log_probs, strict=True)
+    ]
+    return sorted(scored, key=lambda entry: (entry.number, -entry.score))
+
+
+def check_weight(weight: float) -> None:
+    """Refuse a weight that is no finite number from 0 up.
+
+    Raises:
+        UserError: naming it.
+    """
+    try:
+        _check_weight(weight)
+    except ValueError as error:
+        raise UserError(f"--lm-weight {weight:g} is out of range: {error}") from None
