@@ -151,7 +151,7 @@ def start(root: Path, sizes: Sizes) -> list[str]:
     import torch
 
     from seq2seq import checkpoint
-    from seq2seq.models.seq2seq import build_seq2seq
+    from seq2seq.models.build import build_seq2seq
 
     prepared = work.make(root, work.MODELS["P"], pairs=sizes.pairs, vocab=sizes.vocab)
     torch.manual_seed(0)

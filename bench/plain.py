@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seq2seq.config.schema import ModelConfig
-from seq2seq.tokens.pieces import BOS, PAD
+from seq2seq.tokens.base import BOS, PAD
 
 Pair = tuple[Tensor, Tensor, Tensor]  # src, tgt_in, tgt_out: each (batch, length), padded
 State = tuple[Tensor, Tensor]

@@ -109,7 +109,7 @@ def measure(root: Path, factors: Factors, *, models: Sequence[str], repetitions:
 
 def _groups(models: Sequence[str]) -> list[list[Line]]:
     """Training of each network, the plain loop beside the first alone, which takes the least time; decoding."""
-    from seq2seq.decoding.forms.cpu import has_int8
+    from seq2seq.decoding.forms.products import has_int8
 
     groups = [[Line(model, "seq2seq")] for model in models]
     groups[0].append(Line(models[0], "plain"))

@@ -10,7 +10,7 @@ import numpy as np
 from seq2seq.config.schema import Config, DataConfig, ModelConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data.arrays import Tokenizers, train_tokenizers
 from seq2seq.data.prepare import prepare
-from seq2seq.files.lines import write_lines
+from seq2seq.files.writing import write_lines
 
 VOCAB = 8000
 BATCH = 128

@@ -153,7 +153,7 @@ def book_plain(gate: Gate, prepared: work.Prepared) -> None:
 
     from bench.plain import Plain, Steps, greedy
     from seq2seq.data.arrays import encode_corpus
-    from seq2seq.tokens.pieces import BOS
+    from seq2seq.tokens.base import BOS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -233,8 +233,8 @@ def endless_translator(prepared: work.Prepared, decode: DecodeConfig) -> Transla
     """One with random weights, whose outputs are all as long as they may be."""
     import torch
 
-    from seq2seq.models.seq2seq import build_seq2seq
-    from seq2seq.tokens.pieces import EOS
+    from seq2seq.models.build import build_seq2seq
+    from seq2seq.tokens.base import EOS
     from seq2seq.translate.translator import Translator
 
     torch.set_num_threads(prepared.config.trainer.threads)
@@ -251,7 +251,7 @@ def decode_plain(gate: Gate, prepared: work.Prepared) -> None:
 
     from bench.plain import Plain, greedy
     from seq2seq.data.batches import pad
-    from seq2seq.tokens.pieces import EOS
+    from seq2seq.tokens.base import EOS
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

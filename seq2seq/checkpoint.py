@@ -20,16 +20,18 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import __version__
-from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig, from_dict
+from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
+from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
-from seq2seq.files.lines import hidden_name, make_folder, replacing
-from seq2seq.models.language_model import RNNLanguageModel, build_language_model
-from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
+from seq2seq.files.writing import hidden_name, make_folder, replacing
+from seq2seq.models.build import build_language_model, build_seq2seq
+from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.models.sizes import Unfit, check_sizes
+from seq2seq.tokens.load import load as load_tokenizer
 from seq2seq.tokens.pieces import Tokenizer
-from seq2seq.tokens.pieces import load as load_tokenizer
 
 FORMAT = 2  # raised when older code would misread a newer file
 SECTION = "seq2seq"

@@ -15,9 +15,11 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seq2seq.config.schema import Config, from_dict
+from seq2seq.config.schema import Config
+from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
-from seq2seq.files.lines import make_folder, read_lines, refuse_planted, write_lines
+from seq2seq.files.lines import read_lines
+from seq2seq.files.writing import make_folder, refuse_planted, write_lines
 from seq2seq.stopping import Stopped
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"

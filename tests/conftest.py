@@ -13,8 +13,10 @@ import torch
 
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.models.build import build_seq2seq
+from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = ["a dog runs", "the cat sleeps here", "two birds sing", "a cat sees the dog", "birds run", "the dog sings well"]

@@ -12,9 +12,9 @@ from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.language_model import LanguageModel
-from seq2seq.models.language_model import build_language_model
-from seq2seq.models.seq2seq import build_seq2seq, num_parameters
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.models.build import build_language_model, build_seq2seq, num_parameters
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES
 

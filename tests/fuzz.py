@@ -33,12 +33,15 @@ from seq2seq import checkpoint, runs
 from seq2seq.cli.common import conf_dir
 from seq2seq.cli.overrides import check_overrides, one_line, register_resolvers, run_folder
 from seq2seq.cli.train import to_config
-from seq2seq.config.schema import Config, DecodeConfig, from_dict
+from seq2seq.config.schema import Config, DecodeConfig
+from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.pairs import read_parallel, read_question_answer, read_tsv
 from seq2seq.errors import UserError
-from seq2seq.files.lines import iter_raw_lines, read_lines, read_parallel, read_question_answer, read_tsv
-from seq2seq.models.seq2seq import build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.files.lines import iter_raw_lines, read_lines
+from seq2seq.models.build import build_seq2seq
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT, tiny_model
 

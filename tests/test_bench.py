@@ -23,8 +23,8 @@ from bench.rounds import Turn, ratios, spread
 from bench.scaling import LENGTH_BATCHES, LENGTH_TOKENS, Curves, Factors, Line, Point, _work, tables
 from bench.worker import Gate
 from seq2seq.data.arrays import encode_corpus
-from seq2seq.decoding.forms.cpu import has_int8
-from seq2seq.models.seq2seq import build_seq2seq, num_parameters
+from seq2seq.decoding.forms.products import has_int8
+from seq2seq.models.build import build_seq2seq, num_parameters
 from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT
 

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, OptimConfig
 from seq2seq.decoding.greedy import greedy
-from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.tokens.pieces import BOS
+from seq2seq.models.build import build_seq2seq
+from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.base import BOS
 from seq2seq.training.tasks.translation import build_optimizer
 from tests import book_layers as book
 

@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from seq2seq import checkpoint
-from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig, from_dict
+from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
+from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
-from seq2seq.models.seq2seq import build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.models.build import build_seq2seq
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.training.average import average
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT

@@ -16,7 +16,8 @@ from seq2seq.data.batches import collate
 from seq2seq.data.stream import StreamLoader
 from seq2seq.evaluation.probe import probe
 from seq2seq.language_model import LanguageModel
-from seq2seq.models.language_model import RNNLanguageModel, build_language_model
+from seq2seq.models.build import build_language_model
+from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.training.tasks.language_model import LitLanguageModel
 from seq2seq.training.tasks.translation import LitModel, LitTranslator
 from seq2seq.translate.translator import Translator

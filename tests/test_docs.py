@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.config.schema import describe
+from seq2seq.config.describe import describe
 from tests.conftest import ROOT
 
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "data" / "README.md"]

@@ -35,9 +35,13 @@ from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.sampling import SamplingSettings
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel
-from seq2seq.models.language_model import RNNLanguageModel, build_language_model
-from seq2seq.models.seq2seq import num_parameters
-from seq2seq.tokens.pieces import BOS, EOS, PAD, UNK, Tokenizer, Words, load, train
+from seq2seq.models.build import build_language_model, num_parameters
+from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.tokens.base import BOS, EOS, PAD, UNK
+from seq2seq.tokens.load import load
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
+from seq2seq.tokens.words import Words
 from seq2seq.training.callbacks import Checkpoints
 from seq2seq.training.experiment import claim, run
 from seq2seq.training.tasks.language_model import LitLanguageModel

@@ -32,10 +32,11 @@ from seq2seq.config.schema import (
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
 from seq2seq.language_model import LanguageModel
-from seq2seq.models.language_model import build_language_model
+from seq2seq.models.build import build_language_model
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.training import experiment
 from seq2seq.training.experiment import run
 from seq2seq.translate.translator import Translator

@@ -40,7 +40,17 @@ OUTSIDE = {  # who may import what, packages with all that is in them
     "scipy": {"report"},
     "matplotlib": {"translate.attention_plot", "report", "cli.probe"},
     "jinja2": {"report"},
-    "torch": {"data", "models", "decoding", "checkpoint", "language_model", "translate", "evaluation", "training", "cli"},
+    "torch": {
+        "data",
+        "models",
+        "decoding",
+        "checkpoint",
+        "language_model",
+        "translate",
+        "evaluation",
+        "training",
+        "cli",
+    },
 }
 NO_TORCH = {"data.corpora", "data.pairs", "translate.attention_plot", "cli.words", "cli.overrides"}
 
@@ -99,6 +109,14 @@ def test_libraries_stay_in_their_places() -> None:
 
 
 def test_the_ground_floor_needs_the_standard_library_only() -> None:
-    for name in ("terminal", "errors", "stopping", "config.checks", "config.schema", "config.values", "config.describe"):
+    for name in (
+        "terminal",
+        "errors",
+        "stopping",
+        "config.checks",
+        "config.schema",
+        "config.values",
+        "config.describe",
+    ):
         roots = {one.split(".")[0] for one in MODULES.get(name, set())}
         assert roots <= {"seq2seq", *sys.stdlib_module_names}, f"{name} imports {roots}"

@@ -32,7 +32,8 @@ from seq2seq.decoding.forms.cpu import Inference
 from seq2seq.files import packed
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.training import experiment
 from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT, last_of_each

@@ -164,7 +164,7 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         return EXIT_CLOSED_PIPE
     except OSError as error:  # what our own files meet is a UserError already; this is stdout
         if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
-            from seq2seq.files.lines import too_long
+            from seq2seq.files.writing import too_long
 
             print(f"{name}: {printable(too_long(os.fsdecode(error.filename)))}", file=sys.stderr)
             return EXIT_USER_ERROR
@@ -297,7 +297,7 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     import torch
 
     from seq2seq.decoding.forms.available import FORMS
-    from seq2seq.models.seq2seq import num_parameters
+    from seq2seq.models.build import num_parameters
     from seq2seq.translate.translator import Translator
 
     forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
-from seq2seq.config.schema import DATASETS, DataConfig, from_dict
+from seq2seq.config.schema import DATASETS, DataConfig
+from seq2seq.config.values import from_dict
 from seq2seq.terminal import show
 
 NAME = "seq2seq-data"

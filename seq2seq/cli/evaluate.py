@@ -66,8 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from seq2seq.data.pairs import read_parallel
     from seq2seq.evaluation.evaluate import evaluate
-    from seq2seq.files.lines import read_parallel, writing
+    from seq2seq.files.writing import writing
     from seq2seq.metrics import scorer
 
     if options.tokenize:

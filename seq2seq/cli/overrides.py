@@ -17,7 +17,8 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli.words import text_of
-from seq2seq.config.schema import Config, unknown_key
+from seq2seq.config.schema import Config
+from seq2seq.config.values import unknown_key
 from seq2seq.errors import UserError
 
 GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm")

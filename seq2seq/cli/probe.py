@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
+from seq2seq.data.pairs import read_parallel
 from seq2seq.errors import UserError
-from seq2seq.files.lines import make_folder, read_parallel, writing
+from seq2seq.files.writing import make_folder, writing
 from seq2seq.runs import DRAWING, LINE_NLL, PROBE, RARE, REFERENCES, SOURCES, write_json
 
 if TYPE_CHECKING:

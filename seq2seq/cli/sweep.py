@@ -29,7 +29,7 @@ from seq2seq import runs
 from seq2seq.cli.overrides import run_folder
 from seq2seq.console import Console
 from seq2seq.errors import UserError
-from seq2seq.files.lines import escaped, make_folder, write_lines
+from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.terminal import show
 
 if TYPE_CHECKING:

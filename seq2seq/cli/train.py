@@ -32,7 +32,9 @@ from seq2seq.cli import sweep
 from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
-from seq2seq.config.schema import Config, documented_keys, unknown_key
+from seq2seq.config.describe import documented_keys
+from seq2seq.config.schema import Config
+from seq2seq.config.values import unknown_key
 from seq2seq.errors import Busy, UserError
 
 NAME = "seq2seq-train"

@@ -6,14 +6,12 @@ every value, so a `Config` that exists is a `Config` that is valid.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import reprlib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
+from seq2seq.config.checks import one_of, shown, within
 from seq2seq.errors import UserError
 
 TASKS = ("translation", "language_model")
@@ -60,42 +58,6 @@ def _section(cls: type) -> Any:
     return field(default_factory=cls)
 
 
-def _one_of(name: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"{name}={_plain(value)} is not known; choose from {', '.join(choices)}.")
-
-
-def _within(name: str, value: float, low: float, high: float = float("inf"), *, below: bool = False) -> None:
-    """Refuse a value outside [low, high], or outside [low, high) with ``below``; NaN is outside of everything, as are
-    integers that no machine word holds.
-    """
-    large = isinstance(value, int) and abs(value) >= 2**63
-    if not large and (low <= value < high or (value == high and not below and high != float("inf"))):
-        return
-    span = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}{')' if below else ']'}"
-    shown = f"(an integer of {int(value).bit_length()} bits)" if large else f"{value:g}"
-    raise UserError(f"{name}={shown} is out of range; it must be {span}.")
-
-
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel, _BRIEF.maxlong = 4, 60
-_BRIEF.maxstring = _BRIEF.maxother = 250  # longer ones are cut in the middle
-
-
-def _shown(value: object) -> str:
-    """A value in a message, however long it is and however often it holds the same list."""
-    try:
-        said = " ".join(_BRIEF.repr(value).split())
-    except ValueError:  # of an integer with too many digits
-        return type(value).__name__
-    return said if len(said) <= 200 else f"{said[:200]}..."
-
-
-def _plain(word: str) -> str:
-    """A word in a message, as it is unless it would break the line or the terminal."""
-    return word if word.isprintable() else _shown(word)
-
-
 @dataclass
 class DataConfig:
     """Which text, parallel or for a language model, where it lies, and how it is cut into batches."""
@@ -140,21 +102,21 @@ class DataConfig:
     num_workers: int = key(0, "processes that prepare batches; 0 prepares them in the training process")
 
     def __post_init__(self) -> None:
-        _one_of("data.kind", self.kind, DATASETS)
-        _one_of("data.variant", self.variant, ("raw", "tokenized"))
+        one_of("data.kind", self.kind, DATASETS)
+        one_of("data.variant", self.variant, ("raw", "tokenized"))
         for name in ("train_size", "valid_size", "test_size", "columns", "bptt"):
-            _within(f"data.{name}", getattr(self, name), 1)
+            within(f"data.{name}", getattr(self, name), 1)
         if self.max_ratio and not 1 <= self.max_ratio < float("inf"):
             raise UserError(f"data.max_ratio={self.max_ratio:g} is out of range; it must be 0 (off) or at least 1.")
         for name in ("seed", "max_length", "batch_tokens", "batch_sentences", "num_workers"):
-            _within(f"data.{name}", getattr(self, name), 0)
-        _within("data.restart", self.restart, 0, 1)
+            within(f"data.{name}", getattr(self, name), 0)
+        within("data.restart", self.restart, 0, 1)
         if not self.batch_tokens and not self.batch_sentences:
             raise UserError("data.batch_tokens and data.batch_sentences are both 0; one of them must bound a batch.")
         known = LANGUAGES.get(self.kind, ())
         for name in ("src_lang", "tgt_lang"):
             if known:
-                _one_of(f"data.{name}", getattr(self, name), known)
+                one_of(f"data.{name}", getattr(self, name), known)
         if known and self.src_lang == self.tgt_lang:
             raise UserError(f"data.src_lang and data.tgt_lang are both {self.src_lang}; they must differ.")
         self._check_variant()
@@ -224,11 +186,11 @@ class TokenizerConfig:
     like: str | None = key(None, "run or checkpoint whose tokenizers are taken, instead of training some")
 
     def __post_init__(self) -> None:
-        _one_of("tokenizer.type", self.type, TOKENIZERS)
-        _one_of("tokenizer.normalization", self.normalization, NORMALIZATIONS)
-        _within("tokenizer.vocab_size", self.vocab_size, 0, 2**24)
-        _within("tokenizer.sampling", self.sampling, 0, 1)
-        _within("tokenizer.sample_lines", self.sample_lines, 0)
+        one_of("tokenizer.type", self.type, TOKENIZERS)
+        one_of("tokenizer.normalization", self.normalization, NORMALIZATIONS)
+        within("tokenizer.vocab_size", self.vocab_size, 0, 2**24)
+        within("tokenizer.sampling", self.sampling, 0, 1)
+        within("tokenizer.sample_lines", self.sample_lines, 0)
         if self.type in ("unigram", "bpe") and self.vocab_size < 8:
             raise UserError(f"tokenizer.vocab_size={self.vocab_size} is out of range; it must be at least 8.")
         if self.type == "ptb" and 0 < self.vocab_size < 3:
@@ -285,25 +247,25 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         self.peeky = {"true": "both", "false": "none"}.get(str(self.peeky).lower(), str(self.peeky))
-        _one_of("model.peeky", self.peeky, (*PEEKY, "true", "false"))
-        _one_of("model.cell", self.cell, CELLS)
-        _one_of("model.nonlinearity", self.nonlinearity, NONLINEARITIES)
-        _one_of("model.bridge", self.bridge, BRIDGES)
-        _one_of("model.attention", self.attention, ATTENTIONS)
-        _one_of("model.tie", self.tie, TIES)
-        _one_of("model.init", self.init, INITS)
-        _one_of("model.word_dropout_kind", self.word_dropout_kind, WORD_DROPOUTS)
+        one_of("model.peeky", self.peeky, (*PEEKY, "true", "false"))
+        one_of("model.cell", self.cell, CELLS)
+        one_of("model.nonlinearity", self.nonlinearity, NONLINEARITIES)
+        one_of("model.bridge", self.bridge, BRIDGES)
+        one_of("model.attention", self.attention, ATTENTIONS)
+        one_of("model.tie", self.tie, TIES)
+        one_of("model.init", self.init, INITS)
+        one_of("model.word_dropout_kind", self.word_dropout_kind, WORD_DROPOUTS)
         for name in ("hidden_size", "num_layers", "embedding_size", "attention_heads"):
-            _within(f"model.{name}", getattr(self, name), 1)
+            within(f"model.{name}", getattr(self, name), 1)
         for name in DROPOUTS:
-            _within(f"model.{name}", getattr(self, name), 0, 1, below=True)
-        _within("model.fixed_length", self.fixed_length, 0, 10_000)
-        _within("model.init_range", self.init_range, 0)
+            within(f"model.{name}", getattr(self, name), 0, 1, below=True)
+        within("model.fixed_length", self.fixed_length, 0, 10_000)
+        within("model.init_range", self.init_range, 0)
         for side in ("encoder", "decoder"):
             stack = self.stack(side)
-            _one_of(f"model.{side}.cell", stack.cell, CELLS)
-            _within(f"model.{side}.hidden_size", stack.hidden_size, 1)
-            _within(f"model.{side}.num_layers", stack.num_layers, 1)
+            one_of(f"model.{side}.cell", stack.cell, CELLS)
+            within(f"model.{side}.hidden_size", stack.hidden_size, 1)
+            within(f"model.{side}.num_layers", stack.num_layers, 1)
         self._check_bridge()
         self._check_match_peeky()
         if self.attention != "none":
@@ -423,15 +385,15 @@ class OptimConfig:
     )
 
     def __post_init__(self) -> None:
-        _one_of("optim.algorithm", self.algorithm, OPTIMIZERS)
-        _one_of("optim.schedule", self.schedule, SCHEDULES)
+        one_of("optim.algorithm", self.algorithm, OPTIMIZERS)
+        one_of("optim.schedule", self.schedule, SCHEDULES)
         if not 0 < self.lr < float("inf"):
             raise UserError(f"optim.lr={self.lr:g} is out of range; it must be above 0.")
         for name in ("weight_decay", "warmup_steps", "plateau_patience", "decay_after", "clip_norm", "clip_value"):
-            _within(f"optim.{name}", getattr(self, name), 0)
-        _within("optim.r_drop", self.r_drop, 0, 100)
+            within(f"optim.{name}", getattr(self, name), 0)
+        within("optim.r_drop", self.r_drop, 0, 100)
         for name in ("momentum", "beta1", "beta2", "decay_start", "plateau_factor", "ema", "label_smoothing"):
-            _within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
+            within(f"optim.{name}", getattr(self, name), 0, 1, below=True)
         if not 0 < self.eps < 1:
             raise UserError(f"optim.eps={self.eps:g} is out of range; it must be above 0 and below 1.")
         if self.eps_hat and self.algorithm == "sgd":
@@ -468,18 +430,18 @@ class DecodeConfig:
     shortlist: bool = key(False, "on a CPU: choose from the pieces that trainer.shortlist has found for the source")
 
     def __post_init__(self) -> None:
-        _one_of("decode.search", self.search, SEARCHES)
-        _within("decode.beam_size", self.beam_size, 1, 1000)
+        one_of("decode.search", self.search, SEARCHES)
+        within("decode.beam_size", self.beam_size, 1, 1000)
         for name, high in (("length_penalty", 10), ("coverage_penalty", 10), ("temperature", 100), ("top_p", 1)):
-            _within(f"decode.{name}", getattr(self, name), 0, high)
-        _within("decode.top_k", self.top_k, 0)
-        _within("decode.seed", self.seed, 0, 2**32 - 1)
+            within(f"decode.{name}", getattr(self, name), 0, high)
+        within("decode.top_k", self.top_k, 0)
+        within("decode.seed", self.seed, 0, 2**32 - 1)
         if not self.top_p:
             raise UserError("decode.top_p=0 leaves no token to choose; it must be above 0.")
-        _within("decode.max_ratio", self.max_ratio, 0, 1000)
-        _within("decode.max_extra", self.max_extra, 1, 100_000)
-        _within("decode.max_source", self.max_source, 1)
-        _within("decode.batch_tokens", self.batch_tokens, 1)
+        within("decode.max_ratio", self.max_ratio, 0, 1000)
+        within("decode.max_extra", self.max_extra, 1, 100_000)
+        within("decode.max_source", self.max_source, 1)
+        within("decode.batch_tokens", self.batch_tokens, 1)
 
     def max_length(self, src_length: int) -> int:
         """Most target tokens of a source of ``src_length`` tokens: whatever its neighbours."""
@@ -497,7 +459,7 @@ class MetricsConfig:
     )
 
     def __post_init__(self) -> None:
-        _one_of("metrics.tokenizer", self.tokenizer, METRIC_TOKENIZERS)
+        one_of("metrics.tokenizer", self.tokenizer, METRIC_TOKENIZERS)
 
 
 @dataclass
@@ -539,19 +501,19 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         for name in ("max_epochs", "devices", "accumulate", "keep_best", "score_tokens"):
-            _within(f"trainer.{name}", getattr(self, name), 1)
-        _within("trainer.max_steps", self.max_steps, -1)
+            within(f"trainer.{name}", getattr(self, name), 1)
+        within("trainer.max_steps", self.max_steps, -1)
         for name in ("max_minutes", "patience", "save_minutes", "samples"):
-            _within(f"trainer.{name}", getattr(self, name), 0, 1e6)
-        _within("trainer.threads", self.threads, 0, 1024)
-        _within("trainer.probe", self.probe, 0)
-        _within("trainer.shortlist", self.shortlist, 0, 1000)
-        _one_of("trainer.accelerator", self.accelerator, ("cpu", "gpu", "auto"))
-        _one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
-        _one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
-        _one_of("trainer.monitor", self.monitor, MONITORS)
+            within(f"trainer.{name}", getattr(self, name), 0, 1e6)
+        within("trainer.threads", self.threads, 0, 1024)
+        within("trainer.probe", self.probe, 0)
+        within("trainer.shortlist", self.shortlist, 0, 1000)
+        one_of("trainer.accelerator", self.accelerator, ("cpu", "gpu", "auto"))
+        one_of("trainer.strategy", self.strategy, ("auto", "ddp"))
+        one_of("trainer.precision", self.precision, ("32-true", "bf16-mixed", "16-mixed"))
+        one_of("trainer.monitor", self.monitor, MONITORS)
         for logger in self.loggers:
-            _one_of("trainer.loggers", logger, LOGGERS)
+            one_of("trainer.loggers", logger, LOGGERS)
         whole = 1 <= self.validate_every < 2**31 and self.validate_every == int(self.validate_every)
         if not (0 < self.validate_every < 1 or whole):
             raise UserError(
@@ -584,11 +546,11 @@ class Config:
     trainer: TrainerConfig = _section(TrainerConfig)
 
     def __post_init__(self) -> None:
-        _within("seed", self.seed, 0, 2**32 - 1)
+        within("seed", self.seed, 0, 2**32 - 1)
         if any(part in ("", ".", "..") for part in self.name.split("/")):
             raise UserError(f"name={self.name!r} cannot be a folder's name; use letters, digits, - and _.")
         if any(unicodedata.category(character) in BREAKING for character in self.name):
-            raise UserError(f"name={_shown(self.name)} has a line break or control character; leave it out.")
+            raise UserError(f"name={shown(self.name)} has a line break or control character; leave it out.")
         if self.decode.shortlist and not self.trainer.shortlist:
             raise UserError("decode.shortlist=true needs trainer.shortlist above 0, which learns one.")
         if self.model.tie == "all" and not self.tokenizer.joint:
@@ -615,7 +577,7 @@ class Config:
                 f"optim.r_drop={self.optim.r_drop:g} compares two passes with different dropout, and there is none; "
                 "set model.dropout, say, or leave optim.r_drop 0."
             )
-        _one_of("task", self.task, TASKS)
+        one_of("task", self.task, TASKS)
         if self.task == "language_model":
             self._check_language_model()
         elif self.data.kind in ONE_SIDED:
@@ -655,61 +617,6 @@ class Config:
             )
 
 
-Section = TypeVar("Section")
-
-
-def unknown_key(name: str, allowed: Sequence[str], section: str) -> UserError:
-    """The error for a key that does not exist: what it may have meant, and all there is."""
-    close = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
-    hint = f" Did you mean {close[0]}?" if close else ""
-    where = _plain(f"{section}.{name}" if section else name)
-    return UserError(f"{where} is not a key.{hint} {section or 'The config'} has: {', '.join(allowed)}.")
-
-
-def from_dict(cls: type[Section], values: Mapping[str, Any], section: str = "") -> Section:
-    """Build a config dataclass from plain values, nested sections included; a stray key is refused by name.
-
-    Raises:
-        UserError: for a stray key, a section that is no mapping, a value of another type or out of range.
-    """
-    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    built: dict[str, Any] = {}
-    for name, value in values.items():
-        if name not in fields:
-            raise unknown_key(name if isinstance(name, str) else _shown(name), list(fields), section)
-        where = f"{section}.{name}" if section else name
-        built[name] = _convert(fields[name], value, where)
-    return cls(**built)
-
-
-def _convert(spec: dataclasses.Field[Any], value: Any, where: str) -> Any:
-    default = spec.default_factory() if spec.default_factory is not dataclasses.MISSING else spec.default
-    if dataclasses.is_dataclass(default):
-        if not isinstance(value, Mapping):
-            raise UserError(f"{where} must be a section of keys; got {_shown(value)}.")
-        return from_dict(type(default), value, where)
-    accepted = _accepted_types(str(spec.type))
-    if isinstance(value, int) and abs(value) >= 2**63:
-        raise UserError(f"{where} must be of type {spec.type}; got an integer of {value.bit_length()} bits.")
-    if isinstance(value, accepted) and (bool in accepted or not isinstance(value, bool)):
-        return _checked_inside(value, where)
-    raise UserError(f"{where} must be of type {spec.type}; got {_shown(value)}.")
-
-
-def _checked_inside(value: Any, where: str) -> Any:
-    """The value of a key, whose type is right, after a look at its characters, or at what it holds."""
-    if isinstance(value, str):
-        _refuse_unwritable(value, where)
-    elif isinstance(value, list):
-        for one in value:
-            if not isinstance(one, str):
-                raise UserError(f"{where} must be a list of words; got {_shown(one)} in it.")
-            _refuse_unwritable(one, where)
-    elif isinstance(value, dict):
-        _refuse_objects(value, where, set())
-    return value
-
-
 def _refuse_unwritable(word: str, where: str) -> None:
     """Refuse text that cannot name a file. Surrogates that stand for bytes which are not UTF-8 can."""
     try:
@@ -717,7 +624,7 @@ def _refuse_unwritable(word: str, where: str) -> None:
     except UnicodeEncodeError:
         fit = False
     if not fit:
-        raise UserError(f"{where} has a NUL or half a character; got {_shown(word)}. Leave it out.")
+        raise UserError(f"{where} has a NUL or half a character; got {shown(word)}. Leave it out.")
 
 
 def _refuse_objects(value: Any, where: str, seen: set[int], depth: int = 0) -> None:
@@ -736,79 +643,10 @@ def _refuse_objects(value: Any, where: str, seen: set[int], depth: int = 0) -> N
         seen.add(id(value))
         for name in value if isinstance(value, dict) else ():
             if not isinstance(name, str):
-                raise UserError(f"{where} has the key {_shown(name)}; keys must be words.")
+                raise UserError(f"{where} has the key {shown(name)}; keys must be words.")
         for inner in value.values() if isinstance(value, dict) else value:
             _refuse_objects(inner, where, seen, depth + 1)
     elif not isinstance(value, (str, int, float, type(None))):
-        raise UserError(f"{where} must hold plain values; got {_shown(value)}.")
+        raise UserError(f"{where} must hold plain values; got {shown(value)}.")
     elif isinstance(value, int) and abs(value) >= 2**63:
         raise UserError(f"{where} must hold numbers of 64 bits; got an integer of {value.bit_length()} bits.")
-
-
-def _accepted_types(annotation: str) -> tuple[type, ...]:
-    """Python types that a plain value (from YAML or a checkpoint) may have for a field annotated so."""
-    table: dict[str, tuple[type, ...]] = {
-        "bool": (bool,),
-        "int": (int,),
-        "float": (float, int),
-        "str": (str,),
-        "list[str]": (list,),
-        "dict[str, Any]": (dict,),
-        "None": (type(None),),
-    }
-    return tuple(python for part in annotation.split(" | ") for python in table[part])
-
-
-def describe() -> str:
-    """Every key with its type, default and meaning, as the Markdown page ``docs/configuration.md``."""
-    lines = [
-        "# Every key",
-        "",
-        "`seq2seq-train KEY=VALUE ...` sets a key; `seq2seq-train GROUP=NAME` takes `conf/GROUP/NAME.yaml`, which may",
-        "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
-        "",
-        "A value of type str is taken as it stands, with any letters, spaces, brackets and signs:",
-        '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
-        "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
-        "it is in quotes or brackets.",
-    ]
-    for title, name, cls in (
-        ("The experiment", "", Config),
-        *((one.name, f"{one.name}.", type(one.default_factory())) for one in _sections(Config)),
-    ):
-        lines += ["", f"## {title}", "", (cls.__doc__ or "").strip(), "", "| key | type | default | meaning |"]
-        lines.append("| --- | --- | --- | --- |")
-        for one in dataclasses.fields(cls):
-            if cls is not Config or "help" in one.metadata:
-                lines += _describe_key(name, one)
-    return "\n".join(lines) + "\n"
-
-
-def documented_keys(cls: Any = Config, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Every key with its default, as one would write it, and its meaning."""
-    fields: list[Any] = list(dataclasses.fields(cls))
-    found = []
-    for one in fields:
-        if "help" in one.metadata:
-            found.append((prefix + one.name, _shown_default(one), one.metadata["help"]))
-        else:
-            found += documented_keys(one.default_factory, f"{prefix}{one.name}.")
-    return found
-
-
-def _sections(cls: type) -> list[Any]:
-    return [one for one in dataclasses.fields(cls) if "help" not in one.metadata]
-
-
-def _describe_key(prefix: str, spec: Any) -> list[str]:
-    if "help" not in spec.metadata:
-        inner = dataclasses.fields(spec.default_factory())
-        return [row for one in inner for row in _describe_key(f"{prefix}{spec.name}.", one)]
-    kind = str(spec.type).replace(" | ", " or ").replace("None", "null")
-    escaped = spec.metadata["help"].replace("<", "&lt;")  # or a page would take <unk> for markup
-    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {escaped} |"]
-
-
-def _shown_default(spec: Any) -> str:
-    default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
-    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)

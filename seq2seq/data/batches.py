@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from seq2seq.data.arrays import Corpus, Ragged, Tokenizers
 from seq2seq.data.workers import prepared
 from seq2seq.errors import UserError
-from seq2seq.tokens.pieces import BOS, EOS, PAD
+from seq2seq.tokens.base import BOS, EOS, PAD
 
 AT_ONCE = 16  # batches made in a row, which takes half the time that they take between the steps of a training
 

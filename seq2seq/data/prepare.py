@@ -18,26 +18,11 @@ from typing import Any
 from seq2seq.config.schema import ONE_SIDED, DataConfig
 from seq2seq.data.corpora import download, synthetic
 from seq2seq.data.corpora.phrasebook import grammar
+from seq2seq.data.pairs import SPLITS, Pair, filter_pairs, read_parallel, read_question_answer, read_tsv, write_splits
 from seq2seq.errors import UserError
 from seq2seq.files import packed
-from seq2seq.files.lines import (
-    SPLITS,
-    Pair,
-    filter_pairs,
-    iter_lines,
-    locked,
-    make_folder,
-    read_lines,
-    read_parallel,
-    read_question_answer,
-    read_tsv,
-    refuse_line_ends,
-    refuse_unstable,
-    said_in_one_line,
-    sha256_file,
-    write_lines,
-    write_splits,
-)
+from seq2seq.files.lines import iter_lines, read_lines, refuse_line_ends, refuse_unstable, sha256_file
+from seq2seq.files.writing import locked, make_folder, said_in_one_line, write_lines
 
 log = logging.getLogger(__name__)
 

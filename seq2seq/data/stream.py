@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seq2seq.data.arrays import TokenArray
 from seq2seq.errors import UserError
-from seq2seq.tokens.pieces import BOS, EOS, PAD
+from seq2seq.tokens.base import BOS, EOS, PAD
 
 Ids = npt.NDArray[np.int32]
 

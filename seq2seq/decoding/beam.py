@@ -23,7 +23,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.greedy import AnyState, Hypothesis, State, Step, force, gather_attention, likeliest, prefix_table
+from seq2seq.decoding.prefixes import force, prefix_table
+from seq2seq.decoding.step import AnyState, Hypothesis, State, Step, gather_attention, likeliest
 
 
 @dataclass(frozen=True)

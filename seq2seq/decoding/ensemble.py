@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.greedy import State, Step
+from seq2seq.decoding.step import State, Step
 
 
 class EnsembleState(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from seq2seq.decoding.greedy import State, Step
+from seq2seq.decoding.step import State, Step
 
 MOST_WEIGHT = 1000
 

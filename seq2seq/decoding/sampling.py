@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.decoding.greedy import AnyState, Hypothesis, Step, follow, likeliest, prefix_table
+from seq2seq.decoding.greedy import follow
+from seq2seq.decoding.prefixes import prefix_table
+from seq2seq.decoding.step import AnyState, Hypothesis, Step, likeliest
 
 FEW = 64  # tokens, which most often reach top_p; sorting the whole vocabulary would take longer than the network
 WITH_FLOAT64 = ("cpu", "cuda")  # kinds of devices; Apple's GPUs (mps), for one, have no float64

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.forms.cpu import Columns
-from seq2seq.tokens.pieces import BOS, EOS, UNK
+from seq2seq.decoding.forms.state import Columns
+from seq2seq.tokens.base import BOS, EOS, UNK
 
 FREQUENT = 1000  # target pieces that every sentence may use
 ROUND = 256  # columns of a batch are a multiple of this

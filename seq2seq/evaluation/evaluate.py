@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from seq2seq import metrics
-from seq2seq.models.seq2seq import num_parameters
+from seq2seq.models.build import num_parameters
 from seq2seq.terminal import printable
 from seq2seq.translate.translator import Translator
 

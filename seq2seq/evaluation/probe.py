@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from seq2seq import metrics
 from seq2seq.data.batches import Batch, LengthBatchSampler, collate, enough_memory
 from seq2seq.errors import UserError
-from seq2seq.models.cells.stack import length_mask, reverse_padded
 from seq2seq.models.encoders.recurrent import RNNEncoder
+from seq2seq.models.padding import length_mask, reverse_padded
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.base import PAD
 from seq2seq.tokens.bounded import encode, refuse_endless
-from seq2seq.tokens.pieces import PAD
 from seq2seq.translate.translator import Translator
 
 BATCH_TOKENS = 4096  # most tokens in a batch, whose activations a gradient needs all at once

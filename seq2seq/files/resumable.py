@@ -22,7 +22,15 @@ from typing import Any, BinaryIO, NamedTuple
 
 from seq2seq.errors import UserError
 from seq2seq.files import packed
-from seq2seq.files.lines import created, followed, hidden_name, is_special, no_link, refuse_long_name, said_in_one_line
+from seq2seq.files.writing import (
+    created,
+    followed,
+    hidden_name,
+    is_special,
+    no_link,
+    refuse_long_name,
+    said_in_one_line,
+)
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from seq2seq.config.schema import ModelConfig
-from seq2seq.tokens.pieces import EOS, UNK
+from seq2seq.tokens.base import EOS, UNK
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
 

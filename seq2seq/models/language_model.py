@@ -5,12 +5,9 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.config.schema import ModelConfig
-from seq2seq.models.cells.stack import init_as_book, init_uniform
 from seq2seq.models.decoder import DecoderState, RNNDecoder
-from seq2seq.models.dropout import build_lookup
 from seq2seq.models.loss import linear_cross_entropy
-from seq2seq.tokens.pieces import PAD
+from seq2seq.tokens.base import PAD
 
 
 class RNNLanguageModel(nn.Module):
@@ -59,23 +56,3 @@ class RNNLanguageModel(nn.Module):
             features[real], output.weight, output.bias, tokens_out[real], label_smoothing=label_smoothing
         )
         return loss, state
-
-
-def build_language_model(config: ModelConfig, vocab: int) -> RNNLanguageModel:
-    """The network that a config describes, with fresh weights; what it says of an encoder is not looked at."""
-    embedding = nn.Embedding(vocab, config.embedding_size, padding_idx=PAD)
-    if config.tie != "none":
-        nn.init.normal_(embedding.weight, std=config.embedding_size**-0.5)  # as in `build_seq2seq`
-    decoder = RNNDecoder(
-        embedding,
-        config.stack("decoder"),
-        tie=config.tie != "none",
-        dropout=config.dropout,
-        lookup=build_lookup(config, config.tgt_word_dropout),
-    )
-    model = RNNLanguageModel(decoder)
-    if config.init == "book":
-        init_as_book(model)
-    if config.init == "uniform":
-        init_uniform(model, config.init_range)
-    return model

@@ -13,18 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.report.arms import Arm, Factor, Run, Sweep, short, shown
-from seq2seq.report.contrast import (
-    METRICS,
-    PERPLEXITY,
-    Contrast,
-    Metric,
-    PairedResult,
-    contrast,
-    holm,
-    metrics_with,
-    paired_tests,
-    resample,
-)
+from seq2seq.report.contrast import Contrast, contrast, holm, metrics_with, resample
+from seq2seq.report.metrics import METRICS, PERPLEXITY, Metric
+from seq2seq.report.paired import PairedResult, paired_tests
 
 Array = npt.NDArray[np.float64]
 

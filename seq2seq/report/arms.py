@@ -22,7 +22,8 @@ from seq2seq.config.schema import (
     Config,
 )
 from seq2seq.errors import UserError
-from seq2seq.files.lines import escaped, read_lines
+from seq2seq.files.lines import read_lines
+from seq2seq.files.writing import escaped
 
 # Settings of no consequence for the figures, or of consequence for the time alone.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)

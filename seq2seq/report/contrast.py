@@ -47,43 +47,19 @@ Sources:
 
 from __future__ import annotations
 
-import logging
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.significance import PairedTest, Result
 from scipy import stats
 
 from seq2seq.errors import UserError
-from seq2seq.metrics import check_aligned, scorer
-
-Array = npt.NDArray[np.float64]
+from seq2seq.report.metrics import METRICS, Array, Metric, bleu_score, bleu_statistics
 
 CHUNK = 250  # replicates whose counts of sentences are held at once: 5 MB at 2,500 sentences
 ROUNDING = 1e-9  # points, or squared points; what is smaller is the floating point's
-SACREBLEU_TESTS = {"bootstrap": "bs", "randomization": "ar"}
-
-
-class Metric(NamedTuple):
-    """A corpus metric as a function of sums over sentences, so that a resampled score needs no text.
-
-    Attributes:
-        statistics: hypotheses (of a perplexity: costs) and references to an array ``(sentences, k)``.
-        score: sums of statistics ``(..., k)`` to scores ``(...)`` between 0 and ``highest``.
-        highest: infinite where nothing bounds a score; then there is no pseudo-count either.
-    """
-
-    statistics: Callable[[Sequence[Any], Sequence[str]], Array]
-    score: Callable[[Array], Array]
-    highest: float = 100.0
 
 
 class Resampled(NamedTuple):
@@ -132,93 +108,9 @@ class Contrast(NamedTuple):
         return self.seed_error is None
 
 
-class PairedResult(NamedTuple):
-    """One test of one run against another: these two runs, on other sentences; it knows nothing of other seeds.
-
-    Attributes:
-        metric: "bleu", "chrf" or "exact_match".
-        test: "bootstrap", "randomization" or "mcnemar".
-        difference: the system's score less the baseline's, in points.
-        p: see :func:`paired_tests`.
-        signature: what sacreBLEU says of its metric and test, or the like.
-    """
-
-    metric: str
-    test: str
-    difference: float
-    p: float
-    signature: str
-
-
-def bleu_statistics(hypotheses: Sequence[str], references: Sequence[str], *, tokenizer: str = "13a") -> Array:
-    """Lengths of hypothesis and reference, matching n-grams and n-grams of orders 1 to 4: ``(sentences, 10)``."""
-    check_aligned(hypotheses, references)
-    return np.array(scorer(tokenizer)._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
-
-
-def bleu_score(sums: Array) -> Array:
-    """BLEU from sums ``(..., 10)``: all four orders count, and the k-th without a match counts 2^-k (Post 2018)."""
-    length, ref_length, matches, totals = sums[..., 0], sums[..., 1], sums[..., 2:6], sums[..., 6:10]
-    none = matches == 0
-    smoothed = np.where(none, 0.5 ** np.cumsum(none, axis=-1), matches)
-    log_precisions = np.log(smoothed / np.maximum(totals, 1)).mean(axis=-1)
-    log_brevity = np.minimum(0, 1 - ref_length / np.maximum(length, 1))
-    defined = (totals > 0).all(axis=-1) & (matches > 0).any(axis=-1)
-    return np.where(defined, 100 * np.exp(log_precisions + log_brevity), 0.0)
-
-
-def chrf_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> Array:
-    """Character n-grams of the hypothesis, of the reference and in both, for orders 1 to 6: ``(sentences, 18)``."""
-    check_aligned(hypotheses, references)
-    return np.array(CHRF()._extract_corpus_statistics(hypotheses, [references]), dtype=np.float64)
-
-
-def chrf_score(sums: Array) -> Array:
-    """chrF2 from sums ``(..., 18)``: precision and recall are means over the orders that both sides have."""
-    triples = sums.reshape(*sums.shape[:-1], CHRF.CHAR_ORDER, 3)
-    hyp, ref, match = triples[..., 0], triples[..., 1], triples[..., 2]
-    has = (hyp > 0) & (ref > 0)
-    orders = np.maximum(has.sum(axis=-1), 1)
-    precision = np.where(has, match / np.maximum(hyp, 1), 0).sum(axis=-1) / orders
-    recall = np.where(has, match / np.maximum(ref, 1), 0).sum(axis=-1) / orders
-    denominator = CHRF.BETA**2 * precision + recall
-    return 100 * (1 + CHRF.BETA**2) * precision * recall / np.where(denominator > 0, denominator, 1)
-
-
-def exact_match_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> Array:
-    """Whether a hypothesis equals its reference, spaces at the ends apart, and 1: ``(sentences, 2)``."""
-    check_aligned(hypotheses, references)
-    return np.array([(hyp.strip() == ref.strip(), 1) for hyp, ref in zip(hypotheses, references, strict=True)], float)
-
-
-def exact_match_score(sums: Array) -> Array:
-    """Percentage of equal sentences from sums ``(..., 2)``."""
-    return 100 * sums[..., 0] / sums[..., 1]
-
-
-def perplexity_statistics(line_nll: Sequence[float], lines: Sequence[str]) -> Array:
-    """What each line costs in nats, and its words, the end of the line being one: ``(lines, 2)``."""
-    return np.array([(nll, len(line.split()) + 1) for nll, line in zip(line_nll, lines, strict=True)], float)
-
-
-def perplexity_score(sums: Array) -> Array:
-    """Perplexity per word from sums ``(..., 2)``; of a network that has burst, a number whose fourth power there is."""
-    return np.exp(np.minimum(sums[..., 0] / sums[..., 1], 150.0))
-
-
-METRICS = {
-    "bleu": Metric(bleu_statistics, bleu_score),
-    "chrf": Metric(chrf_statistics, chrf_score),
-    "exact_match": Metric(exact_match_statistics, exact_match_score),
-}
-
-
 def metrics_with(tokenizer: str) -> dict[str, Metric]:
     """``METRICS``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
     return {**METRICS, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
-
-
-PERPLEXITY = {"word_perplexity": Metric(perplexity_statistics, perplexity_score, math.inf)}  # of language models
 
 
 def resample(
@@ -308,101 +200,6 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
         largest = max(largest, min(1.0, (len(order) - rank) * p))
         adjusted[index] = largest
     return adjusted
-
-
-def paired_tests(
-    baseline: Sequence[str],
-    system: Sequence[str],
-    references: Sequence[str],
-    *,
-    metrics: Sequence[str] = tuple(METRICS),
-    num_samples: int = 1000,
-    seed: int = 12345,
-    tokenizer: str = "13a",
-) -> list[PairedResult]:
-    """Test one run against another on the same sentences, as others would with sacreBLEU's command.
-
-    BLEU and chrF get sacreBLEU's paired bootstrap (Koehn 2004) and paired approximate randomization (Riezler and
-    Maxwell 2005); exact match gets McNemar's exact test (1947), which is what the latter tends to with all 2^N
-    exchanges.
-
-    The p values differ in meaning. Randomization's is two-sided: how often exchanging the two runs' translations,
-    sentence by sentence at random, makes a difference larger than the one seen. McNemar's is two-sided too. The
-    bootstrap's counts the samples in which the absolute difference exceeds its mean over samples by more than the
-    difference seen. Wherever there is a difference to speak of, that is one tail of two: its p is half of the others',
-    and of runs that differ by chance alone it puts about one pair in ten below 0.05. Double it to compare.
-
-    Args:
-        baseline, system, references: line-aligned.
-        metrics: names in ``METRICS``.
-        num_samples: bootstrap samples and random exchanges; no p is below 1 / (num_samples + 1).
-        seed: positive; goes into sacreBLEU's signature. ``SACREBLEU_SEED`` is not heeded.
-        tokenizer: of BLEU.
-
-    Raises:
-        UserError: if the lists do not match, a metric is unknown, or the seed is not positive.
-    """
-    check_aligned(baseline, references)
-    check_aligned(system, references)
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise UserError(f"unknown metrics {', '.join(unknown)}; known are {', '.join(METRICS)}.")
-    if seed < 1:
-        raise UserError(f"seed must be positive, since sacreBLEU takes 0 for none; got {seed}.")
-    results = []
-    for name in metrics:
-        if name == "exact_match":
-            results.append(_mcnemar(baseline, system, references))
-        else:
-            scored_by = scorer(tokenizer) if name == "bleu" else CHRF()
-            sizes = {"num_samples": num_samples, "seed": seed}
-            for test in SACREBLEU_TESTS:
-                results.append(_sacrebleu_test(name, scored_by, test, baseline, system, references, **sizes))
-    return results
-
-
-def _sacrebleu_test(
-    metric: str,
-    scored_by: BLEU | CHRF,
-    test: str,
-    baseline: Sequence[str],
-    system: Sequence[str],
-    references: Sequence[str],
-    *,
-    num_samples: int,
-    seed: int,
-) -> PairedResult:
-    systems: list[tuple[str, Sequence[str]]] = [("baseline", list(baseline)), ("system", list(system))]
-    with _quiet_sacrebleu(seed):
-        pair = PairedTest(systems, {metric: scored_by}, [list(references)], SACREBLEU_TESTS[test], num_samples)
-        signatures, results = pair()
-    (name,) = signatures
-    before, after = cast(list[Result], results[name])
-    assert after.p_value is not None
-    return PairedResult(metric, test, after.score - before.score, after.p_value, str(signatures[name]))
-
-
-@contextmanager
-def _quiet_sacrebleu(seed: int) -> Iterator[None]:
-    """SacreBLEU takes its seed from the environment alone and tells the log what it does."""
-    logger, found = logging.getLogger("sacrebleu"), os.environ.get("SACREBLEU_SEED")
-    disabled, logger.disabled = logger.disabled, True
-    os.environ["SACREBLEU_SEED"] = str(seed)
-    try:
-        yield
-    finally:
-        logger.disabled = disabled
-        if found is None:
-            del os.environ["SACREBLEU_SEED"]
-        else:
-            os.environ["SACREBLEU_SEED"] = found
-
-
-def _mcnemar(baseline: Sequence[str], system: Sequence[str], references: Sequence[str]) -> PairedResult:
-    before, after = (exact_match_statistics(hypotheses, references)[:, 0] for hypotheses in (baseline, system))
-    won, lost = int((after > before).sum()), int((after < before).sum())
-    p = float(stats.binomtest(won, won + lost).pvalue) if won + lost else 1.0
-    difference = 100 * (won - lost) / len(references)
-    return PairedResult("exact_match", "mcnemar", difference, p, f"exact|sides:2|won:{won}|lost:{lost}")
 
 
 class _Variance(NamedTuple):

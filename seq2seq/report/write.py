@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import jinja2
 
-from seq2seq.files.lines import escaped, make_folder, write_lines
+from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
 from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown

@@ -12,7 +12,8 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from seq2seq.tokens.pieces import UNK, Tokenizer, in_form
+from seq2seq.tokens.base import UNK, in_form
+from seq2seq.tokens.pieces import Tokenizer
 
 log = logging.getLogger(__name__)
 

@@ -5,24 +5,17 @@ Source: Kudo and Richardson (2018), https://arxiv.org/abs/1808.06226.
 
 from __future__ import annotations
 
-import io
 import random
 import re
-import unicodedata
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
 import sentencepiece
 
-from seq2seq.config.schema import NORMALIZATIONS
 from seq2seq.errors import UserError
-from seq2seq.tokens.reservoir import sample
+from seq2seq.tokens.base import BOS, EOS, PAD, UNK, UNK_SURFACE, in_form, known_form, normalized, refuse_newline
 from seq2seq.tokens.sampling import SPACE_MARK, Sampler
-
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
-UNK_SURFACE = "\N{REPLACEMENT CHARACTER}"
 
 # SentencePiece writes a space as U+2581, so that character itself must not reach it. It is spelled with an escape: a
 # private-use character and a digit; the private-use character is spelled so too, which makes the spelling reversible.
@@ -30,10 +23,6 @@ _ESCAPE = "\uf8fe"
 _ESCAPES = {_ESCAPE: _ESCAPE + "0", SPACE_MARK: _ESCAPE + "1"}
 _UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together; no text is spelled so
 _UNESCAPE = re.compile(_ESCAPE + "[012]")
-
-SPECIAL = ("<pad>", "<unk>", "<s>", "</s>")  # by id
-WORD = re.compile(r"[^ \t\n\v\f\r]+")  # what stands between blanks, of which U+00A0 is none
-_WORDS = b"seq2seq words 1\n"  # what a serialised `Words` begins with
 
 
 class Tokenizer:
@@ -56,7 +45,7 @@ class Tokenizer:
     def __init__(self, proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> None:
         self.proto = proto
         self.lowercase = lowercase
-        self.normalization = _known(normalization)
+        self.normalization = known_form(normalization)
         try:
             model = sentencepiece.SentencePieceProcessor(model_proto=proto)
             first = model.encode("a", out_type=str)[0]
@@ -165,7 +154,7 @@ class Tokenizer:
         spelled = []
         for i, (one, piece) in enumerate(zip(ids, self.pieces(ids), strict=True)):
             if one == UNK:
-                text = self._space_before_unknown(i) + _escaped(next(left, UNK_SURFACE))
+                text = self._space_before_unknown(i) + escaped(next(left, UNK_SURFACE))
                 spelled.append(text.encode())
             elif self._model.is_byte(int(one)):
                 spelled.append(bytes([int(piece[3:5], 16)]))  # "<0xE2>"
@@ -186,7 +175,7 @@ class Tokenizer:
 
     def _escape(self, line: str) -> str:
         refuse_newline(line)
-        return _escaped(self.normalized(line))
+        return escaped(self.normalized(line))
 
     def normalized(self, line: str, *, keep_case: bool = False) -> str:
         """A line as it is encoded: in lower case, where text is lower-cased, and in the tokenizer's Unicode form.
@@ -215,245 +204,9 @@ class Tokenizer:
         return text if self.normalization == "none" else in_form(text, "nfc")
 
 
-class Words(Tokenizer):
-    """A list of words between spaces, as the Penn Treebank benchmark has its text: an ``<unk>`` in it is the unknown
-    word, and every other word that is not in the list is taken for one too. Nothing is spelled out, so
-    ``decode(encode(text))`` has single spaces between words and ``<unk>`` for what is not known.
-
-    Args:
-        proto: as `train` with type ptb returns it: a first line that says what it is, then the words, one a line, the
-            first of which has id 4.
-        lowercase, normalization: as for `Tokenizer`.
-
-    Raises:
-        UserError: if ``proto`` is no list of words, or if the normalisation is not known.
-    """
-
-    def __init__(self, proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> None:
-        self.proto = proto
-        self.lowercase = lowercase
-        self.normalization = _known(normalization)
-        try:
-            words = proto.removeprefix(_WORDS).decode("utf-8").split("\n") if proto != _WORDS else []
-        except UnicodeDecodeError:
-            words = [""]
-        self._words = [*SPECIAL, *words]
-        self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL))}
-        if not proto.startswith(_WORDS) or not all(words) or len(self._ids) < len(words):
-            raise UserError(f"the tokenizer is no list of words ({len(proto)} bytes); train it again.")
-
-    @property
-    def spaces_begin_words(self) -> bool:
-        return True
-
-    @property
-    def can_sample(self) -> bool:
-        return False
-
-    def __len__(self) -> int:
-        return len(self._words)
-
-    def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
-        """Ids of each line's words; there is nothing to sample."""
-        escaped = (self._escape(line) for line in lines)
-        return [[self._ids.get(word, UNK) for word in words(line)] for line in escaped]
-
-    def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
-        """The words of each row between single spaces; one that is not known is ``<unk>``, or the next of the row's
-        ``unknowns``.
-        """
-        given = unknowns or [()] * len(ids)
-        rows = zip(ids, given, strict=True)
-        return [self._composed(b"".join(self.spell(row, own)).decode("utf-8")) for row, own in rows]
-
-    def unknowns(self, line: str) -> list[str]:
-        """The words of a line that are not known, in their order."""
-        return [word for word in words(self._escape(line)) if word not in self._ids]
-
-    def spell(self, ids: Sequence[int], unknowns: Sequence[str] = ()) -> list[bytes]:
-        """The bytes that each id stands for, a space before each word but the first."""
-        left = iter(unknowns)
-        spelled: list[bytes] = []
-        for one in map(int, ids):
-            word = "" if one in (PAD, BOS, EOS) else self._words[one]
-            word = next(left, word) if one == UNK else word
-            spelled.append((" " if word and any(spelled) else "").encode() + word.encode())
-        return spelled
-
-    def pieces(self, ids: Sequence[int]) -> list[str]:
-        return [self._words[int(i)] for i in ids]
-
-    def _escape(self, line: str) -> str:
-        refuse_newline(line)
-        return self.normalized(line).encode("utf-8", "replace").decode("utf-8")  # a lone surrogate has no UTF-8 form
-
-
-def refuse_newline(line: str) -> None:
-    """Raise a ValueError if a line holds a newline."""
-    if "\n" in line:
-        raise ValueError(f"a line holds a newline: {line[:40]!r}; split the text into lines first.")
-
-
-def words(line: str) -> list[str]:
-    """What stands between blanks."""
-    return WORD.findall(line)
-
-
-def in_form(line: str, form: str) -> str:
-    """A line in a Unicode form: nfc or nfkc. Text that is in it already, as ASCII is, comes back as it is."""
-    name = form.upper()
-    if line.isascii() or unicodedata.is_normalized(name, line):  # type: ignore[arg-type]
-        return line
-    return unicodedata.normalize(name, line)  # type: ignore[arg-type]
-
-
-def normalized(line: str, *, lowercase: bool, normalization: str) -> str:
-    """A line as a tokenizer is trained on it and encodes it: in a Unicode form (none, nfc, nfkc), and lower-cased."""
-    if normalization != "none":
-        line = in_form(line, normalization)
-    if not lowercase:
-        return line
-    line = line.lower()  # which can undo the form
-    return line if normalization == "none" else in_form(line, normalization)
-
-
-def _known(normalization: object) -> str:
-    if not isinstance(normalization, str) or normalization not in NORMALIZATIONS:
-        raise UserError(
-            f"the tokenizer's normalization must be one of {', '.join(NORMALIZATIONS)}; got {normalization!r:.40}."
-        )
-    return normalization
-
-
-def load(proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> Tokenizer:
-    """The tokenizer that `train` returned in bytes.
-
-    Raises:
-        UserError: as `Tokenizer` and `Words`.
-    """
-    kind = Words if proto.startswith(_WORDS) else Tokenizer
-    return kind(proto, lowercase=lowercase, normalization=normalization)
-
-
-def same_pieces(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether two tokenizers give the same ids to every text."""
-    return _identity(one) == _identity(other)
-
-
-def _identity(tokenizer: Tokenizer) -> tuple[bytes, bool, str]:
-    return tokenizer.proto, tokenizer.lowercase, tokenizer.normalization
-
-
-def _train_words(lines: Iterable[str], vocab_size: int) -> bytes:
-    """The most frequent words, as `Words` reads them, of equally frequent ones the lesser first. ``vocab_size`` counts
-    ``<unk>`` and ``</s>`` as the benchmark does, and neither pad nor bos.
-
-    Raises:
-        UserError: if there is no word.
-    """
-    counts = Counter(word for line in lines for word in words(line) if word not in SPECIAL)
-    if not counts:
-        raise UserError("the tokenizer has no text to train on: there is no word in it.")
-    ranked = sorted(counts, key=lambda word: (-counts[word], word))
-    kept = ranked[: vocab_size - 2] if vocab_size else ranked
-    return _WORDS + "\n".join(kept).encode("utf-8")
-
-
-def train(
-    lines: Iterable[str],
-    *,
-    type: str,
-    vocab_size: int,
-    byte_fallback: bool = False,
-    lowercase: bool = False,
-    sample_lines: int = 0,
-    normalization: str = "none",
-) -> bytes:
-    """Train a SentencePiece model, or for type ptb a list of words, on ``lines`` and return it serialised.
-
-    The text is brought to the Unicode form ``normalization``; its spaces are not collapsed. A vocabulary larger than
-    the text allows is clipped; its true size is that of the result. ``char``, ``word`` and ``ptb`` with
-    ``vocab_size=0`` take all that there is.
-
-    Args:
-        sample_lines: train SentencePiece on a random sample of this size, if there are more lines; 0 for no bound. A
-            list of words is counted over all lines. No character is lost: those of all lines are in the vocabulary.
-
-    Raises:
-        UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
-    """
-    prepared = (normalized(line, lowercase=lowercase, normalization=normalization) for line in lines)
-    if type == "ptb":
-        return _train_words(prepared, vocab_size)
-    chars: set[str] = set()
-    filled = _filled(map(_escaped, prepared), chars)
-    kept = sample(filled, sample_lines) if sample_lines else list(filled)
-    if not kept:
-        raise UserError("the tokenizer has no text to train on: every line is blank.")
-    whole = type in ("char", "word") and vocab_size == 0
-    settings = {
-        "model_type": type,
-        "vocab_size": 2**24 if whole else vocab_size,
-        "byte_fallback": byte_fallback,
-        "use_all_vocab": whole,
-        "hard_vocab_limit": False,
-        # A character model needs no mark of where a word begins, and the book's experiments count every character.
-        "add_dummy_prefix": type != "char",
-    }
-    try:
-        return _train_once(kept, chars, settings)
-    except RuntimeError as error:
-        clipped = re.search(r"set it to a value <= (\d+)", str(error))
-        if clipped is None:
-            raise _refused(type, vocab_size, str(error)) from error
-        return _train_once(kept, chars, {**settings, "vocab_size": int(clipped[1])})
-
-
-def _escaped(line: str) -> str:
+def escaped(line: str) -> str:
     """A line as SentencePiece gets it, in training and later."""
     if _ESCAPE in line or SPACE_MARK in line:
         line = "".join(_ESCAPES.get(char, char) for char in line)
     # A lone surrogate (from a lenient decoder) has no UTF-8 form.
     return line if line.isascii() else line.encode("utf-8", "replace").decode("utf-8")
-
-
-def _filled(lines: Iterable[str], chars: set[str]) -> Iterator[str]:
-    """The lines that are not blank, whose characters are added to ``chars``."""
-    for line in lines:
-        if line.strip():
-            chars.update(line)
-            yield line
-
-
-def _train_once(lines: Sequence[str], chars: set[str], settings: dict[str, object]) -> bytes:
-    model = io.BytesIO()
-    longest = max(len(line.encode("utf-8")) for line in lines)
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_writer=model,
-        minloglevel=2,
-        num_threads=1,  # with more, the sums of the EM algorithm and so the pieces could differ between two runs
-        pad_id=PAD,
-        unk_id=UNK,
-        bos_id=BOS,
-        eos_id=EOS,
-        unk_surface=UNK_SURFACE,
-        character_coverage=1.0,
-        # It cuts its own markers, "<unk>" say, out of the text that it trains on; their characters must not be lost.
-        required_chars="".join(sorted(chars - {" ", "\0"})),
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        max_sentence_length=max(longest + 1, 10),  # SentencePiece's least
-        **settings,  # type: ignore[arg-type]
-    )
-    return model.getvalue()
-
-
-def _refused(type: str, vocab_size: int, message: str) -> UserError:
-    needed = re.search(r"smaller than required_chars\. \d+ vs (\d+)", message)
-    if needed is None:
-        return UserError(f"SentencePiece cannot train tokenizer.type={type} with vocab_size={vocab_size}: {message}")
-    return UserError(
-        f"tokenizer.vocab_size={vocab_size} is too small for type {type}: "
-        f"the characters of the text (and the bytes) need at least {needed[1]}."
-    )

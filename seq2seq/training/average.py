@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from seq2seq import checkpoint
-from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig, from_dict
+from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
+from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.errors import UserError
 

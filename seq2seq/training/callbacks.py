@@ -19,7 +19,7 @@ from seq2seq import checkpoint
 from seq2seq.console import Console
 from seq2seq.data.batches import Batch
 from seq2seq.data.stream import Window
-from seq2seq.files.lines import write_lines
+from seq2seq.files.writing import write_lines
 from seq2seq.stopping import Deferred, Interrupted
 from seq2seq.training.tasks.translation import LitModel
 

@@ -10,9 +10,10 @@ import numpy as np
 from seq2seq.config.schema import Config
 from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
+from seq2seq.data.pairs import SPLITS
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
-from seq2seq.files.lines import SPLITS, iter_lines, read_lines
+from seq2seq.files.lines import iter_lines, read_lines
 from seq2seq.tokens.pieces import Tokenizer
 
 WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures

@@ -8,7 +8,7 @@ from seq2seq.config.schema import TrainerConfig
 from seq2seq.data.batches import collate
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import BOS, UNK
+from seq2seq.tokens.base import BOS, UNK
 
 Network = Seq2Seq | RNNLanguageModel
 

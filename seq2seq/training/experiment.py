@@ -31,20 +31,21 @@ from lightning.pytorch.utilities import rank_zero_only
 from seq2seq import __version__, checkpoint
 from seq2seq.config.schema import Config, TokenizerConfig
 from seq2seq.data.arrays import Tokenizers, encode_corpus, encode_side, train_tokenizers
+from seq2seq.data.pairs import SPLITS
 from seq2seq.data.prepare import prepare, read_manifest
 from seq2seq.data.workers import workers_alive
 from seq2seq.decoding.forms.available import check_form
-from seq2seq.decoding.forms.cpu import require_int8
+from seq2seq.decoding.forms.products import require_int8
 from seq2seq.decoding.shortlist import learn
 from seq2seq.errors import UserError
 from seq2seq.evaluation import advice
 from seq2seq.evaluation.evaluate import evaluate, show_samples
 from seq2seq.evaluation.probe import probe
-from seq2seq.files.lines import SPLITS, iter_lines, make_folder, read_lines, write_lines
+from seq2seq.files.lines import iter_lines, read_lines
+from seq2seq.files.writing import make_folder, write_lines
 from seq2seq.language_model import LanguageModel
 from seq2seq.metrics import bleu, scorer
-from seq2seq.models.language_model import build_language_model
-from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
+from seq2seq.models.build import build_language_model, build_seq2seq, num_parameters, widened
 from seq2seq.models.threads import SMALL
 from seq2seq.runs import (
     CHECKPOINTS,
@@ -69,7 +70,8 @@ from seq2seq.runs import (
 )
 from seq2seq.stopping import Deferred, Interrupted, Stopped
 from seq2seq.terminal import show
-from seq2seq.tokens.pieces import Tokenizer, same_pieces
+from seq2seq.tokens.load import same_pieces
+from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.training.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
 from seq2seq.training.data import TextData, TranslationData
 from seq2seq.training.distributed import choose_strategy

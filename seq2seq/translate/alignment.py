@@ -14,7 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from seq2seq.tokens.pieces import WORD
+from seq2seq.tokens.base import WORD
 from seq2seq.tokens.sampling import SPACE_MARK
 
 Link = tuple[int, int]  # a word of the source and one of the target, from 0

@@ -18,7 +18,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 
-from seq2seq.files.lines import replacing
+from seq2seq.files.writing import replacing
 from seq2seq.tokens.sampling import SPACE_MARK
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from seq2seq.errors import UserError
-from seq2seq.files.lines import iter_lines, iter_raw_lines, make_folder, writing
+from seq2seq.files.lines import iter_lines, iter_raw_lines
+from seq2seq.files.writing import make_folder, writing
 from seq2seq.translate.alignment import pharaoh
 from seq2seq.translate.translator import Translation, Translator
 

@@ -21,21 +21,25 @@ from seq2seq.data.batches import Shape, collate, enough_memory, pad
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.forms.available import check_form, check_shortlist, usable
-from seq2seq.decoding.forms.cpu import Columns, Inference, is_known
+from seq2seq.decoding.forms.cpu import Inference, is_known
 from seq2seq.decoding.forms.graphs import StepGraphs, cuda_graph
+from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.fusion import FusedState, check_weight, fuse
-from seq2seq.decoding.greedy import Hypothesis, forced, greedy
+from seq2seq.decoding.greedy import forced, greedy
 from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.decoding.shortlist import Shortlist
+from seq2seq.decoding.step import Hypothesis
 from seq2seq.errors import UserError
 from seq2seq.files.given import as_lines, as_lines_for
 from seq2seq.language_model import LanguageModel
 from seq2seq.models import threads
+from seq2seq.models.build import num_parameters
 from seq2seq.models.language_model import RNNLanguageModel
-from seq2seq.models.seq2seq import Seq2Seq, num_parameters
+from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.base import BOS, EOS, PAD, UNK, UNK_SURFACE, words
 from seq2seq.tokens.bounded import Encoded, encode, refuse_endless
 from seq2seq.tokens.detect import FormWatch
-from seq2seq.tokens.pieces import BOS, EOS, PAD, UNK, UNK_SURFACE, same_pieces, words
+from seq2seq.tokens.load import same_pieces
 from seq2seq.translate.alignment import Link, align, most_attended, words_of_pieces
 
 log = logging.getLogger(__name__)

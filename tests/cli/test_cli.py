@@ -16,7 +16,7 @@ import yaml
 from seq2seq.cli.common import BYTES, conf_dir, exit_status
 from seq2seq.cli.overrides import run_folder, sweep_folder
 from seq2seq.cli.sweep import note_error
-from seq2seq.config.schema import documented_keys
+from seq2seq.config.describe import documented_keys
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.translate.translator import Translator

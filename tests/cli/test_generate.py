@@ -18,7 +18,8 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.report import words
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from seq2seq.report.contrast import PERPLEXITY, contrast, resample
+from seq2seq.report.contrast import contrast, resample
+from seq2seq.report.metrics import PERPLEXITY
 from seq2seq.report.write import write_report
 from tests.conftest import Command
 from tests.report.test_report import make_run

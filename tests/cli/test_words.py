@@ -19,7 +19,8 @@ from omegaconf import OmegaConf
 from seq2seq.cli.common import conf_dir
 from seq2seq.cli.overrides import check_flags, check_overrides, register_resolvers, run_folder
 from seq2seq.cli.words import is_sweep, is_text, plain_words, resume_word
-from seq2seq.config.schema import Config, documented_keys
+from seq2seq.config.describe import documented_keys
+from seq2seq.config.schema import Config
 from seq2seq.errors import UserError
 
 NAMES = [

@@ -19,8 +19,8 @@ from seq2seq.config.schema import (
     StackConfig,
     TokenizerConfig,
     TrainerConfig,
-    from_dict,
 )
+from seq2seq.config.values import from_dict
 from seq2seq.errors import UserError
 
 REFUSED: list[tuple[type, dict[str, Any], str]] = [

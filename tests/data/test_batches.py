@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from seq2seq.data.arrays import Corpus, Ragged, TokenArray, Tokenizers, write_tokens
 from seq2seq.data.batches import AT_ONCE, Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from tests.conftest import LINES
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 20), st.integers(1, 20)), min_size=1, max_size=60)

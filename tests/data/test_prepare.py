@@ -14,10 +14,11 @@ import pytest
 from seq2seq.config.schema import DataConfig, TokenizerConfig
 from seq2seq.data import prepare as prepare_module
 from seq2seq.data.arrays import encode_corpus, train_tokenizers
+from seq2seq.data.pairs import SPLITS, read_parallel
 from seq2seq.data.prepare import prepare, read_manifest
 from seq2seq.errors import UserError
 from seq2seq.files import lines as lines_module
-from seq2seq.files.lines import SPLITS, read_lines, read_parallel, sha256_file
+from seq2seq.files.lines import read_lines, sha256_file
 
 FILES = [f"{split}.{side}" for split in SPLITS for side in ("src", "tgt")]
 

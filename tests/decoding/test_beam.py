@@ -12,7 +12,8 @@ from torch import Tensor
 
 from seq2seq.config.schema import CELLS
 from seq2seq.decoding.beam import BeamSettings, beam
-from seq2seq.decoding.greedy import Hypothesis, greedy
+from seq2seq.decoding.greedy import greedy
+from seq2seq.decoding.step import Hypothesis
 from seq2seq.models.seq2seq import Seq2Seq
 from tests.chains import (
     END,

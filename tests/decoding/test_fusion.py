@@ -20,9 +20,11 @@ from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel
-from seq2seq.models.language_model import build_language_model
+from seq2seq.models.build import build_language_model
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import BOS, EOS, Tokenizer, train
+from seq2seq.tokens.base import BOS, EOS
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.rescore import parse, rescore
 from seq2seq.translate.translator import Translator

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seq2seq.decoding.greedy import force, forced, gather_attention, greedy, likeliest
+from seq2seq.decoding.greedy import forced, greedy
+from seq2seq.decoding.prefixes import force
+from seq2seq.decoding.step import gather_attention, likeliest
 from tests.chains import END, START, A, B, Nothing, chain_step, history, history_step, nothing
 from tests.conftest import tiny_model
 

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config.schema import CELLS
-from seq2seq.decoding.greedy import Hypothesis, greedy
+from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.sampling import SamplingSettings, sample
+from seq2seq.decoding.step import Hypothesis
 from tests.chains import CHAIN, END, START, A, B, Nothing, chain_step, history, history_step, nothing
 from tests.conftest import tiny_model
 

@@ -18,10 +18,12 @@ from seq2seq.cli.common import _threads
 from seq2seq.config.schema import Config, DecodeConfig, ModelConfig
 from seq2seq.data.arrays import TokenArray, Tokenizers, write_tokens
 from seq2seq.decoding import shortlist
-from seq2seq.decoding.forms.cpu import has_int8
+from seq2seq.decoding.forms.products import has_int8
 from seq2seq.decoding.shortlist import Shortlist, learn, links, translation_probs
 from seq2seq.errors import UserError
-from seq2seq.tokens.pieces import BOS, EOS, UNK, Tokenizer, train
+from seq2seq.tokens.base import BOS, EOS, UNK
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from tests.conftest import tiny_model
 
 SRC = [["ein", "Hund"], ["ein", "Haus"], ["der", "Hund", "Rex"], ["das", "Haus"]]

@@ -26,8 +26,10 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import collate
 from seq2seq.errors import UserError
 from seq2seq.evaluation.probe import probe
-from seq2seq.models.seq2seq import Seq2Seq, build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.models.build import build_seq2seq
+from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT, Command, tiny_model
 

@@ -25,23 +25,13 @@ from hypothesis import strategies as st
 
 from seq2seq import runs
 from seq2seq.config.schema import DataConfig
+from seq2seq.data.pairs import filter_pairs, read_parallel, read_question_answer, read_tsv, write_splits
 from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 from seq2seq.files import lines as lines_module
-from seq2seq.files import packed
-from seq2seq.files.lines import (
-    filter_pairs,
-    iter_lines,
-    iter_raw_lines,
-    locked,
-    make_folder,
-    read_lines,
-    read_parallel,
-    read_question_answer,
-    read_tsv,
-    sha256_file,
-    write_splits,
-)
+from seq2seq.files import packed, writing
+from seq2seq.files.lines import iter_lines, iter_raw_lines, read_lines, sha256_file
+from seq2seq.files.writing import locked, make_folder
 
 ODD = "a\u2028b\u2029c\x85d\x0be\x0cf\x1cg\x00h\ri\ufeffj"  # every one a line end or worse to some other reader
 
@@ -76,7 +66,7 @@ def test_lines_come_back_but_for_what_the_reader_removes(
     tmp_path_factory: pytest.TempPathFactory, name: str, lines: list[str]
 ) -> None:
     path = tmp_path_factory.mktemp("round") / name
-    lines_module.write_lines(path, lines)
+    writing.write_lines(path, lines)
     expected = [line.removesuffix("\r") for line in lines]
     if lines and lines[0].startswith("\ufeff"):
         expected[0] = lines[0].removeprefix("\ufeff").removesuffix("\r")
@@ -84,7 +74,7 @@ def test_lines_come_back_but_for_what_the_reader_removes(
 
 
 def test_lines_end_at_newline_only(path: Path) -> None:
-    lines_module.write_lines(path, [ODD, "", ODD])
+    writing.write_lines(path, [ODD, "", ODD])
     assert read_lines(path) == [ODD, "", ODD]
 
 
@@ -318,7 +308,7 @@ def test_real_zstd_is_read_where_a_library_is_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("ending, unpack", [("gz", gzip.decompress), ("bz2", bz2.decompress), ("xz", lzma.decompress)])
 def test_an_output_is_packed_as_its_name_says(tmp_path: Path, ending: str, unpack: Callable[[bytes], bytes]) -> None:
     for name in (f"a.{ending}", f"b.{ending.upper()}"):
-        lines_module.write_lines(tmp_path / name, ["one", "two"])
+        writing.write_lines(tmp_path / name, ["one", "two"])
         assert unpack((tmp_path / name).read_bytes()) == b"one\ntwo\n"
         assert read_lines(tmp_path / name) == ["one", "two"]
 
@@ -328,7 +318,7 @@ def test_an_output_is_packed_as_its_name_says(tmp_path: Path, ending: str, unpac
 )
 def test_plain_text_is_not_written_under_a_name_of_something_else(tmp_path: Path, ending: str, kind: str) -> None:
     with pytest.raises(UserError) as error:
-        lines_module.write_lines(tmp_path / f"a.{ending}", ["one"])
+        writing.write_lines(tmp_path / f"a.{ending}", ["one"])
     assert message(error) == (
         f"{tmp_path}/a.{ending} would be a {kind} file, which is not written; name it .gz, .bz2 or .xz, or leave the "
         "ending out for plain text."
@@ -392,13 +382,13 @@ def test_text_that_is_utf8_is_taken_for_nothing_else(tmp_path_factory: pytest.Te
 
 
 def test_written_bytes_are_utf8_with_plain_newlines(tmp_path: Path) -> None:
-    lines_module.write_lines(tmp_path / "a", ["é", ""])
+    writing.write_lines(tmp_path / "a", ["é", ""])
     assert (tmp_path / "a").read_bytes() == b"\xc3\xa9\n\n"
 
 
 def test_packed_bytes_depend_on_the_lines_alone(tmp_path: Path) -> None:
     for name in ("a.gz", "b.gz"):
-        lines_module.write_lines(tmp_path / name, ["one", "two"])
+        writing.write_lines(tmp_path / name, ["one", "two"])
     first = (tmp_path / "a.gz").read_bytes()
     assert first == (tmp_path / "b.gz").read_bytes()
     assert first[4:8] == b"\0\0\0\0"  # the time
@@ -410,7 +400,7 @@ def test_a_link_stays_one_and_its_file_is_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder" / "file").write_text("old\n")
     for name, target in (("link", "folder/file"), ("dangling", "folder/new")):
         (tmp_path / name).symlink_to(target)
-        lines_module.write_lines(tmp_path / name, ["new"])
+        writing.write_lines(tmp_path / name, ["new"])
         assert (tmp_path / name).is_symlink()
         assert (tmp_path / target).read_text() == "new\n"
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["dangling", "file", "folder", "link", "new"]
@@ -421,7 +411,7 @@ def test_a_name_of_what_is_open_already_is_written_to_and_not_replaced(tmp_path:
     with open(tmp_path / "file", "wb") as stream:
         (tmp_path / "stdout").symlink_to(f"/proc/self/fd/{stream.fileno()}")
         inode = os.stat(tmp_path / "file").st_ino
-        lines_module.write_lines(tmp_path / "stdout", ["line"])
+        writing.write_lines(tmp_path / "stdout", ["line"])
     assert (tmp_path / "stdout").is_symlink()
     assert (tmp_path / "file").read_text() == "line\n"
     assert os.stat(tmp_path / "file").st_ino == inode
@@ -429,16 +419,16 @@ def test_a_name_of_what_is_open_already_is_written_to_and_not_replaced(tmp_path:
 
 def test_a_write_to_a_full_device_is_refused_and_so_is_one_to_a_folder(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="/dev/full cannot be written: No space left on device; check its folder and"):
-        lines_module.write_lines("/dev/full", ["line"])
+        writing.write_lines("/dev/full", ["line"])
     for folder in (tmp_path, Path()):
         with pytest.raises(UserError, match="is a folder, where an output was wanted; name a file inside it"):
-            lines_module.write_lines(folder, ["line"])
+            writing.write_lines(folder, ["line"])
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(path: Path) -> None:
-    lines_module.write_lines(path, ["old"])
+    writing.write_lines(path, ["old"])
     with pytest.raises(ValueError) as error:
-        lines_module.write_lines(path, ["new", "two\nlines"])
+        writing.write_lines(path, ["new", "two\nlines"])
     assert message(error) == (f"{path}: line 2 holds a newline and would become two lines: 'two\\nlines'.")
     assert read_lines(path) == ["old"]
     assert list(path.parent.iterdir()) == [path]
@@ -449,7 +439,7 @@ def test_write_into_no_folder_is_refused(tmp_path: Path, blocker: str) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / blocker / "a.txt"
     with pytest.raises(UserError) as error:
-        lines_module.write_lines(path, ["a"])
+        writing.write_lines(path, ["a"])
     assert message(error).startswith(f"{path} cannot be written: ")
     assert message(error).endswith("; check its folder and the free space.")
 
@@ -458,15 +448,15 @@ def test_write_into_no_folder_is_refused(tmp_path: Path, blocker: str) -> None:
 
 
 def test_parallel_files_give_pairs(tmp_path: Path) -> None:
-    lines_module.write_lines(tmp_path / "src", ["a", "b"])
-    lines_module.write_lines(tmp_path / "tgt.gz", ["A", "B"])
+    writing.write_lines(tmp_path / "src", ["a", "b"])
+    writing.write_lines(tmp_path / "tgt.gz", ["A", "B"])
     assert read_parallel(tmp_path / "src", tmp_path / "tgt.gz") == [("a", "A"), ("b", "B")]
 
 
 def test_unequal_numbers_of_lines_are_refused(tmp_path: Path) -> None:
     src, tgt = tmp_path / "train.src", tmp_path / "train.tgt"
-    lines_module.write_lines(src, ["a", "b", "c"])
-    lines_module.write_lines(tgt, ["A", "B"])
+    writing.write_lines(src, ["a", "b", "c"])
+    writing.write_lines(tgt, ["A", "B"])
     with pytest.raises(UserError) as error:
         read_parallel(src, tgt)
     assert message(error) == f"{src} has 3 lines but {tgt} has 2; the two must be line-aligned."
@@ -474,8 +464,8 @@ def test_unequal_numbers_of_lines_are_refused(tmp_path: Path) -> None:
 
 def test_empty_parallel_file_is_refused(tmp_path: Path) -> None:
     src, tgt = tmp_path / "src", tmp_path / "tgt"
-    lines_module.write_lines(src, ["a"])
-    lines_module.write_lines(tgt, [])
+    writing.write_lines(src, ["a"])
+    writing.write_lines(tgt, [])
     with pytest.raises(UserError) as error:
         read_parallel(src, tgt)
     assert message(error) == f"{tgt} is empty; it must hold one sentence on each line."
@@ -484,8 +474,8 @@ def test_empty_parallel_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("blank", ["", " \t", "\xa0\u2003"])
 def test_blank_line_is_refused_unless_allowed(tmp_path: Path, blank: str) -> None:
     src, tgt = tmp_path / "src", tmp_path / "tgt"
-    lines_module.write_lines(src, ["a", "b", "c"])
-    lines_module.write_lines(tgt, ["A", blank, blank])
+    writing.write_lines(src, ["a", "b", "c"])
+    writing.write_lines(tgt, ["A", blank, blank])
     with pytest.raises(UserError) as error:
         read_parallel(src, tgt)
     assert message(error) == (
@@ -497,7 +487,7 @@ def test_blank_line_is_refused_unless_allowed(tmp_path: Path, blank: str) -> Non
 
 def test_one_file_for_both_sides_is_refused(tmp_path: Path) -> None:
     src, tgt = tmp_path / "src", tmp_path / "tgt"
-    lines_module.write_lines(src, ["a"])
+    writing.write_lines(src, ["a"])
     tgt.symlink_to(src)
     with pytest.raises(UserError) as error:
         read_parallel(src, tgt)
@@ -512,7 +502,7 @@ def test_tsv_columns_become_pairs(path: Path) -> None:
 @pytest.mark.parametrize(("line", "columns"), [("no tab", 1), ("a\tb\tc", 3), ("", 1)])
 def test_tsv_with_other_columns_is_refused(tmp_path: Path, line: str, columns: int) -> None:
     path = tmp_path / "a.tsv"
-    lines_module.write_lines(path, ["a\tb", line])
+    writing.write_lines(path, ["a\tb", line])
     with pytest.raises(UserError) as error:
         read_tsv(path)
     assert message(error) == (
@@ -605,14 +595,14 @@ def test_a_second_byte_order_mark_is_refused_by_the_user_s_file(tmp_path: Path) 
 
 @pytest.mark.parametrize("name", ["a" * 255, "ä" * 127, "a" * 241, "a" * 242, "字" * 85])
 def test_the_longest_names_are_written(tmp_path: Path, name: str) -> None:
-    lines_module.write_lines(tmp_path / name, ["line"])
+    writing.write_lines(tmp_path / name, ["line"])
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize("name", ["a" * 256, "字" * 86])
 def test_a_name_that_is_too_long_is_not_blamed_on_the_disk(tmp_path: Path, name: str) -> None:
     said = f"{name[:40]}... is too long for a file's name ({len(name.encode())} bytes); shorten it."
-    for act in (read_lines, lambda path: lines_module.write_lines(path, []), make_folder, sha256_file):
+    for act in (read_lines, lambda path: writing.write_lines(path, []), make_folder, sha256_file):
         assert the_message(lambda act=act: act(tmp_path / name)) == said
     assert list(tmp_path.iterdir()) == []
 
@@ -729,7 +719,7 @@ def test_other_splits_are_refused(tmp_path: Path) -> None:
 def test_interrupted_splits_leave_no_mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old, new = [("old", "old")], [("new", "new")]
     write_splits(tmp_path, {"train": old, "valid": old, "test": old})
-    write_lines = lines_module.write_lines
+    write_lines = writing.write_lines
 
     def fail_on_targets(path: Path, lines: list[str]) -> None:
         if path.suffix == ".tgt":

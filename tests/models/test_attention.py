@@ -13,7 +13,7 @@ from seq2seq.config.schema import CELLS, ModelConfig, StackConfig
 from seq2seq.errors import UserError
 from seq2seq.models.attention import Attention
 from seq2seq.models.decoder import DecoderState
-from seq2seq.tokens.pieces import BOS
+from seq2seq.tokens.base import BOS
 from tests.conftest import tiny_model
 from tests.models.test_seq2seq import SENTENCES, rows
 

@@ -14,10 +14,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, Stack
 from seq2seq.errors import UserError
+from seq2seq.models.build import build_seq2seq
 from seq2seq.models.cells.stack import LayerByLayer, build_recurrent
 from seq2seq.models.dropout import Dropout, LockedDropout, WordDropout, drop_weights
-from seq2seq.models.seq2seq import build_seq2seq
-from seq2seq.tokens.pieces import BOS, EOS, PAD, UNK
+from seq2seq.tokens.base import BOS, EOS, PAD, UNK
 from tests.conftest import tiny_model
 from tests.models.test_seq2seq import SENTENCES, rows
 

@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, Stack, StackConfig
-from seq2seq.models.cells.stack import build_recurrent, init_as_book, reverse_padded, spectral_radius
-from seq2seq.models.decoder import Bridge, DecoderState, RNNDecoder
-from seq2seq.models.seq2seq import build_seq2seq, num_parameters, widened
+from seq2seq.models.bridge import Bridge
+from seq2seq.models.build import build_seq2seq, num_parameters, widened
+from seq2seq.models.cells.stack import build_recurrent, spectral_radius
+from seq2seq.models.decoder import DecoderState, RNNDecoder
+from seq2seq.models.init import init_as_book
+from seq2seq.models.padding import reverse_padded
 from tests.conftest import tiny_model
 
 VARIANTS = [

@@ -15,9 +15,9 @@ from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel
-from seq2seq.models.language_model import build_language_model
-from seq2seq.models.seq2seq import build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.models.build import build_language_model, build_seq2seq
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.training.average import average
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator

@@ -18,7 +18,9 @@ from scipy import stats
 from seq2seq import metrics
 from seq2seq.errors import UserError
 from seq2seq.report import contrast as contrast_module
-from seq2seq.report.contrast import METRICS, Array, Contrast, contrast, holm, paired_tests, resample
+from seq2seq.report.contrast import Contrast, contrast, holm, resample
+from seq2seq.report.metrics import METRICS, Array
+from seq2seq.report.paired import paired_tests
 
 SENTENCES = st.lists(st.sampled_from(["a", "b", "the", "cat", "Cat.", "sat", "on", "ü", "(", "12,5"]), max_size=8)
 PAIRS = st.lists(st.tuples(SENTENCES.map(" ".join), SENTENCES.map(" ".join)), min_size=1, max_size=6)

@@ -12,8 +12,11 @@ import pytest
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.errors import UserError
 from seq2seq.tokens import bounded
+from seq2seq.tokens.base import UNK
 from seq2seq.tokens.bounded import MARGIN, MOST, PER_TOKEN, encode
-from seq2seq.tokens.pieces import UNK, Tokenizer, load, train
+from seq2seq.tokens.load import load
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from tests.conftest import ROOT
 from tests.translate.test_translator import translator
 

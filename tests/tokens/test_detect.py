@@ -15,7 +15,8 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.evaluation import advice
 from seq2seq.tokens import detect
 from seq2seq.tokens.detect import FormWatch
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 
 SENTENCES = {
     "Chinese": ["我们明天在北京见面。", "他喜欢喝茶，不喜欢喝咖啡。", "2024年《红楼梦》的新版本。"],

@@ -14,20 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
-from seq2seq.tokens.pieces import (
-    BOS,
-    EOS,
-    PAD,
-    UNK,
-    UNK_SURFACE,
-    Tokenizer,
-    load,
-    normalized,
-    same_pieces,
-    train,
-    words,
-)
+from seq2seq.tokens.base import BOS, EOS, PAD, UNK, UNK_SURFACE, normalized, words
+from seq2seq.tokens.load import load, same_pieces
+from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.tokens.reservoir import sample
+from seq2seq.tokens.train import train
 
 LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
 SIZES = {"unigram": 290, "bpe": 320, "char": 0, "word": 0}

@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.tokens.pieces import UNK, Tokenizer, train
+from seq2seq.tokens.base import UNK
+from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.tokens.sampling import SPACE_MARK, Sampler
+from seq2seq.tokens.train import train
 
 LINES = ["the cat sat on the mat", "the cats and the dogs sat", "a dog ran that way", "cats ran at the dogs"] * 5
 BYTES = {kind: Tokenizer(train(LINES, type=kind, vocab_size=310, byte_fallback=True)) for kind in ("bpe", "unigram")}

@@ -13,7 +13,7 @@ from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
-from seq2seq.models.language_model import build_language_model
+from seq2seq.models.build import build_language_model
 from seq2seq.training.average import average, find_all
 from seq2seq.translate.translator import Translator
 from tests import attentive

@@ -39,10 +39,11 @@ from seq2seq.config.schema import (
 )
 from seq2seq.data.arrays import train_tokenizers
 from seq2seq.data.batches import Batch, collate
+from seq2seq.data.pairs import SPLITS
 from seq2seq.data.prepare import prepare
 from seq2seq.decoding.forms import cpu
 from seq2seq.errors import UserError
-from seq2seq.files.lines import SPLITS, read_lines
+from seq2seq.files.lines import read_lines
 from seq2seq.stopping import Interrupted, Stopped
 from seq2seq.training import experiment
 from seq2seq.training.callbacks import Checkpoints, Stopwatch

@@ -15,7 +15,9 @@ from seq2seq.cli.translate import main
 from seq2seq.config.schema import Config, DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.errors import UserError
-from seq2seq.tokens.pieces import UNK, UNK_SURFACE, Tokenizer, train, words
+from seq2seq.tokens.base import UNK, UNK_SURFACE, words
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.translate.alignment import align, most_attended, pharaoh, words_of_pieces
 from seq2seq.translate.translator import Translator
 from tests import attentive

@@ -392,7 +392,9 @@ def test_a_named_output_has_full_windows_however_its_input_pauses(tmp_path: Path
 def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("a dog\n" * 30)
     terminal, other_end = pty.openpty()
-    program = "import sys; from tests.translate.test_files import *; upper(Path(sys.argv[1]), Path(sys.argv[2]), window=10)"
+    program = (
+        "import sys; from tests.translate.test_files import *; upper(Path(sys.argv[1]), Path(sys.argv[2]), window=10)"
+    )
     command = [sys.executable, "-c", program, tmp_path / "in", tmp_path / "out"]
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "250"}  # room for the path and the count
     done = subprocess.run(command, stderr=other_end, cwd=ROOT, timeout=120, env=env)

@@ -22,10 +22,11 @@ from hypothesis import strategies as st
 from seq2seq import checkpoint
 from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.forms.cpu import has_int8
+from seq2seq.decoding.forms.products import has_int8
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
-from seq2seq.tokens.pieces import Tokenizer, train
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests import attentive
 from tests.conftest import LINES, ROOT, tiny_model

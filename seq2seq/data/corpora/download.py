@@ -18,9 +18,11 @@ from typing import NamedTuple
 from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
 
 from seq2seq.console import Console, NameColumn
+from seq2seq.data.pairs import Pair, filter_pairs, read_parallel, write_splits
 from seq2seq.errors import UserError
 from seq2seq.files import packed
-from seq2seq.files.lines import Pair, filter_pairs, make_folder, read_parallel, replacing, sha256_file, write_splits
+from seq2seq.files.lines import sha256_file
+from seq2seq.files.writing import make_folder, replacing
 
 log = logging.getLogger(__name__)
 

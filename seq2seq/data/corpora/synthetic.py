@@ -18,7 +18,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
-from seq2seq.files.lines import SPLITS, Pair
+from seq2seq.data.pairs import SPLITS, Pair
 
 BOOK_SIZE = 50_000
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.decoding.forms.cpu import is_known, require_int8
+from seq2seq.decoding.forms.cpu import is_known
+from seq2seq.decoding.forms.products import require_int8
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.models.seq2seq import Seq2Seq

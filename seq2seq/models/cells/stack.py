@@ -108,39 +108,6 @@ def _fused(stack: Stack, input_size: int, *, dropout: float, bidirectional: bool
 
 
 @torch.no_grad()
-def init_as_book(module: nn.Module) -> None:
-    """First weights as in "Deep Learning from Scratch 2": embeddings from N(0, 0.01^2), weights from N(0, 1/fan-in),
-    biases 0.
-
-    The book's recurrent layers have one bias where torch's have two, whose sum would learn at twice the rate: the
-    second stays 0. An output layer whose weights are embeddings has those.
-    """
-    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
-    for part in module.modules():
-        if isinstance(part, nn.Embedding):
-            nn.init.normal_(part.weight, std=0.01)
-            if part.padding_idx is not None:
-                part.weight[part.padding_idx].zero_()
-        elif isinstance(part, (nn.Linear, nn.RNNBase)):
-            for name, parameter in part.named_parameters(recurse=False):
-                if "bias" in name:
-                    nn.init.zeros_(parameter)
-                    parameter.requires_grad_("bias_hh" not in name)
-                elif id(parameter) not in embeddings:
-                    nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
-
-
-@torch.no_grad()
-def init_uniform(module: nn.Module, bound: float) -> None:
-    """Every first weight, biases and embeddings included, from U(-bound, bound), as in Zaremba et al. (2014)."""
-    for parameter in module.parameters():
-        nn.init.uniform_(parameter, -bound, bound)
-    for part in module.modules():
-        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
-            part.weight[part.padding_idx].zero_()
-
-
-@torch.no_grad()
 def spectral_radius(module: nn.Module) -> float:
     """The largest absolute eigenvalue of the recurrent matrices that carry the state, over layers and directions; NaN
     where nothing is recurrent, or not finite.
@@ -160,20 +127,3 @@ def spectral_radius(module: nn.Module) -> float:
         return math.nan  # LAPACK would not survive it
     radii = [float(torch.linalg.eigvals(matrix.float().cpu()).abs().max()) for matrix in matrices]
     return max(radii, default=math.nan)
-
-
-def length_mask(lengths: Tensor, size: int) -> Tensor:
-    """(batch, size), True at positions below each row's length."""
-    return torch.arange(size, device=lengths.device) < lengths.unsqueeze(1)
-
-
-def reverse_padded(rows: Tensor, lengths: Tensor) -> Tensor:
-    """Each row's first ``length`` positions in reverse order, the others where they were.
-
-    Shapes:
-        rows ``(batch, size, ...)``, lengths ``(batch,)`` in [0, size]; returns the shape of rows.
-    """
-    position = torch.arange(rows.shape[1], device=rows.device)
-    mirrored = lengths.to(rows.device).unsqueeze(1) - 1 - position  # (batch, size), negative past the length
-    index = torch.where(mirrored >= 0, mirrored, position)
-    return rows.gather(1, index.reshape(*index.shape, *[1] * (rows.dim() - 2)).expand_as(rows))

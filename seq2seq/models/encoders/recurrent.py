@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config.schema import Stack
-from seq2seq.models.cells.stack import build_recurrent, length_mask, reverse_padded
+from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
-from seq2seq.tokens.pieces import PAD
+from seq2seq.models.padding import length_mask, reverse_padded
+from seq2seq.tokens.base import PAD
 
 
 class Encoded(NamedTuple):

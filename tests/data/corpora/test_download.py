@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from seq2seq.data.corpora import download
+from seq2seq.data.pairs import read_parallel
 from seq2seq.errors import UserError
-from seq2seq.files.lines import read_lines, read_parallel, sha256_file, write_lines
+from seq2seq.files.lines import read_lines, sha256_file
+from seq2seq.files.writing import write_lines
 
 REAL = Path(__file__).parents[3] / ".." / "shared" / "data" / "multi30k"
 needs_multi30k = pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the Multi30k files in {REAL}")

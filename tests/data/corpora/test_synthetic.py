@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import pytest
 
 from seq2seq.data.corpora import synthetic
-from seq2seq.files.lines import Pair
+from seq2seq.data.pairs import Pair
 
 BOOK = {"train": 45_000, "valid": 2_500, "test": 2_500}
 SMALL = {"train": 30, "valid": 20, "test": 10}

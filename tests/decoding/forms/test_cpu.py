@@ -15,12 +15,17 @@ from torch import Tensor, nn
 from seq2seq.config.schema import ATTENTIONS, CELLS, PEEKY, DecodeConfig, StackConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.forms import cpu
-from seq2seq.decoding.forms.cpu import Columns, Inference, Int8Linear, Linear, has_int8, is_known, rounded
-from seq2seq.decoding.greedy import _highest, greedy
+from seq2seq.decoding.forms.cpu import Inference, is_known
+from seq2seq.decoding.forms.products import Int8Linear, Linear, has_int8, rounded
+from seq2seq.decoding.forms.state import Columns
+from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.shortlist import Shortlist
+from seq2seq.decoding.step import _highest
 from seq2seq.errors import UserError
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import BOS, EOS, Tokenizer, train
+from seq2seq.tokens.base import BOS, EOS
+from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, tiny_model
 

@@ -14,11 +14,12 @@ from torch import Tensor
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.forms import available, graphs
 from seq2seq.decoding.forms.graphs import Outputs, Record, StepGraphs, cuda_graph
-from seq2seq.decoding.greedy import Hypothesis, greedy
+from seq2seq.decoding.greedy import greedy
+from seq2seq.decoding.step import Hypothesis
 from seq2seq.errors import UserError
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import BOS, EOS
+from seq2seq.tokens.base import BOS, EOS
 from seq2seq.translate import translator as translator_module
 from tests.attentive import load, save
 from tests.conftest import LINES, tiny_model

@@ -1,0 +1,63 @@
+"""The keys as a documentation page and as help."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from seq2seq.config.schema import Config
+
+
+def describe() -> str:
+    """Every key with its type, default and meaning, as the Markdown page ``docs/configuration.md``."""
+    lines = [
+        "# Every key",
+        "",
+        "`seq2seq-train KEY=VALUE ...` sets a key; `seq2seq-train GROUP=NAME` takes `conf/GROUP/NAME.yaml`, which may",
+        "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
+        "",
+        "A value of type str is taken as it stands, with any letters, spaces, brackets and signs:",
+        '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
+        "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
+        "it is in quotes or brackets.",
+    ]
+    for title, name, cls in (
+        ("The experiment", "", Config),
+        *((one.name, f"{one.name}.", type(one.default_factory())) for one in _sections(Config)),
+    ):
+        lines += ["", f"## {title}", "", (cls.__doc__ or "").strip(), "", "| key | type | default | meaning |"]
+        lines.append("| --- | --- | --- | --- |")
+        for one in dataclasses.fields(cls):
+            if cls is not Config or "help" in one.metadata:
+                lines += _describe_key(name, one)
+    return "\n".join(lines) + "\n"
+
+
+def documented_keys(cls: Any = Config, prefix: str = "") -> list[tuple[str, str, str]]:
+    """Every key with its default, as one would write it, and its meaning."""
+    fields: list[Any] = list(dataclasses.fields(cls))
+    found = []
+    for one in fields:
+        if "help" in one.metadata:
+            found.append((prefix + one.name, _shown_default(one), one.metadata["help"]))
+        else:
+            found += documented_keys(one.default_factory, f"{prefix}{one.name}.")
+    return found
+
+
+def _sections(cls: type) -> list[Any]:
+    return [one for one in dataclasses.fields(cls) if "help" not in one.metadata]
+
+
+def _describe_key(prefix: str, spec: Any) -> list[str]:
+    if "help" not in spec.metadata:
+        inner = dataclasses.fields(spec.default_factory())
+        return [row for one in inner for row in _describe_key(f"{prefix}{spec.name}.", one)]
+    kind = str(spec.type).replace(" | ", " or ").replace("None", "null")
+    escaped = spec.metadata["help"].replace("<", "&lt;")  # or a page would take <unk> for markup
+    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {escaped} |"]
+
+
+def _shown_default(spec: Any) -> str:
+    default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
+    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)

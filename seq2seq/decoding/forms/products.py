@@ -1,0 +1,141 @@
+"""Matrix products in float32 and with 8-bit weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seq2seq.errors import UserError
+
+LEVELS = 127
+
+
+MIDDLE = 128  # the byte that stands for 0
+
+
+LEAST_ROWS = 8
+
+
+class Linear:
+    """x @ weight.T + bias, in float32, for x ``(rows, inputs)``.
+
+    With ``onto`` ``(rows, outputs)`` the product is added to that instead, which may be changed in place.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
+        self._set(weight.t().contiguous(), bias)  # in this order MKL is faster, with few rows up to twice
+
+    def _set(self, weight: Tensor, bias: Tensor | None) -> None:
+        self.weight, self.bias = weight, bias
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        if onto is not None:
+            return onto.addmm_(x, self.weight)
+        return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
+
+    def outputs(self, which: Tensor) -> Linear:
+        """The layer with these outputs alone."""
+        some = Linear.__new__(Linear)
+        some._set(self.weight.index_select(1, which), None if self.bias is None else self.bias[which])
+        return some
+
+
+class Int8Linear:
+    """The same with a weight of 8-bit integers, and x as two of them: x = (high + low / 254) * scale / 127.
+
+    Args:
+        bounded: whether no number in x is above 1 or below -1; else a row is scaled by its own largest.
+    """
+
+    def __init__(self, weight: Tensor, bias: Tensor | None = None, *, bounded: bool) -> None:
+        scale = weight.abs().amax(1).clamp_min(torch.finfo(weight.dtype).tiny) / LEVELS
+        whole = (weight / scale.unsqueeze(1)).round().to(torch.int8)
+        self._set(whole, scale, bias, bounded)
+
+    def _set(self, whole: Tensor, scale: Tensor, bias: Tensor | None, bounded: bool) -> None:
+        self.whole, self.scale, self.bias, self.bounded = whole, scale, bias, bounded
+        self._middle = torch.tensor(float(MIDDLE))
+        self.zero = torch.zeros(len(scale), dtype=torch.int32)
+        self.packed = torch.ops.onednn.qlinear_prepack(whole.contiguous(), None)
+
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        largest = None if self.bounded else x.abs().amax(1, keepdim=True).clamp_min(torch.finfo(x.dtype).tiny)
+        product = self._product(
+            x if largest is None else x / largest, self.bias if largest is None and onto is None else None
+        )
+        if largest is not None:
+            product *= largest
+            if onto is None and self.bias is not None:
+                product += self.bias
+        return product if onto is None else onto.add_(product)
+
+    def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        rows, width = x.shape
+        parts = torch.empty(2, rounded(rows), width, dtype=torch.uint8)  # of which oneDNN has the quicker products
+        steps = torch.add(self._middle, x, alpha=LEVELS)
+        high = steps.round()
+        parts[0, :rows] = high
+        parts[1, :rows] = steps.sub_(high).mul_(2 * LEVELS).add_(self._middle).round_()
+        weights = (self.packed, self.scale, self.zero)
+        rest: Any = (bias, 1.0, 0, torch.float32, "none", [], "")
+        product = torch.ops.onednn.qlinear_pointwise(parts[0], 1 / LEVELS, MIDDLE, *weights, *rest)
+        rest = (product, None, 1.0, 0, torch.float32, 1.0, 0, "sum", 1.0, "none", [], "")
+        scale = 1 / (2 * LEVELS * LEVELS)
+        return torch.ops.onednn.qlinear_pointwise.binary(parts[1], scale, MIDDLE, *weights, *rest)[:rows]
+
+    def outputs(self, which: Tensor) -> Int8Linear:
+        """The layer with these outputs alone."""
+        some = Int8Linear.__new__(Int8Linear)
+        bias = None if self.bias is None else self.bias[which]
+        some._set(self.whole[which], self.scale[which], bias, self.bounded)
+        return some
+
+
+def rounded(rows: int) -> int:
+    """The rows that an 8-bit product is made with, four sizes from a power of two to the next: for each size that it
+    has not had, oneDNN needs a millisecond. For fewer than four rows it has slow code, so they are eight at least.
+    """
+    step = 1 << max(rows.bit_length() - 3, 0)
+    return max(-(-rows // step) * step, LEAST_ROWS)
+
+
+AnyLinear = Linear | Int8Linear
+
+
+Build = Callable[..., AnyLinear]  # from weight, bias and bounded
+
+
+def build_float(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Linear:
+    return Linear(weight, bias)
+
+
+def build_int8(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Int8Linear:
+    return Int8Linear(weight, bias, bounded=bounded)
+
+
+def require_int8() -> None:
+    """See that there are products of 8-bit matrices.
+
+    Raises:
+        UserError: if this build of torch, or this processor, has none.
+    """
+    if not has_int8():
+        raise UserError(
+            "decode.int8 (--int8) needs oneDNN's 8-bit products and a processor with VNNI; torch "
+            f"{torch.__version__} finds them not here. Leave it out (--no-int8)."
+        )
+
+
+def has_int8() -> bool:
+    """Whether there are products of 8-bit matrices, and right ones: those of a processor without VNNI add up in 16
+    bits, which do not hold them.
+    """
+    signs = torch.ones(64, 64).triu() * 2 - 1
+    try:
+        product = Int8Linear(signs, bounded=True)(signs)
+    except (RuntimeError, AttributeError):
+        return False
+    return torch.allclose(product, signs @ signs.t(), atol=1e-3)

@@ -1,0 +1,118 @@
+"""What every search shares: states, step functions and hypotheses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+
+class State(Protocol):
+    """What a step function carries from step to step; row i belongs to sentence i.
+
+    It may also have ``attention`` ``(batch, src_length)``, the weights of the step just taken, or None; and ``mask`` of
+    the same shape, True at real positions of the source, or None where all are real.
+    """
+
+    def select(self: AnyState, rows: Tensor) -> AnyState: ...
+
+
+BLOCK = 64  # log-probabilities of which the highest is looked at first
+
+
+AnyState = TypeVar("AnyState", bound=State)
+
+
+# From last tokens (n,) and state to log-probabilities (n, vocabulary) and the next state.
+Step = Callable[[Tensor, AnyState], tuple[Tensor, AnyState]]
+
+
+# From log-probabilities (n, vocabulary), the rows (n,) that they are of, and the number of tokens that these have, to
+# the log-probabilities and the tokens that are chosen, each (n,).
+Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+
+
+class Hypothesis(NamedTuple):
+    """An output: its tokens without the end symbol, and the sum of its log-probabilities, that of the end symbol
+    included.
+    """
+
+    tokens: list[int]
+    score: float
+    normalised: float | None = None  # what a beam ranked it by; None where nothing was ranked
+    # (steps, src_length), on the CPU: a row for each token, and a last one for the end symbol where there is one. The
+    # source's padding has columns, of zeros. None unless asked for.
+    attention: Tensor | None = None
+
+
+class Trail:
+    """The attention of each step, and where in its batch each row stood."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.steps: list[Tensor] = []
+        self.paths: list[list[int]] = [[] for _ in range(num_rows)]
+
+    def add(self, state: State, rows: Tensor) -> None:
+        """Keep the attention of the step just taken, whose batch was ``rows``."""
+        attention = getattr(state, "attention", None)
+        if attention is not None:
+            self.steps.append(attention)
+            for place, row in enumerate(rows.tolist()):
+                self.paths[row].append(place)
+
+    def matrices(self) -> list[Tensor | None]:
+        """The attention of each row; None where the state had none."""
+        return gather_attention(self.steps, self.paths)
+
+
+def gather_attention(steps: Sequence[Tensor], paths: Sequence[Sequence[int]]) -> list[Tensor | None]:
+    """Each path's attention ``(steps, src_length)``, from that of the batches ``(n, src_length)``; None if there is
+    none.
+
+    Args:
+        paths: the row of the batch that each path stood at, step by step from the first.
+    """
+    if not steps or not paths:
+        return [None] * len(paths)
+    longest = max(len(path) for path in paths)
+    places = torch.tensor([[*path, *[0] * (longest - len(path))] for path in paths], device=steps[0].device)
+    seen = [weights.index_select(0, places[:, i]) for i, weights in enumerate(steps[:longest])]
+    stacked = torch.stack(seen, 1).cpu()  # (paths, longest, src_length)
+    return [rows[: len(path)].clone() for rows, path in zip(stacked, paths, strict=True)]
+
+
+def _highest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` highest of each row and where they are, by ``topk``: on a CPU of the few blocks with the highest
+    maxima alone, in which they must be.
+    """
+    size = log_probs.shape[1]
+    blocks = size // BLOCK
+    if log_probs.device.type != "cpu" or blocks < 4 * count:
+        return log_probs.topk(count)
+    maxima = log_probs[:, : blocks * BLOCK].unflatten(1, (blocks, BLOCK)).amax(2)
+    first = maxima.topk(count).indices * BLOCK  # (n, count)
+    inside = (first.unsqueeze(2) + torch.arange(BLOCK)).flatten(1)
+    rest = torch.arange(blocks * BLOCK, size).expand(len(log_probs), -1)
+    places = torch.cat([inside, rest], 1)
+    top = log_probs.gather(1, places).topk(count)
+    return top.values, places.gather(1, top.indices)
+
+
+def likeliest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """The ``count`` highest of each row and their tokens, best first, lower tokens first among equals; each
+    ``(n, at most count)``, on the CPU.
+
+    ``topk`` alone leaves open which of two equals it takes, so rows where any are equal, and that is few, are sorted.
+    """
+    size = log_probs.shape[1]
+    top, places = _highest(log_probs, min(count + 1, size))  # one more, to see whether the last has an equal outside
+    values, tokens = top.cpu(), places.cpu()
+    equal = (values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -torch.inf)
+    rows = equal.any(1).nonzero().squeeze(1)
+    if len(rows):
+        ranked = log_probs[rows.to(log_probs.device)].sort(dim=1, descending=True, stable=True)
+        values[rows] = ranked.values[:, : values.shape[1]].cpu()
+        tokens[rows] = ranked.indices[:, : values.shape[1]].cpu()
+    return values[:, :count], tokens[:, :count]

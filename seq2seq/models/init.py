@@ -1,0 +1,41 @@
+"""Initial weights."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+
+@torch.no_grad()
+def init_as_book(module: nn.Module) -> None:
+    """First weights as in "Deep Learning from Scratch 2": embeddings from N(0, 0.01^2), weights from N(0, 1/fan-in),
+    biases 0.
+
+    The book's recurrent layers have one bias where torch's have two, whose sum would learn at twice the rate: the
+    second stays 0. An output layer whose weights are embeddings has those.
+    """
+    embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
+    for part in module.modules():
+        if isinstance(part, nn.Embedding):
+            nn.init.normal_(part.weight, std=0.01)
+            if part.padding_idx is not None:
+                part.weight[part.padding_idx].zero_()
+        elif isinstance(part, (nn.Linear, nn.RNNBase)):
+            for name, parameter in part.named_parameters(recurse=False):
+                if "bias" in name:
+                    nn.init.zeros_(parameter)
+                    parameter.requires_grad_("bias_hh" not in name)
+                elif id(parameter) not in embeddings:
+                    nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
+
+
+@torch.no_grad()
+def init_uniform(module: nn.Module, bound: float) -> None:
+    """Every first weight, biases and embeddings included, from U(-bound, bound), as in Zaremba et al. (2014)."""
+    for parameter in module.parameters():
+        nn.init.uniform_(parameter, -bound, bound)
+    for part in module.modules():
+        if isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            part.weight[part.padding_idx].zero_()
