@@ -206,7 +206,7 @@ def test_evaluate_says_that_references_are_tokenised_or_in_another_form(
     test = ("--src", tmp_path / "test.src", "--ref", spaced)
     evaluated(monkeypatch, capsys, tmp_path / "run", *test, "--tokenize", "none")
     settings = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
-    settings["data"]["variant"] = "tokenized"
+    settings["data"] |= {"kind": "multi30k", "variant": "tokenized"}
     (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(settings))
     for path in (tmp_path / "run", tmp_path / "run" / "checkpoints" / "best.ckpt"):
         evaluated(monkeypatch, capsys, path, *test)

@@ -48,7 +48,7 @@ OPTIONS = [(name, *option) for name in COMMANDS for option in options_of(parser_
 
 
 def words(action: argparse.Action, option: str) -> list[str]:
-    return [option] if action.nargs == 0 else [option, "1"]
+    return [option] if action.nargs == 0 else [option, str(next(iter(action.choices or ["1"])))]
 
 
 @pytest.mark.parametrize(

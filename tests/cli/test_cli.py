@@ -20,7 +20,7 @@ from seq2seq.config.describe import documented_keys
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.translate.translator import Translator
-from tests.conftest import ROOT, SMALL_RUN, Command
+from tests.conftest import ROOT, SMALL_RUN, Command, last_of_each, small_run
 
 TRAIN_MISTAKES = [
     (["model.revers=true"], r"model.revers is not a key. Did you mean reverse? model has: reverse, peeky, cell"),
@@ -76,10 +76,10 @@ def test_a_mistake_ends_in_one_line_and_status_2(
 
 
 def test_a_refused_run_leaves_what_was_there(command: Command, tmp_path: Path) -> None:
-    words = ["name=r", *SMALL_RUN, "trainer.max_steps=1", "data.train_size=50"]
-    late = [*words, "model.hidden_size=100000000"]  # refused when all data is there
-    diverging = [*words, "optim=sgd", "optim.lr=1e38", "optim.clip_norm=0", "trainer.max_steps=9"]
-    diverging += ["trainer.loggers=[csv,tensorboard]"]
+    words = ["name=r", *small_run("trainer.max_steps=1", "data.train_size=50")]
+    late = last_of_each([*words, "model.hidden_size=100000000"])  # refused when all data is there
+    diverging = last_of_each([*words, "optim=sgd", "optim.lr=1e38", "optim.clip_norm=0", "trainer.max_steps=9"])
+    diverging += ("trainer.loggers=[csv,tensorboard]",)
     for refused in (late, diverging, [*words, "tokenizer.like=nowhere"]):
         done = command("train", *refused)
         assert done.returncode == 2, done.stderr
@@ -90,7 +90,8 @@ def test_a_refused_run_leaves_what_was_there(command: Command, tmp_path: Path) -
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     resume = yaml.safe_load((folder / "config.yaml").read_text())
     assert resume["model"]["hidden_size"] == 16
-    done = command("train", *words, "overwrite=true", "data.valid_size=900000000")  # another folder's name, and no data
+    # Another folder's name, and no data.
+    done = command("train", *last_of_each([*words, "overwrite=true", "data.valid_size=900000000"]))
     assert done.returncode == 2, done.stderr
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
     assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == [folder.name]
