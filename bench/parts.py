@@ -58,7 +58,7 @@ def train(root: Path, sizes: Sizes) -> list[str]:
                 f"| {label} | {spread(rates, ',.0f')} | {of_plain} | {spread(share, '.0f')} % | {peak:,.0f} MB |"
             )
         lines.append(
-            f"| {model}, the product alone | {spread([rate / 1e9 for rate in product], '.0f')} GFLOP/s | | | |"
+            f"| {model}, only the product | {spread([rate / 1e9 for rate in product], '.0f')} GFLOP/s | | | |"
         )
     meanings = "; ".join(f"{name}: {work.MEANINGS[name]}" for name in sizes.models)
     return [f"{meanings}. Embeddings 256, states 512, vocabularies of 8,000.", "", *lines]
@@ -106,7 +106,7 @@ def padding(root: Path, sizes: Sizes) -> list[str]:
         positions = sum(len(rows) * lengths[rows].max(axis=0) for rows in batches)
         shares = [100 * (1 - lengths.sum() / positions.sum()), 100 * (1 - lengths[:, 1].sum() / positions[1])]
         lines.append(f"| {label} | {shares[0]:.1f} % | {shares[1]:.1f} % |")
-    what = "the encoder leaves out the source's, so that the target's alone is computed with"
+    what = "the encoder skips the source's, so only the target's costs time"
     return [f"{work.PAIRS:,} pairs with Multi30k's lengths; {what}.", "", *lines]
 
 
