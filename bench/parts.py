@@ -57,9 +57,7 @@ def train(root: Path, sizes: Sizes) -> list[str]:
             lines.append(
                 f"| {label} | {spread(rates, ',.0f')} | {of_plain} | {spread(share, '.0f')} % | {peak:,.0f} MB |"
             )
-        lines.append(
-            f"| {model}, only the product | {spread([rate / 1e9 for rate in product], '.0f')} GFLOP/s | | | |"
-        )
+        lines.append(f"| {model}, only the product | {spread([rate / 1e9 for rate in product], '.0f')} GFLOP/s | | | |")
     meanings = "; ".join(f"{name}: {work.MEANINGS[name]}" for name in sizes.models)
     return [f"{meanings}. Embeddings 256, states 512, vocabularies of 8,000.", "", *lines]
 
