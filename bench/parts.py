@@ -209,7 +209,7 @@ def scaling(root: Path, sizes: Sizes) -> list[str]:
     about = (
         "Target tokens a second: of the clock where threads are varied, of the processor's time elsewhere. "
         f"{meanings}. "
-        f"What is not varied: one thread, batches of {work.BATCH} sentences, Multi30k's lengths, vocabularies of "
+        f"Fixed otherwise: one thread, batches of {work.BATCH} sentences, Multi30k's lengths, vocabularies of "
         f"{sizes.vocab:,}. Where the length is varied, all targets have that one, and a batch has {LENGTH_TOKENS:,} "
         "target tokens."
     )
