@@ -54,7 +54,7 @@ test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
 
 TRUST := checkpoint fuzz language_model mistakes safety cli/test_sweep.py data decoding files training translate
-test-trust: install ## run the tests of docs/trust.md alone; they are part of make test
+test-trust: install ## run only the tests of docs/trust.md; they are part of make test
 	$(BIN)/python -m pytest -q --numprocesses auto $(foreach one,$(TRUST),$(firstword $(wildcard tests/test_$(one).py tests/$(one)))) $(ARGS)
 
 lint: install ## check style and types
