@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train translate evaluate lm generate ablation report sweep bench test test-trust lint format wheel clean
+.PHONY: help install data train translate evaluate lm generate ablation report sweep bench test test-trust lint format docs wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,7 +54,7 @@ test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
 
 TRUST := checkpoint fuzz language_model mistakes safety cli/test_sweep.py data decoding files training translate
-test-trust: install ## run the tests of docs/trust.md alone; they are part of make test
+test-trust: install ## run only the tests of docs/trust.md; they are part of make test
 	$(BIN)/python -m pytest -q --numprocesses auto $(foreach one,$(TRUST),$(firstword $(wildcard tests/test_$(one).py tests/$(one)))) $(ARGS)
 
 lint: install ## check style and types
@@ -66,9 +66,16 @@ format: install ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(VENV)/.docs ## build the documentation site, site/index.html; a broken link fails
+	$(BIN)/zensical build --strict --clean
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
 wheel: install ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
 clean: ## remove .venv, caches and what was built; runs/ and data/ stay
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

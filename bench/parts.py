@@ -57,9 +57,7 @@ def train(root: Path, sizes: Sizes) -> list[str]:
             lines.append(
                 f"| {label} | {spread(rates, ',.0f')} | {of_plain} | {spread(share, '.0f')} % | {peak:,.0f} MB |"
             )
-        lines.append(
-            f"| {model}, the product alone | {spread([rate / 1e9 for rate in product], '.0f')} GFLOP/s | | | |"
-        )
+        lines.append(f"| {model}, only the product | {spread([rate / 1e9 for rate in product], '.0f')} GFLOP/s | | | |")
     meanings = "; ".join(f"{name}: {work.MEANINGS[name]}" for name in sizes.models)
     return [f"{meanings}. Embeddings 256, states 512, vocabularies of 8,000.", "", *lines]
 
@@ -106,7 +104,7 @@ def padding(root: Path, sizes: Sizes) -> list[str]:
         positions = sum(len(rows) * lengths[rows].max(axis=0) for rows in batches)
         shares = [100 * (1 - lengths.sum() / positions.sum()), 100 * (1 - lengths[:, 1].sum() / positions[1])]
         lines.append(f"| {label} | {shares[0]:.1f} % | {shares[1]:.1f} % |")
-    what = "the encoder leaves out the source's, so that the target's alone is computed with"
+    what = "the encoder skips the source's, so only the target's costs time"
     return [f"{work.PAIRS:,} pairs with Multi30k's lengths; {what}.", "", *lines]
 
 
@@ -211,7 +209,7 @@ def scaling(root: Path, sizes: Sizes) -> list[str]:
     about = (
         "Target tokens a second: of the clock where threads are varied, of the processor's time elsewhere. "
         f"{meanings}. "
-        f"What is not varied: one thread, batches of {work.BATCH} sentences, Multi30k's lengths, vocabularies of "
+        f"Fixed otherwise: one thread, batches of {work.BATCH} sentences, Multi30k's lengths, vocabularies of "
         f"{sizes.vocab:,}. Where the length is varied, all targets have that one, and a batch has {LENGTH_TOKENS:,} "
         "target tokens."
     )

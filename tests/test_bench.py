@@ -40,7 +40,7 @@ def test_training_is_measured_in_miniature(tmp_path: Path) -> None:
         "| tiny, plain torch loop",
         "| tiny, seq2seq",
         "| tiny, a step at a time",
-        "| tiny, the product alone",
+        "| tiny, only the product",
     ]
     assert all(re.search(r"\| [\d,]+ \| \d+\.\d\d \| \d+ % \| [\d,]+ MB \|$", row) for row in rows[:3]), rows
     assert " | 1.00 | " in rows[0]

@@ -1,0 +1,86 @@
+"""The English of pages, messages and docstrings stays plain: ``CONTRIBUTING.md`` has the rule."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+FORBIDDEN = (
+    r"\b(?:gone on|(?:go|goes|went) on with)\b",  # resume
+    r"(?<!there) is no\b",  # is not a
+    r"(?<!there) is none\b",  # is not one
+    r", say\b",  # for example
+    r"\balone\b",  # only
+    r"\bmakes? nothing of\b",  # ignore
+    r"(?:^|[.:;] )what is\b(?!.*\?)",  # a noun
+)
+LEFT = {  # room: how many there may be at most. Lower the numbers as they fall, and remove a row that reaches 0.
+    "conf": 2,
+    "docs/architecture.md": 6,
+    "docs/configuration.md": 2,
+    "docs/mistakes.md": 39,
+    "docs/translating.md": 5,
+    "seq2seq/checkpoint.py": 8,
+    "seq2seq/cli": 39,
+    "seq2seq/config": 12,
+    "seq2seq/console.py": 1,
+    "seq2seq/data": 26,
+    "seq2seq/decoding": 45,
+    "seq2seq/evaluation": 6,
+    "seq2seq/files": 19,
+    "seq2seq/language_model.py": 1,
+    "seq2seq/models": 17,
+    "seq2seq/report": 39,
+    "seq2seq/runs.py": 15,
+    "seq2seq/stopping.py": 2,
+    "seq2seq/tokens": 10,
+    "seq2seq/training": 40,
+    "seq2seq/translate": 47,
+}
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+SOURCES = [*(ROOT / "seq2seq").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")]
+
+
+def room(path: Path) -> str:
+    """A page, ``conf``, or a package or module at the root of ``seq2seq``."""
+    parts = path.relative_to(ROOT).parts
+    return "/".join(parts if path.suffix == ".md" else parts[:1] if parts[0] == "conf" else parts[:2])
+
+
+def odd_phrases(path: Path) -> list[str]:
+    """The lines of a file that hold a forbidden phrase, as often as they hold one; a page may quote one."""
+    text = path.read_text(encoding="utf-8")
+    text = re.sub("“[^”]*”", "", text) if path.suffix == ".md" else text
+    return [
+        f"{path.relative_to(ROOT)}: {line.strip()}"
+        for line in text.splitlines()
+        for phrase in FORBIDDEN
+        for _ in re.findall(phrase, line, re.IGNORECASE)
+    ]
+
+
+@pytest.mark.parametrize("name", sorted({room(path) for path in [*PAGES, *SOURCES]}))
+def test_a_room_has_no_more_odd_phrases_than_it_had(name: str) -> None:
+    found = [line for path in [*PAGES, *SOURCES] if room(path) == name for line in odd_phrases(path)]
+    assert len(found) <= LEFT.get(name, 0), "\n".join(found)
+
+
+def test_the_readme_fits_on_150_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["It can be gone on with.", "a.txt is no text", "Set dropout, say.", "lines alone", "What is kept is small."],
+)
+def test_an_odd_phrase_is_found(line: str) -> None:
+    assert sum(len(re.findall(phrase, line, re.IGNORECASE)) for phrase in FORBIDDEN) == 1
+
+
+@pytest.mark.parametrize("line", ["There is no other way.", "What is a beam?", "It says so.", "is normal"])
+def test_a_plain_phrase_is_not_found(line: str) -> None:
+    assert not any(re.search(phrase, line, re.IGNORECASE) for phrase in FORBIDDEN)
