@@ -116,14 +116,14 @@ def test_a_killed_one_is_gone_on_with_to_the_same_bytes(
     options: dict[str, Any] = {"wanted": Wanted(**kind), "window": 2}
     translate_file(beam, "in", "whole", **options)
     name = "score" if "references" in kind else "n_best" if "num_best" in kind else "translate"
-    work, windows = getattr(beam, name), itertools.count(1)
+    work, windows = getattr(Translator, name), itertools.count(1)
 
     def killed_later(*arguments: Any, **rest: Any) -> Any:
         if next(windows) == 4:
             raise Killed
         return work(*arguments, **rest)
 
-    monkeypatch.setattr(beam, name, killed_later)
+    monkeypatch.setattr(Translator, name, killed_later)
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     with pytest.raises(UserError, match=r"out cannot be gone on with: (n-best|scores of|a file of|prefix).* was"):
@@ -139,14 +139,14 @@ def test_resume_sees_references_that_have_changed(
 ) -> None:
     write("ref", INPUT)
     options: dict[str, Any] = {"wanted": Wanted(references="ref"), "window": 5}
-    score, windows = beam.score, itertools.count(1)
+    score, windows = Translator.score, itertools.count(1)
 
     def killed_later(*arguments: Any, **rest: Any) -> Any:
         if next(windows) == 2:
             raise Killed
         return score(*arguments, **rest)
 
-    monkeypatch.setattr(beam, "score", killed_later)
+    monkeypatch.setattr(Translator, "score", killed_later)
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     write("ref", ["other", *INPUT[1:]])
@@ -373,9 +373,8 @@ def test_a_list_has_no_text_twice_though_its_pieces_differ() -> None:
         for line, own in zip(LINES, one.n_best(LINES, 10), strict=True):
             texts = [each.text for each in own]
             assert len(set(texts)) == len(texts)
-            (hypotheses,) = one.engine.search(
-                [one._reader.to_translate([line], [""], one.decode)[0][0].request], one.decode, 30
-            )
+            ((asked,), _) = one._reader.to_translate([line], [""], one.decode)
+            (hypotheses,) = one.engine.search([asked.request], one.decode, 30)
             all_texts = both.tgt.decode([each.tokens for each in hypotheses])
             found += len(set(all_texts)) < len(all_texts)
             scores = [each.normalised for each in hypotheses]
