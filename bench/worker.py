@@ -233,6 +233,7 @@ def endless_translator(prepared: work.Prepared, decode: DecodeConfig) -> Transla
     """One with random weights, whose outputs are all as long as they may be."""
     import torch
 
+    from seq2seq.decoding.engine import Engine
     from seq2seq.models.build import build_seq2seq
     from seq2seq.tokens.base import EOS
     from seq2seq.translate.translator import Translator
@@ -242,7 +243,7 @@ def endless_translator(prepared: work.Prepared, decode: DecodeConfig) -> Transla
     model = build_seq2seq(prepared.config.model, *(len(one) for one in prepared.tokenizers))
     with torch.no_grad():
         model.decoder.output.bias[EOS] = -1e9
-    return Translator(model, prepared.tokenizers, decode, trained=True)
+    return Translator(Engine([model], trained=True), prepared.tokenizers, decode)
 
 
 def decode_plain(gate: Gate, prepared: work.Prepared) -> None:

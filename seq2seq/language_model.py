@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, overload
 
@@ -16,7 +17,7 @@ from seq2seq.data.stream import Ids, inputs_of
 from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.errors import UserError
 from seq2seq.files.given import as_lines, checked
-from seq2seq.models import threads
+from seq2seq.models import threads as threads_of
 from seq2seq.models.build import num_parameters
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
@@ -55,39 +56,48 @@ class TextScore(NamedTuple):
         return metrics.perplexity(self.nll, self.num_words)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:
     """A trained network with its tokenizer.
 
-    Args:
-        model: the network, on the device it is to run on; it is left in evaluation mode.
+    Nothing on it changes after it is made, so threads can share one.
 
-    Attributes:
-        threads: torch's number of threads while this model works; 0 leaves it as it is. A small network from a
-            checkpoint has 1. In a process forked from the one that made the model it is always 1.
+    Args:
+        model: the network, on the device that it runs on; it is left in evaluation mode.
+        threads: torch's number of threads while the model works; 0 leaves it as it is. In a process forked from the one
+            that made the model it is always 1.
 
     Example:
-        >>> list(LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1").generate(1))  # doctest: +SKIP
+        >>> language_model = LanguageModel.from_checkpoint("runs/lm_phrasebook/seed-1")  # doctest: +SKIP
+        >>> list(language_model.generate(1))  # doctest: +SKIP
         ['Die alte Lehrerin schläft.']
+        >>> language_model.log_probs("Die alte Lehrerin schläft.")  # doctest: +SKIP
+        -9.71
     """
 
-    def __init__(self, model: RNNLanguageModel, tokenizer: Tokenizer) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self._watch = FormWatch(tokenizer)
-        self.threads = 0
-        threads.survive_forks()
+    model: RNNLanguageModel
+    tokenizer: Tokenizer
+    threads: int = 0
+    _watch: FormWatch = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_watch", FormWatch(self.tokenizer))
+        threads_of.survive_forks()
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, device: str = "cpu") -> LanguageModel:
+    def from_checkpoint(cls, path: str | Path, *, device: str = "cpu", threads: int | None = None) -> LanguageModel:
         """Load a checkpoint file, or the best one of a run folder.
+
+        Args:
+            threads: as for the class. By default 1 for a small network and 0 for others.
 
         Raises:
             UserError: if there is none, or if it is refused; see `checkpoint.load_language_model`.
         """
         found = checkpoint.load_language_model(path)
-        made = cls(found.model.to(device), found.tokenizer)
-        made.threads = threads.of_network(num_parameters(made.model))
-        return made
+        if threads is None:
+            threads = threads_of.of_network(num_parameters(found.model))
+        return cls(found.model.to(device), found.tokenizer, threads)
 
     @property
     def device(self) -> torch.device:
@@ -131,7 +141,7 @@ class LanguageModel:
         unknowns = self.tokenizer.unknowns(prefix)
         for first in range(0, count, BATCH):
             rows = range(first, min(first + BATCH, count))
-            with threads.using(self.threads):
+            with threads_of.using(self.threads):
                 found = sample(
                     self._step,
                     self.model.zero_state(len(rows)),
@@ -167,7 +177,7 @@ class LanguageModel:
             self._watch.look(chunk)
             rows = self.tokenizer.encode(chunk)
             stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)
-            with threads.using(self.threads):
+            with threads_of.using(self.threads):
                 nll, state = self._stream_nll(stream, window, state)
             ends = np.cumsum([len(row) + 1 for row in rows]).tolist()
             line_nll += [float(nll[start:stop].sum()) for start, stop in itertools.pairwise([0, *ends])]
@@ -196,7 +206,7 @@ class LanguageModel:
         given = as_lines(lines)
         refuse_endless(given, "line")
         self._watch.look(given)
-        with threads.using(self.threads):
+        with threads_of.using(self.threads):
             found = self._log_probs(self.tokenizer.encode(given))
         return found[0] if isinstance(lines, str) else found
 

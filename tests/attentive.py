@@ -41,5 +41,5 @@ def save(path: Path, seed: int = 0, *, both: Tokenizers | None = None, **options
 def load(path: Path, **decode: object) -> Translator:
     """Such a checkpoint's translator with other decoding settings."""
     translator = Translator.from_checkpoint(path)
-    translator.decode = DecodeConfig(**{"max_extra": 4, **decode})  # type: ignore[arg-type]
+    translator = translator.with_options(DecodeConfig(**{"max_extra": 4, **decode}))  # type: ignore[arg-type]
     return translator

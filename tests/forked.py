@@ -10,6 +10,7 @@ import torch
 
 from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model, build_seq2seq, num_parameters
@@ -43,7 +44,9 @@ def made(form: Form) -> tuple[Translator, LanguageModel]:
         everything = torch.full((size, 1), -1).int(), torch.arange(size).int(), torch.tensor(size).int()
         shortlist = Shortlist(*everything)
     decode = DecodeConfig(max_extra=4, int8=form.int8, shortlist=form.shortlist)
-    translator = Translator(model, Tokenizers(tokenizer, tokenizer), decode, shortlist=shortlist, trained=True)
+    translator = Translator(
+        Engine([model], shortlist=shortlist, trained=True), Tokenizers(tokenizer, tokenizer), decode
+    )
     return translator, LanguageModel(build_language_model(settings, len(tokenizer)), tokenizer)
 
 

@@ -37,6 +37,7 @@ from seq2seq.config.schema import Config, DecodeConfig
 from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.pairs import read_parallel, read_question_answer, read_tsv
+from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_raw_lines, read_lines
 from seq2seq.models.build import build_seq2seq
@@ -390,7 +391,7 @@ def round_trip(tokenizer: Tokenizer, lines: list[str], outcomes: Counter[str]) -
 def tiny_translator() -> Translator:
     tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
     decode = DecodeConfig(max_extra=2, max_ratio=0.0, max_source=50)
-    return Translator(tiny_model(vocab=len(tokenizer)), Tokenizers(tokenizer, tokenizer), decode)
+    return Translator(Engine([tiny_model(vocab=len(tokenizer))]), Tokenizers(tokenizer, tokenizer), decode)
 
 
 # Checkpoints

@@ -14,6 +14,7 @@ from seq2seq.config.schema import Config, DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import collate
 from seq2seq.data.stream import StreamLoader
+from seq2seq.decoding.engine import Engine
 from seq2seq.evaluation.probe import probe
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model
@@ -121,7 +122,7 @@ def test_a_translator_decodes_on_a_device_without_float64(tokenizers: Tokenizers
     model = tiny_model(vocab=len(tokenizers.src), attention="additive", peeky="both")
 
     def work(model: Any) -> list[Any]:
-        translator = Translator(model, tokenizers, DecodeConfig(max_extra=4, max_ratio=1.0, **decode))
+        translator = Translator(Engine([model]), tokenizers, DecodeConfig(max_extra=4, max_ratio=1.0, **decode))
         found = translator.n_best(LINES, 1, attention=True)
         scored = translator.score(LINES, LINES[::-1], attention=True)
         links = [one.links for own in found for one in own]
@@ -147,7 +148,7 @@ def test_a_language_model_scores_and_draws_on_a_device_without_float64(tokenizer
 
 def test_a_probe_works_on_a_device_without_float64(tokenizers: Tokenizers) -> None:
     model = tiny_model(vocab=len(tokenizers.src), peeky="both")
-    expected, found = on_both(model, lambda model: probe(Translator(model, tokenizers), LINES, LINES[::-1]))
+    expected, found = on_both(model, lambda model: probe(Translator(Engine([model]), tokenizers), LINES, LINES[::-1]))
     for name in ("peeky_reliance", "accuracy_by_position"):
         for figure, value in expected[name]["overall"].items():
             assert found[name]["overall"][figure] == pytest.approx(value, rel=1e-4)

@@ -23,10 +23,10 @@ from seq2seq import checkpoint, runs
 from seq2seq.cli import evaluate, overrides, probe
 from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import download
+from seq2seq.decoding import engine
 from seq2seq.errors import UserError
 from seq2seq.training.callbacks import Checkpoints
 from seq2seq.training.experiment import claim, run
-from seq2seq.translate import translator
 from seq2seq.translate.translator import Translator
 from tests import attentive
 from tests.fuzz import nothing_runs
@@ -309,7 +309,7 @@ def test_a_lack_of_memory_under_a_beam_counts_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lines: int
 ) -> None:
     one = attentive.load(attentive.save(tmp_path / "a.ckpt"), search="beam", beam_size=5)
-    monkeypatch.setattr(translator, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    monkeypatch.setattr(engine, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
     setting = "decode.max_source (--max-source, now 2000)" if lines == 1 else "decode.batch_tokens (--batch-tokens, now"
     said = (
         rf"batch of {lines} sentence\(s\) .*; make {re.escape(setting)}.* smaller, or decode.beam_size \(--beam, now 5"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import codecs
-import dataclasses
 import errno
 import io
 import logging
@@ -303,17 +302,17 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}
     with placed(options):
         paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
-        translator = Translator.from_checkpoints(paths, device=options.device, forms=forms)
-    translator.threads = options.threads or translator.threads
+        threads = options.threads or None
+        translator = Translator.from_checkpoints(paths, device=options.device, threads=threads, **forms)
     if not options.threads:
         torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
-    translator.decode = dataclasses.replace(translator.decode, **_decode_settings(options, translator.decode.search))
+    translator = translator.with_options(**_decode_settings(options, translator.decode.search))
     if translator.decode.copy_unknown:
-        translator.require_attention(
+        translator.engine.require_attention(
             "--copy-unknown" if getattr(options, "copy_unknown", None) else "decode.copy_unknown"
         )
     if translator.decode.search == "beam" and translator.decode.coverage_penalty:
-        translator.require_attention("--coverage-penalty")
+        translator.engine.require_attention("--coverage-penalty")
     return translator
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import logging
 import math
@@ -79,7 +80,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     pairs = read_parallel(options.src, options.ref, allow_blank=True)
     translator = apply_model_arguments(options)
     if options.tokenize:
-        translator.metrics = MetricsConfig(options.tokenize)
+        translator = dataclasses.replace(translator, metrics=MetricsConfig(options.tokenize))
     references = [ref for _, ref in pairs]
     with writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
         evaluation = evaluate(translator, [src for src, _ in pairs], references)

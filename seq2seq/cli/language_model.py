@@ -32,9 +32,7 @@ def load(path: str, options: argparse.Namespace) -> LanguageModel:
     from seq2seq.language_model import LanguageModel
 
     with placed(options):
-        model = LanguageModel.from_checkpoint(path, device=options.device)
-    model.threads = options.threads or model.threads
-    return model
+        return LanguageModel.from_checkpoint(path, device=options.device, threads=options.threads or None)
 
 
 def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,8 +48,8 @@ def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) -> None:
-    """Let the language model that the arguments name, if they do, have a say.
+def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) -> Translator:
+    """Return a translator in which the language model that the arguments name, if they do, has a say.
 
     Raises:
         UserError: for a checkpoint that is refused, other pieces than the translator's, or a weight out of range.
@@ -59,7 +57,6 @@ def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) 
     if options.lm is None:
         if options.lm_weight is not None:
             raise UserError("--lm-weight is the weight of a language model; name one with --lm.")
-        return
-    translator.fuse(
-        load(options.lm, options), LM_WEIGHT if options.lm_weight is None else options.lm_weight, name=options.lm
-    )
+        return translator
+    weight = LM_WEIGHT if options.lm_weight is None else options.lm_weight
+    return translator.fuse(load(options.lm, options), weight, name=options.lm)

@@ -122,8 +122,7 @@ def _translate(options: argparse.Namespace) -> None:
     models = options.checkpoint if options.lm is None else [*options.checkpoint, options.lm]
     refuse_overwriting([*outputs, options.alignments, options.attention_plot], models)
     made_with = _made_with(options) if outputs else {}
-    translator = apply_model_arguments(options)
-    apply_fusion_arguments(options, translator)
+    translator = apply_fusion_arguments(options, apply_model_arguments(options))
     wanted.check(translator)
     for source, target in jobs:
         _translate_one(translator, source, target, options, shard=shard, made_with=made_with, wanted=wanted)

@@ -114,10 +114,11 @@ class FormWatch:
 
     def look(self, lines: Iterable[str]) -> None:
         """Look at more lines, unless enough were seen; only those that are not ASCII count."""
-        if not self._num_left:
+        num_left = self._num_left  # read once: threads may share a watch
+        if not num_left:
             return
-        seen = list(itertools.islice((line for line in lines if not line.isascii()), self._num_left))
-        self._num_left -= len(seen)
+        seen = list(itertools.islice((line for line in lines if not line.isascii()), num_left))
+        self._num_left = num_left - len(seen)
         better = self._better(seen)
         if better is not None:
             self._num_left = 0

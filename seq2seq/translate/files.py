@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.console import lines_bar
 from seq2seq.errors import UserError
 from seq2seq.files import resumable
@@ -50,6 +51,7 @@ def translate_file(
     resume: bool = False,
     made_with: Mapping[str, Any] | None = None,
     wanted: outputs.Wanted | None = None,
+    options: DecodeConfig | None = None,
 ) -> FileReport:
     r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
     input; or, with ``wanted``, what comes of each line of the input is one line or several, in the input's order.
@@ -71,6 +73,7 @@ def translate_file(
         made_with: what else the translations depend on, the digest of a checkpoint say; to be equal in a resumed call.
         wanted: what is written for each line. Lines are numbered through all blocks, so these stay the whole. What goes
             beside the output (alignments, pictures) cannot be resumed.
+        options: decoding settings, in place of all of the translator's.
 
     Raises:
         UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if another process is writing the
@@ -78,8 +81,15 @@ def translate_file(
             is wanted.
         ValueError: if ``resume`` or ``shard`` is asked for where there is no name, or ``shard`` is none, or if what is
             wanted cannot be resumed.
+
+    Example:
+        >>> translate_file(translator, "test.en", "test.de", resume=True).num_lines  # doctest: +SKIP
+        1000
+        >>> wanted = outputs.Wanted(num_best=3)  # doctest: +SKIP
+        >>> translate_file(translator.with_options(beam=5), "test.en", "test.nbest", wanted=wanted)  # doctest: +SKIP
     """
     wanted = wanted or outputs.Wanted()
+    translator = translator.with_options(options)
     if (resume and None in (source, target)) or (shard and source is None):
         raise ValueError("resume needs a named source and target, and shard a named source.")
     if resume and wanted.attention:
@@ -105,15 +115,15 @@ def translate_file(
 
 
 def _translate(writer: outputs.Writer, lines: _Lines, output: resumable.Stream | resumable.Partial) -> None:
-    wanted, translator = writer.wanted, writer.translator
+    wanted = writer.wanted
     with lines_bar() as bar:
         task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
         for window, beside in lines:
-            cut_before = translator.num_cut
-            written = writer.output(lines.next_number - len(window), window, beside).encode("utf-8")
+            made = writer.output(lines.next_number - len(window), window, beside)
+            written = made.text.encode("utf-8")
             num_lines = written.count(b"\n")
             assert num_lines == len(window) or (wanted.num_best and num_lines > len(window))
-            lines.num_cut += translator.num_cut - cut_before
+            lines.num_cut += made.num_cut
             output.write(written, lines.mark())
             bar.advance(task, len(window))
 

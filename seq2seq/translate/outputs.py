@@ -5,7 +5,7 @@ beside it alignments and pictures.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,8 @@ from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, iter_raw_lines
 from seq2seq.files.writing import make_folder, writing
 from seq2seq.translate.alignment import pharaoh
-from seq2seq.translate.translator import Translation, Translator
+from seq2seq.translate.results import Results, Translation
+from seq2seq.translate.translator import Translator
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,14 @@ class Wanted:
             )
         for flag, value in (("--alignments", self.alignments), ("--attention-plot", self.pictures)):
             if value is not None:
-                translator.require_attention(flag)
+                translator.engine.require_attention(flag)
+
+
+class Output(NamedTuple):
+    """What is written for some lines."""
+
+    text: str
+    num_cut: int  # lines longer than decode.max_source
 
 
 class Writer:
@@ -113,38 +121,41 @@ class Writer:
         self._alignments = alignments
         self.num_drawn = 0
 
-    def output(self, first: int, lines: Sequence[str], beside: Sequence[str] | None = None) -> str:
-        """The output of some lines, whose first has the number ``first``, from 0: a block of whole lines for each.
+    def output(self, first: int, lines: Sequence[str], beside: Sequence[str] | None = None) -> Output:
+        """Make the output of some lines: a block of whole lines for each.
 
         Args:
+            first: the number of the first line, from 0.
             beside: the references or prefixes of these lines, where the input has a file of them.
         """
         wanted = self.wanted
         plain = wanted.references is None and not wanted.num_best
         if plain and not wanted.attention and beside is None and not wanted.prefix:
-            outputs = self.translator.translate(lines)
-        elif plain and not wanted.attention:
-            outputs = self.translator.translate(lines, prefixes=self._prefixes(lines, beside))
-        else:
-            found = self._found(lines, beside)
-            self._beside(first, found)
-            render = _plain if plain else _scored if wanted.references is not None else _listed
-            outputs = [render(number, one) for number, own in enumerate(found, start=first) for one in own]
-        return "".join(line + "\n" for line in outputs)
+            found = self.translator.translate(lines)
+            return Output(_joined(found), found.num_cut)
+        if plain and not wanted.attention:
+            found = self.translator.translate(lines, prefixes=self._prefixes(lines, beside))
+            return Output(_joined(found), found.num_cut)
+        listed = self._found(lines, beside)
+        self._beside(first, listed)
+        render = _plain if plain else _scored if wanted.references is not None else _listed
+        rendered = (render(number, one) for number, own in enumerate(listed, start=first) for one in own)
+        return Output(_joined(rendered), listed.num_cut)
 
     def _prefixes(self, lines: Sequence[str], beside: Sequence[str] | None) -> Sequence[str]:
         return [self.wanted.prefix] * len(lines) if beside is None else beside
 
-    def _found(self, lines: Sequence[str], beside: Sequence[str] | None) -> list[list[Translation]]:
-        """One at least for each line."""
+    def _found(self, lines: Sequence[str], beside: Sequence[str] | None) -> Results[list[Translation]]:
+        """At least one translation of each line."""
         attention = self.wanted.attention
         if self.wanted.references is not None:
             assert beside is not None
-            return [[one] for one in self.translator.score(lines, beside, attention=attention)]
+            scored = self.translator.score(lines, beside, attention=attention)
+            return Results(([one] for one in scored), scored.num_cut)
         prefixes = self._prefixes(lines, beside)
         num_best = self.wanted.num_best or 1
         found = self.translator.n_best(lines, num_best, attention=attention, prefixes=prefixes, log_probs=False)
-        return [own or [BLANK] for own in found]
+        return Results((own or [BLANK] for own in found), found.num_cut)
 
     def _beside(self, first: int, found: Sequence[Sequence[Translation]]) -> None:
         if self._alignments is not None:
@@ -166,6 +177,10 @@ class Writer:
             weights = translation.attention.numpy()
             attention_plot.draw(path, weights, translation.src_pieces, translation.tgt_pieces)
             self.num_drawn += 1
+
+
+def _joined(lines: Iterable[str]) -> str:
+    return "".join(line + "\n" for line in lines)
 
 
 def _plain(number: int, translation: Translation) -> str:

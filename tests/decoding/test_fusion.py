@@ -15,6 +15,7 @@ from seq2seq import checkpoint
 from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.fusion import FusedState, fuse
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.shortlist import Shortlist
@@ -105,11 +106,11 @@ def a_language_model(tokenizer: Tokenizer, seed: int = 3, **options: object) -> 
 def test_a_translator_listens_to_its_language_model(tokenizers: Tokenizers, search: str) -> None:
     lines = ["a dog runs", "the cat", "two birds sing", ""]
     decode = DecodeConfig(search=search)
-    plain = Translator(tiny_model(vocab=len(tokenizers.tgt)), tokenizers, decode)
-    fused = Translator(tiny_model(vocab=len(tokenizers.tgt)), tokenizers, decode)
-    fused.fuse(a_language_model(tokenizers.tgt), 0.0)
+    plain = Translator(Engine([tiny_model(vocab=len(tokenizers.tgt))]), tokenizers, decode)
+    fused = Translator(Engine([tiny_model(vocab=len(tokenizers.tgt))]), tokenizers, decode)
+    fused = fused.fuse(a_language_model(tokenizers.tgt), 0.0)
     assert fused.translate(lines) == plain.translate(lines)
-    fused.fuse(a_language_model(tokenizers.tgt), 5.0)
+    fused = fused.fuse(a_language_model(tokenizers.tgt), 5.0)
     assert fused.translate(lines) != plain.translate(lines)
     assert fused.translate(lines)[1:2] == fused.translate(lines[1:2])
     assert fused.translate(lines)[3] == ""
@@ -120,17 +121,17 @@ def test_a_shortlist_beside_a_language_model_is_refused(tokenizers: Tokenizers) 
     size = len(tokenizers.tgt)
     everything = Shortlist(torch.full((size, 1), -1).int(), torch.arange(size).int(), torch.tensor(size).int())
     model = tiny_model(vocab=size)
-    translator = Translator(model, tokenizers, DecodeConfig(shortlist=True), shortlist=everything)
+    translator = Translator(Engine([model], shortlist=everything), tokenizers, DecodeConfig(shortlist=True))
     assert translator.translate(["a dog runs"])
-    translator.fuse(a_language_model(tokenizers.tgt), 0.2)
+    translator = translator.fuse(a_language_model(tokenizers.tgt), 0.2)
     with pytest.raises(UserError, match=r"\(--shortlist\) and a language model \(--lm\) do not go together; leave out"):
         translator.translate(["a dog runs"])
 
 
 def test_a_fused_score_is_the_weighted_sum_of_both_models_log_probabilities(tokenizers: Tokenizers) -> None:
-    translator = Translator(tiny_model(vocab=len(tokenizers.tgt)), tokenizers, DecodeConfig(search="beam"))
+    translator = Translator(Engine([tiny_model(vocab=len(tokenizers.tgt))]), tokenizers, DecodeConfig(search="beam"))
     model = a_language_model(tokenizers.tgt)
-    translator.fuse(model, 0.4)
+    translator = translator.fuse(model, 0.4)
     (found,) = translator.n_best(["a dog runs"], 1)
     assert found[0].tgt_pieces[-1] == "</s>"  # else it was cut, and has no end
     nll, _ = translator.nll(["a dog runs"], [found[0].text])
@@ -138,8 +139,8 @@ def test_a_fused_score_is_the_weighted_sum_of_both_models_log_probabilities(toke
     penalty = ((5 + len(found[0].tgt_pieces)) / 6) ** translator.decode.length_penalty
     assert found[0].score == pytest.approx(total / penalty, rel=1e-4)
     assert found[0].log_prob == pytest.approx(-nll, rel=1e-4)
-    twice = Translator(translator.model, tokenizers, others=[translator.model])
-    twice.fuse(model, 0.4)
+    twice = Translator(Engine([translator.model, translator.model]), tokenizers)
+    twice = twice.fuse(model, 0.4)
     assert twice.nll(["a dog runs"], [found[0].text])[0] == pytest.approx(nll, rel=1e-4)
 
 
@@ -170,8 +171,8 @@ def test_a_log_probability_is_the_translators_own_whatever_it_was_ranked_by(
     lines, size = ["a dog runs", "the cat", "", "birds sing well"], len(tokenizers.tgt)
     models = [tiny_model(seed, vocab=size, attention="general", fixed_length=fixed) for seed in range(members)]
     decode = DecodeConfig(max_extra=3, max_ratio=0.3, **search)
-    one = Translator(models[0], tokenizers, decode, others=models[1:])
-    one.fuse(a_language_model(tokenizers.tgt), 0.4)
+    one = Translator(Engine(models), tokenizers, decode)
+    one = one.fuse(a_language_model(tokenizers.tgt), 0.4)
     cut = 0
     with torch.no_grad():
         for line, own in zip(lines, one.n_best(lines, 3, prefixes=["b", "", "", ""]), strict=True):
@@ -193,12 +194,12 @@ def test_a_log_probability_is_the_translators_own_whatever_it_was_ranked_by(
 def test_a_given_translation_has_its_own_log_probability_beside_the_fused_score(tokenizers: Tokenizers) -> None:
     src, tgt = ["a dog runs", "the cat", ""], ["birds", "", "a dog"]
     options = {"attention": "general", "hidden_size": 6}
-    one = Translator(tiny_model(vocab=len(tokenizers.tgt), **options), tokenizers, DecodeConfig())
+    one = Translator(Engine([tiny_model(vocab=len(tokenizers.tgt), **options)]), tokenizers, DecodeConfig())
     plain = one.score(src, tgt)
     model = a_language_model(tokenizers.tgt)
-    one.fuse(model, 0.4)
+    one = one.fuse(model, 0.4)
     for search in ("greedy", "beam"):
-        one.decode = DecodeConfig(search=search, length_penalty=0.5)
+        one = one.with_options(DecodeConfig(search=search, length_penalty=0.5))
         for before, after, text in zip(plain, one.score(src, tgt), tgt, strict=True):
             assert after.log_prob == pytest.approx(before.log_prob, rel=1e-4)
             assert after.per_token == pytest.approx(before.per_token, rel=1e-4)
@@ -208,7 +209,7 @@ def test_a_given_translation_has_its_own_log_probability_beside_the_fused_score(
 
 
 def test_other_pieces_are_refused_by_name(tokenizers: Tokenizers) -> None:
-    translator = Translator(tiny_model(vocab=len(tokenizers.tgt)), tokenizers)
+    translator = Translator(Engine([tiny_model(vocab=len(tokenizers.tgt))]), tokenizers)
     other = Tokenizer(train(["abc"], type="char", vocab_size=0))
     with pytest.raises(UserError, match=r"runs/lm has other pieces than the translator's target side \(7 and \d+\)"):
         translator.fuse(a_language_model(other), 0.2, name="runs/lm")

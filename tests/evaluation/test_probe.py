@@ -24,6 +24,7 @@ from seq2seq.cli.probe import _draw
 from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import collate
+from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.evaluation.probe import probe
 from seq2seq.models.build import build_seq2seq
@@ -43,7 +44,7 @@ SOURCES, REFERENCES = [src for src, _ in PAIRS], [ref for _, ref in PAIRS]
 
 def tiny(decode: DecodeConfig | None = None, **options: object) -> Translator:
     """Random weights in float64, so that what is compared differs by more than rounding."""
-    return Translator(tiny_model(vocab=VOCAB, **options).double(), TOKENIZERS, decode)
+    return Translator(Engine([tiny_model(vocab=VOCAB, **options).double()]), TOKENIZERS, decode or DecodeConfig())
 
 
 def numbers(value: Any) -> list[float | None]:
@@ -190,7 +191,7 @@ def shift_register(length: int, *, first_in_first_out: bool, reverse: bool) -> T
     model.encoder.rnn.weight_ih_l0[:box] = torch.eye(box)
     unread = slice(0, -box) if first_in_first_out else slice(box, None)
     model.decoder.output.weight[:, unread] = 0
-    return Translator(model, TOKENIZERS)
+    return Translator(Engine([model]), TOKENIZERS)
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -229,7 +230,7 @@ def trained_to_repeat(position: int, *, reverse: bool) -> tuple[dict[str, Any], 
         optimizer.step()
     sources = ["".join(draw.choices(LETTERS, k=4)) for _ in range(50)]
     references = [src[position - 1] for src in sources]
-    return probe(Translator(model, TOKENIZERS), sources, references, steps=1), loss.item()
+    return probe(Translator(Engine([model]), TOKENIZERS), sources, references, steps=1), loss.item()
 
 
 @pytest.mark.parametrize("reverse", [False, True])
@@ -430,7 +431,7 @@ def test_accuracy_by_position_equals_a_loop_over_sentences(fixed_length: int) ->
 def test_the_figures_do_not_depend_on_the_batches(options: dict[str, object]) -> None:
     model = tiny_model(vocab=VOCAB, **{"peeky": "both", **options})
     results = [
-        probe(Translator(model, TOKENIZERS, DecodeConfig(batch_tokens=tokens)), SOURCES, REFERENCES)
+        probe(Translator(Engine([model]), TOKENIZERS, DecodeConfig(batch_tokens=tokens)), SOURCES, REFERENCES)
         for tokens in (1, 13, 8192)
     ]
     assert same(results[0], results[1])

@@ -14,6 +14,7 @@ from seq2seq import checkpoint
 from seq2seq.cli.translate import main
 from seq2seq.config.schema import Config, DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.tokens.base import UNK, UNK_SURFACE, words
 from seq2seq.tokens.pieces import Tokenizer
@@ -115,7 +116,7 @@ def copying(kind: str, size: int, **decode: object) -> Translator:
         model.decoder.output.bias[UNK] += 6
         model.decoder.output.bias[0] -= 50
         model.decoder.output.bias[2] -= 50
-    return Translator(model, both, DecodeConfig(**{"copy_unknown": True, "max_extra": 4, **decode}))  # type: ignore[arg-type]
+    return Translator(Engine([model]), both, DecodeConfig(**{"copy_unknown": True, "max_extra": 4, **decode}))  # type: ignore[arg-type]
 
 
 SEARCHES = [{}, {"search": "beam", "beam_size": 3}, {"search": "sample"}]
@@ -147,7 +148,7 @@ def test_copies_and_alignments_are_of_the_words_of_the_normalised_line(form: str
     """Where a form changes how long a line is, or how many words it has."""
     plain = copying("word", 9)
     both = Tokenizers(*(Tokenizer(one.proto, normalization=form) for one in plain.tokenizers))
-    composing = Translator(plain.model, both, plain.decode)
+    composing = Translator(Engine([plain.model]), both, plain.decode)
     lines = [
         "a ze\u0301bra\xa0fou dog",
         "\ufb01ne the\u2003cat\xa0\xa0a",
@@ -197,7 +198,7 @@ def test_a_prefix_keeps_its_own_unknown_words() -> None:
     (text,) = one.translate(["a zebra dog"], prefixes=["the Xaver"])
     assert text.startswith("the Xaver ")
     assert UNK_SURFACE not in text
-    one.decode = DecodeConfig(max_extra=4)
+    one = one.with_options(DecodeConfig(max_extra=4))
     assert one.translate(["a zebra dog"], prefixes=["the Xaver"])[0].startswith(f"the Xaver {UNK_SURFACE}")
 
 
@@ -206,7 +207,7 @@ def test_copying_needs_attention(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="decode.copy_unknown .* needs a model with attention, and this one has none"):
         blind.translate(["a"])
     seeing = attentive.load(attentive.save(tmp_path / "b.ckpt"), copy_unknown=True)
-    both = Translator(seeing.model, seeing.tokenizers, seeing.decode, others=[blind.model])
+    both = Translator(Engine([seeing.model, blind.model]), seeing.tokenizers, seeing.decode)
     with pytest.raises(UserError, match="and a model of this ensemble has none; train one with model"):
         both.translate(["a"])
     with pytest.raises(UserError, match="decode.copy_unknown=true needs attention; got model.attention=none"):

@@ -39,6 +39,7 @@ from seq2seq.files import lines as lines_module
 from seq2seq.files.lines import iter_raw_lines, read_lines, sha256_file
 from seq2seq.translate import files, outputs
 from seq2seq.translate.files import translate_file
+from seq2seq.translate.results import Results
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT, Command
 from tests.translate.test_translator import translator
@@ -51,11 +52,14 @@ class Upper:
     """Translates into capitals, at once; `before` is called with each window."""
 
     def __init__(self, before: Callable[[Sequence[str]], None] = lambda lines: None) -> None:
-        self.decode, self.num_cut, self.before, self.normalization = DecodeConfig(), 0, before, "none"
+        self.decode, self.before, self.normalization = DecodeConfig(), before, "none"
 
-    def translate(self, lines: Sequence[str]) -> list[str]:
+    def with_options(self, options: None) -> Upper:
+        return self
+
+    def translate(self, lines: Sequence[str]) -> Results[str]:
         self.before(lines)
-        return [line.upper() for line in lines]
+        return Results(line.upper() for line in lines)
 
 
 def upper(source: Path, target: Path, before: Any = lambda lines: None, **options: Any) -> files.FileReport:
@@ -719,17 +723,17 @@ def test_a_full_disk_leaves_no_draft_and_nothing_that_cannot_be_resumed(
 
 
 def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
+    def stopping(real: Any, stop: Any) -> Any:
+        return lambda self, lines, *rest, **more: (stop(lines), real(self, lines, *rest, **more))[1]
+
     (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES * 3))
     for wanted in (outputs.Wanted(num_best=1), outputs.Wanted(references=tmp_path / "in")):
         one = translator()
         method = "score" if wanted.references else "n_best"
-        stop, real = stop_after(2, KeyboardInterrupt()), getattr(one, method)
-        setattr(
-            one, method, lambda lines, *rest, stop=stop, real=real, **more: (stop(lines), real(lines, *rest, **more))[1]
-        )
-        with pytest.raises(KeyboardInterrupt):
-            translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted)
-        one = translator()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Translator, method, stopping(getattr(Translator, method), stop_after(2, KeyboardInterrupt())))
+            with pytest.raises(KeyboardInterrupt):
+                translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted)
         for window, batch_tokens, said in (
             (4, one.decode.batch_tokens, "window was 5 and is 4"),
             (5, 7, r"decode.batch_tokens was \d+ and is 7"),
@@ -864,7 +868,7 @@ def test_the_command_is_killed_refuses_a_second_and_goes_on(here: Here, tmp_path
 def test_another_checkpoint_is_refused_by_its_digest(here: Here, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("1+2\n" * 20)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Translator, "translate", lambda self, lines: [stop(lines), lines][1])
+        patch.setattr(Translator, "translate", lambda self, lines: [stop(lines), Results(lines)][1])
         stop = stop_after(5, KeyboardInterrupt())
         assert here("-i", "in", "-o", "out", "--window", "2")[0] == 130
     journal = tmp_path / ".out.part.json"

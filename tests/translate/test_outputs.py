@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import itertools
 import json
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 
 from seq2seq.cli import evaluate
 from seq2seq.cli.translate import main
+from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.translate import attention_plot
 from seq2seq.translate.files import translate_file
@@ -116,14 +116,14 @@ def test_a_killed_one_is_gone_on_with_to_the_same_bytes(
     options: dict[str, Any] = {"wanted": Wanted(**kind), "window": 2}
     translate_file(beam, "in", "whole", **options)
     name = "score" if "references" in kind else "n_best" if "num_best" in kind else "translate"
-    work, windows = getattr(beam, name), itertools.count(1)
+    work, windows = getattr(Translator, name), itertools.count(1)
 
     def killed_later(*arguments: Any, **rest: Any) -> Any:
         if next(windows) == 4:
             raise Killed
         return work(*arguments, **rest)
 
-    monkeypatch.setattr(beam, name, killed_later)
+    monkeypatch.setattr(Translator, name, killed_later)
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     with pytest.raises(UserError, match=r"out cannot be gone on with: (n-best|scores of|a file of|prefix).* was"):
@@ -139,14 +139,14 @@ def test_resume_sees_references_that_have_changed(
 ) -> None:
     write("ref", INPUT)
     options: dict[str, Any] = {"wanted": Wanted(references="ref"), "window": 5}
-    score, windows = beam.score, itertools.count(1)
+    score, windows = Translator.score, itertools.count(1)
 
     def killed_later(*arguments: Any, **rest: Any) -> Any:
         if next(windows) == 2:
             raise Killed
         return score(*arguments, **rest)
 
-    monkeypatch.setattr(beam, "score", killed_later)
+    monkeypatch.setattr(Translator, "score", killed_later)
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     write("ref", ["other", *INPUT[1:]])
@@ -183,7 +183,7 @@ def test_scores_of_an_n_best_list_are_those_of_scoring_its_texts(
     one = attentive.load(model, search="beam", beam_size=5, max_extra=30, **penalties)
     if others:
         second = attentive.load(attentive.save(folder / "b.ckpt", seed=3))
-        one = Translator(one.model, one.tokenizers, one.decode, others=[second.model])
+        one = Translator(Engine([one.model, second.model]), one.tokenizers, one.decode)
     translate_file(one, "in", "list", wanted=Wanted(num_best=5))
     rows = [parse_n_best(line) for line in read("list")]
     found = [each for own in one.n_best(INPUT, 5) for each in own]
@@ -228,8 +228,8 @@ def test_references_may_be_what_can_be_read_only_once(model: Path, folder: Path)
 
 def test_an_ensemble_has_the_perplexity_of_its_mean_probability(model: Path, tmp_path: Path) -> None:
     first, second = attentive.load(model), attentive.load(attentive.save(tmp_path / "b.ckpt", seed=3))
-    both = Translator(first.model, first.tokenizers, first.decode, others=[second.model])
-    twice = Translator(first.model, first.tokenizers, first.decode, others=[first.model])
+    both = Translator(Engine([first.model, second.model]), first.tokenizers, first.decode)
+    twice = Translator(Engine([first.model, first.model]), first.tokenizers, first.decode)
     assert twice.nll(LINES, LINES) == (pytest.approx(first.nll(LINES, LINES)[0], rel=1e-5), first.nll(LINES, LINES)[1])
     one_token = [each.nll(["a dog"], [""])[0] for each in (first, second, both)]  # the end symbol alone
     assert one_token[2] == pytest.approx(-math.log((math.exp(-one_token[0]) + math.exp(-one_token[1])) / 2), abs=1e-5)
@@ -237,7 +237,7 @@ def test_an_ensemble_has_the_perplexity_of_its_mean_probability(model: Path, tmp
 
 def test_a_perplexity_is_of_the_lines_as_they_are_cut_for_one_model_as_for_several(model: Path) -> None:
     first = attentive.load(model, max_source=3)
-    twice = Translator(first.model, first.tokenizers, first.decode, others=[first.model])
+    twice = Translator(Engine([first.model, first.model]), first.tokenizers, first.decode)
     cut = [line[:3] for line in LINES]
     assert first.nll(LINES, LINES)[0] == pytest.approx(attentive.load(model).nll(cut, LINES)[0])
     assert first.nll(LINES, LINES)[0] == pytest.approx(twice.nll(LINES, LINES)[0], rel=1e-5)
@@ -270,7 +270,7 @@ def test_evaluate_takes_the_flags_of_a_search_and_several_checkpoints(
     assert ended.value.code == 0
     figures = json.loads(capsys.readouterr().out)
     both = Translator.from_checkpoints([model, other])
-    both.decode = dataclasses.replace(both.decode, search="beam", beam_size=3, length_penalty=0.5)
+    both = both.with_options(search="beam", beam_size=3, length_penalty=0.5)
     assert read("hyp") == both.translate(LINES)
     total = sum(one.log_prob for one in both.score(LINES, LINES[::-1]))
     assert figures["perplexity"] == pytest.approx(math.exp(-total / figures["num_tokens"]), rel=1e-5)
@@ -340,7 +340,7 @@ def test_neighbours_change_no_list_prefix_score_or_attention(
     lines: list[str], search: dict[str, Any], attention: str, batch_tokens: int, rng: random.Random
 ) -> None:
     one = translator(attention=attention, bidirectional=attention == "general", reverse=True, peeky="both")
-    one.decode = attentive.DecodeConfig(max_extra=4, **search)
+    one = one.with_options(attentive.DecodeConfig(max_extra=4, **search))
     num_best = 1 if search["search"] == "greedy" else 3
     prefixes = [rng.choice(["", "a", "the "]) for _ in lines]
     references = [rng.choice(["", "a dog", "sings"]) for _ in lines]
@@ -353,7 +353,7 @@ def test_neighbours_change_no_list_prefix_score_or_attention(
         return list(zip(lists, scored, strict=True))
 
     alone = [ask([i])[0] for i in range(len(lines))]
-    one.decode = attentive.DecodeConfig(max_extra=4, batch_tokens=batch_tokens, **search)
+    one = one.with_options(attentive.DecodeConfig(max_extra=4, batch_tokens=batch_tokens, **search))
     for i, (found, scored) in zip(order, ask(order), strict=True):
         for mine, other in zip([*found, scored], [*alone[i][0], alone[i][1]], strict=True):
             assert mine.text == other.text
@@ -368,12 +368,13 @@ def test_a_list_has_no_text_twice_though_its_pieces_differ() -> None:
     both = attentive.tokenizers("bpe", 40)
     found = 0
     for seed in range(6):
-        one = Translator(tiny_model(seed, vocab=len(both.tgt)), both)
-        one.decode = attentive.DecodeConfig(max_extra=3, max_ratio=0.1, search="beam", beam_size=30)
+        one = Translator(Engine([tiny_model(seed, vocab=len(both.tgt))]), both)
+        one = one.with_options(attentive.DecodeConfig(max_extra=3, max_ratio=0.1, search="beam", beam_size=30))
         for line, own in zip(LINES, one.n_best(LINES, 10), strict=True):
             texts = [each.text for each in own]
             assert len(set(texts)) == len(texts)
-            (hypotheses,) = one._search(one._ask([line], [""]), 30, False, True)
+            ((asked,), _) = one._reader.to_translate([line], [""], one.decode)
+            (hypotheses,) = one.engine.search([asked.request], one.decode, 30)
             all_texts = both.tgt.decode([each.tokens for each in hypotheses])
             found += len(set(all_texts)) < len(all_texts)
             scores = [each.normalised for each in hypotheses]

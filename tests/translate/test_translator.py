@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import logging
 import os
+import pickle
 import random
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +25,14 @@ from hypothesis import strategies as st
 from seq2seq import checkpoint
 from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms.products import has_int8
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
 from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
-from tests import attentive
+from tests import attentive, forked
 from tests.conftest import LINES, ROOT, tiny_model
 from tests.forked import FORMS
 
@@ -43,7 +47,7 @@ def translator(seed: int = 0, decode: DecodeConfig | None = None, **options: obj
     with torch.no_grad():
         model.decoder.output.bias[:3] -= 50  # pad, unk and bos are never what a trained model emits
         model.decoder.output.bias[3] -= 50 if model.fixed_length else 3
-    return Translator(model, Tokenizers(tokenizer, tokenizer), decode or DecodeConfig(max_extra=4))
+    return Translator(Engine([model]), Tokenizers(tokenizer, tokenizer), decode or DecodeConfig(max_extra=4))
 
 
 @pytest.mark.parametrize("combination", COMBINATIONS, ids=str)
@@ -86,11 +90,11 @@ def test_neighbours_order_and_batch_size_never_change_a_translation(
     rng: random.Random,
 ) -> None:
     one = translator(**dict(zip(OPTIONS, combination, strict=True)))
-    one.decode = DecodeConfig(max_extra=4, **search)  # type: ignore[arg-type]
+    one = one.with_options(DecodeConfig(max_extra=4, **search))  # type: ignore[arg-type]
     alone = [one.n_best([line], 1)[0] for line in lines]
     order = list(range(len(lines)))
     rng.shuffle(order)
-    one.decode = dataclasses.replace(one.decode, batch_tokens=batch_tokens)
+    one = one.with_options(batch_tokens=batch_tokens)
     together = one.n_best([lines[i] for i in order], 1)
     for i, found in zip(order, together, strict=True):
         assert [each.text for each in found] == [each.text for each in alone[i]]
@@ -113,21 +117,27 @@ def test_a_fixed_length_is_kept_and_needs_no_end_symbol() -> None:
 def test_a_line_longer_than_the_bound_is_cut_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     bounded = translator(decode=DecodeConfig(max_source=5, max_extra=4))
     with caplog.at_level(logging.WARNING):
-        assert bounded.translate(["the dog sings", "a dog"]) == bounded.translate(["the d", "a dog"])
-    assert bounded.num_cut == 1
+        found = bounded.translate(["the dog sings", "a dog"])
+        assert found == bounded.translate(["the d", "a dog"])
+    assert found.num_cut == 1
     assert caplog.messages == ["a line of 13 tokens is cut to its first 5: the dog sings..."]
 
 
-def test_an_evaluation_warns_of_a_long_line_and_counts_it_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_counts_come_with_the_results_of_each_call() -> None:
+    one, lines = translator(), ["the dog sings", "", "a dog"]
+    assert [found.num_cut for found in (one.translate(lines, max_source=5), one.translate(lines))] == [1, 0]
+    assert one.n_best(lines, 1, max_source=4).num_cut == one.score(lines, lines, max_source=4).num_cut == 2
+
+
+def test_an_evaluation_warns_once_of_a_long_line(caplog: pytest.LogCaptureFixture) -> None:
     for others in ((), (tiny_model(1, vocab=len(translator().tokenizers.tgt)),)):
         caplog.clear()
-        bounded = translator(decode=DecodeConfig(max_source=5, max_extra=4))
-        bounded.models = (*bounded.models, *others)
+        plain = translator()
+        bounded = Translator(Engine([plain.model, *others]), plain.tokenizers, DecodeConfig(max_source=5, max_extra=4))
         evaluate(bounded, ["the dog sings", "a dog", "birds run"], LINES[:3])
-        assert bounded.num_cut == 2
         assert [message[-8:] for message in caplog.messages] == ["sings...", "s run..."]
-        bounded.nll(["the dog sings"], ["a"])  # by itself it does
-        assert bounded.num_cut == 3
+        bounded.nll(["the dog sings"], ["a"])  # by itself it warns
+        assert len(caplog.messages) == 3
 
 
 def test_teacher_forced_nll_does_not_depend_on_the_batches() -> None:
@@ -163,7 +173,7 @@ def test_scores_are_those_of_teacher_forcing(attention: str) -> None:
 def test_a_beam_of_one_without_penalty_is_greedy_search() -> None:
     one = translator(attention="dot")
     greedy = one.n_best(LINES, 1)
-    one.decode = dataclasses.replace(one.decode, search="beam", beam_size=1, length_penalty=0.0)
+    one = one.with_options(search="beam", beam_size=1, length_penalty=0.0)
     for mine, other in zip(one.n_best(LINES, 1), greedy, strict=True):
         assert mine[0].text == other[0].text
         assert mine[0].log_prob == pytest.approx(other[0].log_prob, abs=1e-5)
@@ -171,7 +181,7 @@ def test_a_beam_of_one_without_penalty_is_greedy_search() -> None:
 
 def test_an_ensemble_of_one_model_with_itself_changes_nothing() -> None:
     alone = translator(attention="general", decode=DecodeConfig(max_extra=4, search="beam"))
-    twice = Translator(alone.model, alone.tokenizers, alone.decode, others=[alone.model])
+    twice = Translator(Engine([alone.model, alone.model]), alone.tokenizers, alone.decode)
     for mine, other in zip(alone.n_best(LINES, 3), twice.n_best(LINES, 3), strict=True):
         assert [one.text for one in mine] == [one.text for one in other]
         assert [one.score for one in mine] == pytest.approx([one.score for one in other], abs=1e-5)
@@ -179,7 +189,7 @@ def test_an_ensemble_of_one_model_with_itself_changes_nothing() -> None:
 
 def test_two_models_together_are_neither_alone() -> None:
     first, second = translator(0), translator(7)
-    both = Translator(first.model, first.tokenizers, first.decode, others=[second.model])
+    both = Translator(Engine([first.model, second.model]), first.tokenizers, first.decode)
     outputs = [one.translate(LINES) for one in (first, second, both)]
     assert outputs[2] not in outputs[:2]
 
@@ -189,7 +199,7 @@ def test_samples_differ_with_the_seed_and_the_draw_alone() -> None:
     again = [[each.text for each in found] for found in one.n_best(LINES, 3)]
     assert again == [[each.text for each in found] for found in one.n_best(LINES, 3)]
     assert any(len(set(texts)) > 1 for texts in again)
-    one.decode = dataclasses.replace(one.decode, seed=2)
+    one = one.with_options(seed=2)
     assert again != [[each.text for each in found] for found in one.n_best(LINES, 3)]
 
 
@@ -303,7 +313,7 @@ WRONG: dict[str, tuple[Any, str]] = {
 def test_what_is_no_line_is_a_type_error_before_any_work(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     value, message = WRONG[case]
     one = translator()
-    monkeypatch.setattr(Translator, "_in_batches", lambda *_, **__: pytest.fail("worked in vain"))
+    monkeypatch.setattr(Engine, "_in_batches", lambda *_, **__: pytest.fail("worked in vain"))
     for name, call in (
         ("lines", lambda: one.translate(value)),
         ("lines", lambda: one.n_best(value, 1)),
@@ -346,11 +356,84 @@ def test_coverage_without_attention_is_refused_wherever_it_would_count() -> None
     for call in (lambda: one.translate(["a"]), lambda: one.n_best("a", 1), lambda: one.score("a", "a")):
         with pytest.raises(UserError, match=message):
             call()
-    one.decode = dataclasses.replace(one.decode, search="greedy")
+    one = one.with_options(search="greedy")
     assert one.translate(["a"])
 
 
+# Settings that go in with a call
+
+
+def test_a_call_decodes_as_its_options_say_and_changes_nothing() -> None:
+    one, decode = translator(), DecodeConfig(max_extra=4, search="beam", beam_size=3, length_penalty=0.5)
+    before, wanted = one.translate(LINES), translator(decode=decode).translate(LINES)
+    assert wanted != before
+    assert one.translate(LINES, options=decode) == wanted
+    assert one.translate(LINES, beam=3, length_penalty=0.5) == wanted
+    assert one.with_options(beam=3, length_penalty=0.5).translate(LINES) == wanted
+    assert one.translate(LINES[0], beam=3, length_penalty=0.5) == wanted[0]
+    assert one.score(LINES, wanted, options=decode) == translator(decode=decode).score(LINES, wanted)
+    assert one.nll(LINES, LINES, max_source=3) == translator(decode=DecodeConfig(max_source=3)).nll(LINES, LINES)
+    assert evaluate(one, LINES, LINES, options=decode).hypotheses == wanted
+    assert evaluate(one, LINES, LINES).hypotheses == before
+    assert one.translate(LINES) == before
+
+
+def test_nothing_on_a_translator_can_be_set() -> None:
+    one = translator()
+    for thing, name in ((one, "decode"), (one, "engine"), (one, "threads"), (one.engine, "shortlist")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(thing, name, None)
+    again = pickle.loads(pickle.dumps(one))
+    assert again.translate(LINES) == copy.deepcopy(one).translate(LINES) == one.translate(LINES)
+
+
+@pytest.mark.parametrize(
+    "changes, error, message",
+    [
+        ({"bem": 5}, TypeError, "bem is not a decoding setting; the settings are beam, batch_tokens, beam_size,"),
+        ({"beam": 0}, UserError, "decode.beam_size"),
+        ({"temperature": 0.5}, UserError, "decode.temperature is for decode.search=sample, and this is greedy; give"),
+        ({"beam": 2, "top_k": 5}, UserError, "decode.top_k is for decode.search=sample, and this is beam"),
+    ],
+)
+def test_a_setting_that_would_not_count_is_refused(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        translator().translate(LINES, **changes)
+
+
+def test_a_checkpoint_is_loaded_with_settings_in_place_of_its_own(tmp_path: Path) -> None:
+    path = attentive.save(tmp_path / "a.ckpt")
+    one = Translator.from_checkpoint(path, beam=3, shortlist=True, threads=2)
+    assert (one.decode.search, one.decode.beam_size, one.decode.max_extra, one.engine.threads) == ("beam", 3, 4, 2)
+    with pytest.raises(UserError, match="this checkpoint has none"):  # what is asked for is not left out
+        one.translate(LINES)
+    with pytest.raises(TypeError, match="bem is not a decoding setting"):
+        Translator.from_checkpoint(path, bem=3)
+
+
 # Threads
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_threads_share_a_translator(form: str) -> None:
+    """Each finds what it would find by itself, and the forms are made once."""
+    if form == "int8" and not has_int8():
+        pytest.skip("this machine has no 8-bit products")
+    one, _ = forked.made(FORMS[form])
+    calls = [{}, {"beam": 3}, {"search": "sample", "seed": 7}, {"max_source": 4, "max_extra": 7}]
+    parts = [[line[i:] for line in LINES] * 2 for i in range(len(calls))]
+    wanted = [one.translate(lines, **call) for lines, call in zip(parts, calls, strict=True)]
+    fresh = Translator(Engine(one.models, shortlist=one.engine.shortlist, trained=True), one.tokenizers, one.decode)
+    with ThreadPoolExecutor(len(calls)) as pool, pytest.MonkeyPatch.context() as patch:
+        made: list[bool] = []
+        real = Engine._new_forms
+        patch.setattr(Engine, "_new_forms", lambda self, int8: (made.append(int8), real(self, int8))[1])
+        for _ in range(3):
+            works = [pool.submit(fresh.translate, lines, **call) for lines, call in zip(parts, calls, strict=True)]
+            assert [work.result() for work in works] == wanted
+    assert made == [FORMS[form].int8]
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -376,9 +459,7 @@ def test_a_small_network_from_a_checkpoint_works_on_one_thread(tmp_path: Path, m
     monkeypatch.setattr(one.model, "loss", lambda *given: (seen.append(torch.get_num_threads()), step(*given))[1])
     torch.set_num_threads(2)
     one.nll(LINES, LINES)
-    one.threads = 0  # as torch has it
-    one.nll(LINES, LINES)
-    one.threads = 3
-    one.nll(LINES, LINES)
+    for threads in (0, 3):  # 0 is as torch has it
+        Translator(dataclasses.replace(one.engine, threads=threads), one.tokenizers).nll(LINES, LINES)
     assert seen == [1, 2, 3]
     assert torch.get_num_threads() == 2

@@ -20,6 +20,7 @@ from seq2seq.config.schema import Config, OptimConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import Batch, Shape, enough_memory, is_out_of_memory, out_of_memory
 from seq2seq.data.stream import Window
+from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import show_samples
 from seq2seq.models.cells.stack import spectral_radius
@@ -299,7 +300,7 @@ class LitTranslator(LitModel):
         # 8-bit weights are for the CPU, which is where the test set is translated if they are asked for.
         int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
         decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
-        self.translator = Translator(model, tokenizers, decode)
+        self.translator = Translator(Engine([model]), tokenizers, decode)
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation
         self._valid_nll, self._valid_tokens = 0.0, 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from typing import Any
 
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 from seq2seq.config.schema import ATTENTIONS, CELLS, PEEKY, DecodeConfig, StackConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import cpu
 from seq2seq.decoding.forms.cpu import Inference, is_known
 from seq2seq.decoding.forms.products import Int8Linear, Linear, has_int8, rounded
@@ -248,7 +248,7 @@ def translator(seed: int = 0, **options: Any) -> Translator:
     best[5, 1:] = -1
     vocab = torch.tensor(len(tokenizer), dtype=torch.int32)
     shortlist = Shortlist(best.int(), torch.tensor([4, 6], dtype=torch.int32), vocab)
-    return Translator(model, Tokenizers(tokenizer, tokenizer), DecodeConfig(max_extra=4), shortlist=shortlist)
+    return Translator(Engine([model], shortlist=shortlist), Tokenizers(tokenizer, tokenizer), DecodeConfig(max_extra=4))
 
 
 SEARCHES = [{"search": "greedy"}, {"search": "beam", "beam_size": 4}, {"search": "sample", "temperature": 0.8}]
@@ -267,11 +267,11 @@ def test_texts_scores_and_attention_are_those_of_the_networks_own_step(
     for options in NETWORKS:
         one = translator(**options)
         others = [translator(seed, **options).model for seed in range(1, members)]
-        fast = Translator(one.model, one.tokenizers, DecodeConfig(max_extra=4, **search), others=others)
+        fast = Translator(Engine([one.model, *others]), one.tokenizers, DecodeConfig(max_extra=4, **search))
         got, texts = fast.n_best(LINES, 1, attention=True), fast.translate(LINES)
         with monkeypatch.context() as patched:
-            patched.setattr("seq2seq.translate.translator.is_known", lambda model: False)
-            plain = Translator(one.model, one.tokenizers, fast.decode, others=others)
+            patched.setattr("seq2seq.decoding.engine.is_known", lambda model: False)
+            plain = Translator(Engine([one.model, *others]), one.tokenizers, fast.decode)
             wanted = plain.n_best(LINES, 1, attention=True)
         assert texts == [found[0].text for found in wanted]
         for (mine,), (other,) in zip(got, wanted, strict=True):
@@ -299,13 +299,13 @@ def test_neighbours_change_nothing_in_8_bits_or_with_a_shortlist(
     batch_tokens: int,
     rng: Any,
 ) -> None:
-    one = translator(**options)
-    one.trained = True
-    one.decode = DecodeConfig(max_extra=4, int8=how[0], shortlist=how[1], **search)
+    plain, decode = translator(**options), DecodeConfig(max_extra=4, int8=how[0], shortlist=how[1], **search)
+    engine = Engine(plain.models, shortlist=plain.engine.shortlist, trained=True)
+    one = Translator(engine, plain.tokenizers, decode)
     alone = [one.n_best([line], 1)[0] for line in lines]
     order = list(range(len(lines)))
     rng.shuffle(order)
-    one.decode = dataclasses.replace(one.decode, batch_tokens=batch_tokens)
+    one = one.with_options(batch_tokens=batch_tokens)
     for i, found in zip(order, one.n_best([lines[i] for i in order], 1), strict=True):
         assert [each.text for each in found] == [each.text for each in alone[i]]
         assert [each.log_prob for each in found] == pytest.approx([each.log_prob for each in alone[i]], abs=1e-3)
@@ -321,7 +321,7 @@ def test_a_given_translation_is_scored_as_the_search_scores_it(how: dict[str, bo
     for model in (one.model, *others):
         model.decoder.output.bias.data[EOS] += 6  # so that outputs end
     decode = DecodeConfig(max_extra=4, search="beam", beam_size=3, **how)  # type: ignore[arg-type]
-    one = Translator(one.model, one.tokenizers, decode, others=others, shortlist=one.shortlist)
+    one = Translator(Engine([one.model, *others], shortlist=one.engine.shortlist), one.tokenizers, decode)
     found = [each[0] for each in one.n_best(LINES, 1)]
     scored = one.score(LINES, [each.text for each in found])
     pairs = [(mine, other) for mine, other in zip(scored, found, strict=True) if mine.tgt_pieces == other.tgt_pieces]
@@ -332,11 +332,12 @@ def test_a_given_translation_is_scored_as_the_search_scores_it(how: dict[str, bo
 
 def test_outputs_keep_to_the_shortlist() -> None:
     one = translator(attention="general")
-    assert one.shortlist is not None
-    one.decode = DecodeConfig(max_extra=4, shortlist=True, search="beam", beam_size=3)
+    shortlist = one.engine.shortlist
+    assert shortlist is not None
+    one = one.with_options(DecodeConfig(max_extra=4, shortlist=True, search="beam", beam_size=3))
     for line, found in zip(LINES, one.n_best(LINES, 3), strict=True):
         ids = one.tokenizers.src.encode([line])[0]
-        own = {*one.shortlist.best[ids].flatten().tolist(), *one.shortlist.frequent.tolist(), 1, EOS}
+        own = {*shortlist.best[ids].flatten().tolist(), *shortlist.frequent.tolist(), 1, EOS}
         pieces = one.tokenizers.tgt.pieces(sorted(own - {-1}))
         assert all(set(each.tgt_pieces) <= set(pieces) for each in found)
 
@@ -347,8 +348,8 @@ def test_a_shortlist_of_everything_changes_nothing() -> None:
     size = len(one.tokenizers.tgt)
     everything = torch.arange(size, dtype=torch.int32)
     none = torch.full((size, 1), -1, dtype=torch.int32)
-    one.shortlist = Shortlist(none, everything, torch.tensor(size, dtype=torch.int32))
-    one.decode = dataclasses.replace(one.decode, shortlist=True)
+    shortlist = Shortlist(none, everything, torch.tensor(size, dtype=torch.int32))
+    one = Translator(Engine(one.models, shortlist=shortlist), one.tokenizers, one.decode).with_options(shortlist=True)
     for mine, other in zip(one.n_best(LINES, 1), before, strict=True):
         assert mine[0].text == other[0].text
         assert mine[0].log_prob == pytest.approx(other[0].log_prob, abs=1e-4)  # but for <s>, which is improbable
@@ -369,11 +370,11 @@ def test_what_has_no_inference_form_takes_its_own_step_and_cannot_be_asked_for_8
     assert not is_known(double.model)
     assert double.translate(LINES) == translator().translate(LINES)
     for name in ("int8", "shortlist"):
-        double.decode = DecodeConfig(**{name: True})
+        double = double.with_options(DecodeConfig(**{name: True}))
         with pytest.raises(UserError, match=rf"decode.{name} \(--{name}\) is for networks on the CPU, of torch's own"):
             double.translate(LINES)
     without = translator()
-    without.shortlist, without.decode = None, DecodeConfig(shortlist=True)
+    without = Translator(Engine(without.models), without.tokenizers, DecodeConfig(shortlist=True))
     with pytest.raises(UserError, match=r"decode.shortlist \(--shortlist\): this checkpoint has none; train with"):
         without.translate(LINES)
 

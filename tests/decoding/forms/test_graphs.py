@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from seq2seq.decoding import engine
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.forms import available, graphs
 from seq2seq.decoding.forms.graphs import Outputs, Record, StepGraphs, cuda_graph
@@ -20,7 +21,7 @@ from seq2seq.errors import UserError
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS
-from seq2seq.translate import translator as translator_module
+from seq2seq.translate.translator import Translator
 from tests.attentive import load, save
 from tests.conftest import LINES, tiny_model
 
@@ -120,13 +121,13 @@ def test_a_translator_uses_them_where_it_is_asked_to(tmp_path: Path, monkeypatch
         load(path, cuda_graphs=True).translate(LINES)
     plain = load(path).translate(LINES)
     monkeypatch.setattr(available, "GRAPHED", ("cpu",))
-    monkeypatch.setattr(translator_module, "cuda_graph", again)
-    monkeypatch.setattr(translator_module, "is_known", lambda model: False)  # as on a GPU: no inference form
+    monkeypatch.setattr(engine, "cuda_graph", again)
+    monkeypatch.setattr(engine, "is_known", lambda model: False)  # as on a GPU: no inference form
     translator = load(path, cuda_graphs=True)
     assert translator.translate(LINES) == plain
-    assert all(one.recorded for one in translator._graphs)
-    ensemble = translator_module.Translator.from_checkpoints([path, save(tmp_path / "b.ckpt", seed=1)])
-    ensemble.decode = load(path, cuda_graphs=True, search="beam", beam_size=3).decode
-    without = translator_module.Translator.from_checkpoints([path, tmp_path / "b.ckpt"])
-    without.decode = load(path, search="beam", beam_size=3).decode
+    assert all(one.recorded for one in translator.engine.steps(translator.decode))
+    ensemble = Translator.from_checkpoints([path, save(tmp_path / "b.ckpt", seed=1)])
+    ensemble = ensemble.with_options(load(path, cuda_graphs=True, search="beam", beam_size=3).decode)
+    without = Translator.from_checkpoints([path, tmp_path / "b.ckpt"])
+    without = without.with_options(load(path, search="beam", beam_size=3).decode)
     assert ensemble.translate(LINES) == without.translate(LINES)

@@ -1,0 +1,441 @@
+"""Decode token ids: networks, forms of their step, a search, and batches of similar length.
+
+`Engine` knows nothing of text: `seq2seq.translate.translator.Translator` encodes lines for it and writes out what it
+finds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import torch
+
+from seq2seq.config.schema import DecodeConfig
+from seq2seq.data.batches import Shape, collate, enough_memory, pad
+from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.ensemble import EnsembleState, ensemble
+from seq2seq.decoding.forms.available import check_form, check_shortlist
+from seq2seq.decoding.forms.cpu import Inference, is_known
+from seq2seq.decoding.forms.graphs import StepGraphs, cuda_graph
+from seq2seq.decoding.forms.state import Columns
+from seq2seq.decoding.fusion import FusedState, check_weight, fuse
+from seq2seq.decoding.greedy import forced, greedy
+from seq2seq.decoding.sampling import SamplingSettings, sample
+from seq2seq.decoding.shortlist import Shortlist
+from seq2seq.decoding.step import Hypothesis
+from seq2seq.errors import UserError
+from seq2seq.models import threads
+from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.base import BOS, EOS, PAD
+
+Found = TypeVar("Found")
+Forms = Sequence[Inference | None]  # of each model; None where the module itself takes the steps
+
+
+class Request(NamedTuple):
+    """A source to decode, in token ids."""
+
+    src: list[int]  # without the end symbol
+    prefix: list[int]  # the tokens that the output begins with; of a given output all but the end symbol
+    limit: int  # most target tokens, the end symbol included
+
+
+class _Made:
+    """The forms that are made of the networks once and used by all threads. A copy or a pickle starts empty."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.forms: dict[bool, Forms] = {}  # by ``decode.int8``
+        self.graphs: list[StepGraphs] = []
+
+    def __reduce__(self) -> tuple[type[_Made], tuple[()]]:
+        return _Made, ()
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Engine:
+    """Trained networks that turn token ids into hypotheses.
+
+    Nothing on it changes after it is made, so threads can share one. The settings of a search go in with each call. The
+    networks are left in evaluation mode.
+
+    Args:
+        models: the networks, on the device that they run on, with the same vocabularies. Of several, the mean of their
+            probabilities decides.
+        shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
+        trained: whether the weights stay as they are. Then the forms made for decoding are cached.
+        threads: torch's number of threads while the engine works; 0 leaves it as it is. In a process forked from the
+            one that made the engine it is always 1.
+        language_model, weight: see `fused`.
+
+    Example:
+        >>> engine = Engine([model], trained=True)  # doctest: +SKIP
+        >>> request = Request(src=[17, 4, 9], prefix=[], limit=20)  # doctest: +SKIP
+        >>> engine.search([request], DecodeConfig(search="beam"))[0][0].tokens  # doctest: +SKIP
+        [8, 15, 6]
+    """
+
+    models: Sequence[Seq2Seq]
+    shortlist: Shortlist | None = None
+    trained: bool = False
+    threads: int = 0
+    language_model: RNNLanguageModel | None = None
+    weight: float = 0.0
+    _made: _Made = field(default_factory=_Made)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "models", tuple(self.models))
+        threads.survive_forks()
+
+    def fused(self, language_model: RNNLanguageModel, weight: float) -> Engine:
+        """Return an engine with the same networks in whose searches a language model has a say; see `fusion.fuse`.
+
+        Raises:
+            UserError: if the weight is out of range.
+        """
+        try:
+            check_weight(weight)
+        except ValueError as error:
+            raise UserError(str(error)) from None
+        return dataclasses.replace(self, language_model=language_model.to(self.device).eval(), weight=weight)
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the networks."""
+        return next(self.models[0].parameters()).device
+
+    @property
+    def fixed_length(self) -> int:
+        """The length of every output of networks without an end symbol, else 0."""
+        return self.models[0].fixed_length
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether every network has attention."""
+        return all(model.decoder.attention is not None for model in self.models)
+
+    def require_attention(self, what: str) -> None:
+        """Refuse what cannot be done without attention.
+
+        Raises:
+            UserError: if a network has none.
+        """
+        if not self.has_attention:
+            whose = "a model of this ensemble" if len(self.models) > 1 else "this one"
+            raise UserError(
+                f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
+            )
+
+    def search(
+        self,
+        requests: Sequence[Request],
+        decode: DecodeConfig,
+        num_best: int = 1,
+        *,
+        attention: bool = False,
+        scores: bool = True,
+    ) -> list[list[Hypothesis]]:
+        """Find the best hypotheses of each request.
+
+        Args:
+            attention: keep the weights.
+            scores: False may leave scores NaN, which makes greedy search faster.
+
+        Raises:
+            UserError: if ``decode`` asks for a form that is not available; see `available.check_form`.
+        """
+        forms = self._forms(decode)
+        return self._in_batches(
+            requests,
+            [len(one.src) + (not self.fixed_length) for one in requests],
+            lambda batch: _Batch(self, batch, forms, decode).search(num_best, attention, scores),
+            decode,
+            width=decode.beam_size if decode.search == "beam" else 1,
+        )
+
+    def force(
+        self, requests: Sequence[Request], decode: DecodeConfig, *, attention: bool = False, plain: bool = False
+    ) -> list[Hypothesis]:
+        """Score the given output of each request by teacher forcing.
+
+        Args:
+            plain: use the networks as they are, without the forms of ``decode`` and without the language model.
+
+        Raises:
+            UserError: as `search`.
+        """
+        forms = None if plain else self._forms(decode)
+        return self._in_batches(
+            requests,
+            [max(len(one.src) + (not self.fixed_length), one.limit) for one in requests],
+            lambda batch: _Batch(self, batch, forms, decode).force(attention),
+            decode,
+        )
+
+    def own_log_probs(
+        self,
+        requests: Sequence[Request],
+        found: Sequence[Sequence[Hypothesis]],
+        decode: DecodeConfig,
+        *,
+        wanted: bool = True,
+    ) -> list[list[float]]:
+        """The networks' own log-probability of each hypothesis.
+
+        It is the hypothesis's score, or with a language model the result of a further pass over the outputs.
+
+        Args:
+            wanted: False leaves it NaN where that pass would be needed.
+        """
+        if self.language_model is None or not self.weight:
+            return [[one.score for one in own] for own in found]
+        if not wanted:
+            return [[math.nan for _ in own] for own in found]
+        end = [] if self.fixed_length else [EOS]
+        outputs = [
+            request._replace(prefix=[*one.tokens, *(end if len(one.tokens) < request.limit else [])])
+            for request, own in zip(requests, found, strict=True)
+            for one in own
+        ]
+        forms = self._forms(decode)
+        values = iter(
+            self._in_batches(
+                outputs,
+                [max(len(one.src) + len(end), len(one.prefix)) for one in outputs],
+                lambda batch: _Batch(self, batch, forms, decode).own_log_probs(),
+                decode,
+            )
+        )
+        return [[next(values) for _ in own] for own in found]
+
+    @torch.no_grad()
+    def nll(self, requests: Sequence[Request], decode: DecodeConfig) -> tuple[float, int]:
+        """The negative log-likelihood of given outputs, in nats, and the number of tokens that it sums over.
+
+        A language model has no say in it, since fused scores are no likelihood.
+        """
+        if len(self.models) > 1:
+            own = self.force(requests, decode, plain=True)
+            return -math.fsum(one.score for one in own), sum(one.limit for one in requests)
+        model = self.models[0].eval()
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), len(requests[i].src)))
+        lengths = [max(len(one.src), len(one.prefix)) for one in requests]
+        total, num_tokens = 0.0, 0
+        for rows in by_length(order, lengths, decode.batch_tokens):
+            src, tgt = [requests[i].src for i in rows], [requests[i].prefix for i in rows]
+            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length).to(self.device)
+            with threads.using(self.threads), _enough_memory(batch.shape, decode):
+                total += model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
+            num_tokens += batch.num_tokens
+        return total, num_tokens
+
+    def _in_batches(
+        self,
+        requests: Sequence[Request],
+        lengths: Sequence[int],
+        work: Callable[[list[Request]], list[Found]],
+        decode: DecodeConfig,
+        *,
+        width: int = 1,
+    ) -> list[Found]:
+        """Return what ``work`` makes of each request, in batches of similar length."""
+        for model in self.models:
+            model.eval()
+        found: dict[int, Found] = {}
+        order = sorted(range(len(requests)), key=lambda i: lengths[i])
+        for rows in by_length(order, lengths, decode.batch_tokens, width=width):
+            batch = [requests[i] for i in rows]
+            shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
+            # A graph's tensors are used by one search at a time.
+            turn = self._made.lock if decode.cuda_graphs else nullcontext()
+            with turn, threads.using(self.threads), _enough_memory(shape, decode, width):
+                found.update(zip(rows, work(batch), strict=True))
+        return [found[i] for i in range(len(requests))]
+
+    def _forms(self, decode: DecodeConfig) -> Forms:
+        """The inference form of each model.
+
+        Raises:
+            UserError: without a shortlist that ``decode`` asks for, and as `check_form`.
+        """
+        if decode.shortlist:
+            check_shortlist(self.shortlist)
+        if decode.shortlist and self.language_model is not None:
+            raise UserError(
+                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out --lm, or use "
+                "--no-shortlist."
+            )
+        for model in self.models:
+            check_form(decode, model, self.device.type)
+        if not self.trained:
+            return self._new_forms(decode.int8)
+        with self._made.lock:
+            if decode.int8 not in self._made.forms:
+                self._made.forms[decode.int8] = self._new_forms(decode.int8)
+            return self._made.forms[decode.int8]
+
+    def _new_forms(self, int8: bool) -> Forms:
+        return [Inference(model, int8=int8) if is_known(model) else None for model in self.models]
+
+    def steps(self, decode: DecodeConfig) -> Sequence[Any]:
+        """The step function of each network's module, recorded as a graph if ``decode.cuda_graphs``."""
+        steps = [model.decoder.step for model in self.models]
+        if not decode.cuda_graphs:
+            return steps
+        check_form(decode, self.models[0], self.device.type)
+        with self._made.lock:
+            self._made.graphs = self._made.graphs or [StepGraphs(step, cuda_graph) for step in steps]
+            return self._made.graphs
+
+
+class _Batch:
+    """Requests that are decoded together.
+
+    Args:
+        forms: the networks' inference forms. None is for the networks as they are, without a language model.
+    """
+
+    def __init__(self, engine: Engine, requests: Sequence[Request], forms: Forms | None, decode: DecodeConfig) -> None:
+        self.engine, self.requests, self.forms, self.decode = engine, requests, forms, decode
+        self.columns: Columns | None = None  # the pieces to choose from; None for all
+        self.symbols: dict[str, Any] = {
+            "bos": BOS,
+            "eos": None if engine.fixed_length else EOS,
+            "device": engine.device,
+        }
+        self.prefixes = [one.prefix for one in requests]
+
+    def search(self, num_best: int, attention: bool, scores: bool) -> list[list[Hypothesis]]:
+        """The hypotheses of each request, the best first."""
+        self._choose_columns()
+        single = self.forms is not None and len(self.forms) == 1 and self.engine.language_model is None
+        without = not scores and self.decode.search == "greedy" and single
+        step, state = self._start(normalise=not without)
+        options = {
+            **self.symbols,
+            "max_lengths": [one.limit for one in self.requests],
+            "prefixes": self.prefixes,
+            "keep_attention": attention,
+        }
+        found = [[self._spelled_out(one) for one in own] for own in self._run(step, state, num_best, options)]
+        return [[one._replace(score=math.nan) for one in own] for own in found] if without else found
+
+    def force(self, attention: bool) -> list[Hypothesis]:
+        """The given outputs with their scores."""
+        self._choose_columns()
+        found = forced(*self._start(), self.prefixes, **self.symbols, keep_attention=attention)
+        return [self._spelled_out(one) for one in found]
+
+    def own_log_probs(self) -> list[float]:
+        """The networks' log-probabilities of outputs that hold their end symbol, if there is one."""
+        step, state = self._start(fused=False)
+        return [one.score for one in forced(step, state, self.prefixes, **{**self.symbols, "eos": None})]
+
+    def _choose_columns(self) -> None:
+        """Let the batch choose from its shortlist, if there is one, and count its tokens by their places there."""
+        shortlist = self.engine.shortlist
+        if not self.decode.shortlist or shortlist is None or self.forms is None or None in self.forms:
+            return
+        columns = self.columns = shortlist.columns([one.src for one in self.requests], self.prefixes)
+        for name in ("bos", "eos"):
+            if self.symbols[name] is not None:
+                self.symbols[name] = columns.place(self.symbols[name])
+        self.prefixes = [[columns.place(token) for token in prefix] for prefix in self.prefixes]
+
+    @torch.no_grad()
+    def _start(self, *, normalise: bool = True, fused: bool = True) -> tuple[Any, Any]:
+        """The step function of all models together, and its first state.
+
+        Args:
+            normalise: for `Inference.start`.
+            fused: let the language model have its say, if there is one.
+        """
+        engine = self.engine
+        end = [] if engine.fixed_length else [EOS]
+        sources = [[*one.src, *end] for one in self.requests]
+        src, src_lengths = pad(sources).to(engine.device), torch.tensor([len(row) for row in sources])
+        forms = self.forms or [None] * len(engine.models)
+        started: list[Any] = [
+            (step, model.encode(src, src_lengths))
+            if form is None
+            else form.start(src, src_lengths, columns=self.columns, normalise=normalise)
+            for model, step, form in zip(engine.models, engine.steps(self.decode), forms, strict=True)
+        ]
+        step, state = started[0]
+        if len(started) > 1:
+            step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
+        if engine.language_model is None or self.forms is None or not fused:
+            return step, state
+        heard = engine.language_model.zero_state(len(sources))
+        return fuse(step, engine.language_model.step, engine.weight), FusedState(state, heard)
+
+    def _run(self, step: Any, state: Any, num_best: int, options: dict[str, Any]) -> list[list[Hypothesis]]:
+        """The search that ``decode.search`` names."""
+        decode = self.decode
+        if decode.search == "beam":
+            return beam(step, state, settings=beam_settings(decode, num_best), **options)
+        if decode.search == "sample":
+            masked = [PAD, BOS] if self.columns is None else []  # a shortlist masks them itself
+            options["settings"] = SamplingSettings(decode.temperature, decode.top_k, decode.top_p, masked)
+            drawn = [sample(step, state, seeds=self._seeds(draw), **options) for draw in range(num_best)]
+            return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
+        return [[hypothesis] for hypothesis in greedy(step, state, **options)]
+
+    def _seeds(self, draw: int) -> list[int]:
+        """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
+        seeds = []
+        for one in self.requests:
+            stream = np.array([self.decode.seed, draw, *one.src], dtype="<u8").tobytes()
+            seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
+        return seeds
+
+    def _spelled_out(self, hypothesis: Hypothesis) -> Hypothesis:
+        """The hypothesis with the vocabulary's own token ids."""
+        if self.columns is None:
+            return hypothesis
+        return hypothesis._replace(tokens=self.columns.tokens[hypothesis.tokens].tolist())
+
+
+def by_length(
+    order: Sequence[int], lengths: Sequence[int], batch_tokens: int, *, width: int = 1
+) -> Iterator[list[int]]:
+    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included; a longer row is a batch by itself.
+
+    Args:
+        order: the rows, sorted by length.
+        lengths: tokens of each row.
+        width: how often a batch holds each row, for a beam.
+    """
+    batch: list[int] = []
+    widest = 0
+    for row in order:
+        widest = max(widest, lengths[row])
+        if batch and (len(batch) + 1) * widest * width > batch_tokens:
+            yield batch
+            batch, widest = [], lengths[row]
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def beam_settings(decode: DecodeConfig, num_best: int = 1) -> BeamSettings:
+    """The settings of a beam search."""
+    return BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
+
+
+def _enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> AbstractContextManager[None]:
+    beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
+    return enough_memory(
+        shape,
+        f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
+        alone=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+    )

@@ -1,0 +1,45 @@
+"""Decoding settings that go in with a call: a whole `DecodeConfig`, or keywords that change a few of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from seq2seq.config.schema import DecodeConfig
+from seq2seq.errors import UserError
+
+# Settings that only one search reads.
+SEARCH_OF = {"beam_size": "beam", "length_penalty": "beam", "coverage_penalty": "beam"}
+SEARCH_OF |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
+NAMES = frozenset(one.name for one in dataclasses.fields(DecodeConfig))
+
+
+def settings(default: DecodeConfig, options: DecodeConfig | None, changes: Mapping[str, Any]) -> DecodeConfig:
+    """Return the settings of a call.
+
+    Args:
+        default: the settings of a call that says nothing.
+        options: take the place of ``default``, all of them.
+        changes: single settings, by the names of `DecodeConfig`; ``beam=5`` is short for a beam search of size 5.
+
+    Raises:
+        TypeError: for a name that is not a setting.
+        UserError: for a value out of range, or a setting of another search than the one that is done.
+    """
+    base = options or default
+    if not changes:
+        return base
+    changes = dict(changes)
+    if "beam" in changes:
+        changes = {"search": "beam", "beam_size": changes.pop("beam"), **changes}
+    unknown = sorted(changes.keys() - NAMES)
+    if unknown:
+        raise TypeError(f"{unknown[0]} is not a decoding setting; the settings are beam, {', '.join(sorted(NAMES))}.")
+    made = dataclasses.replace(base, **changes)
+    for name, search in SEARCH_OF.items():
+        if name in changes and made.search != search:
+            raise UserError(
+                f"decode.{name} is for decode.search={search}, and this is {made.search}; give both, or leave it out."
+            )
+    return made
