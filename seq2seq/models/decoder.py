@@ -82,11 +82,11 @@ class RNNDecoder(nn.Module):
         super().__init__()
         self.peek_input = peeky in ("input", "both")
         self.peek_output = peeky in ("output", "both")
-        self.num_states = 2 if stack.cell == "lstm" else 1
         self.num_layers, self.hidden_size = stack.num_layers, stack.hidden_size
         self.embedding = embedding
         input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)
+        self.num_states = self.rnn.num_states
         self.lookup = lookup or Lookup()
         self.weight_dropout = stack.weight_dropout
         self.dropout = build_dropout(dropout, locked=stack.locked_dropout)
@@ -111,11 +111,11 @@ class RNNDecoder(nn.Module):
         """
         embedded = self.lookup(self.embedding, tokens)  # (batch, length, embedding)
         inputs = self._peek(embedded, state) if self.peek_input else embedded
-        outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, self._to_torch(state.hidden))
+        outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, None, state.hidden)
         if self.attention is not None:
             outputs, state = self._look_back(outputs, state)
         seen = self._peek(outputs, state) if self.peek_output else outputs
-        return self.narrow(self.dropout(seen)), state._replace(hidden=self._from_torch(hidden))
+        return self.narrow(self.dropout(seen)), state._replace(hidden=hidden)
 
     def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         features, state = self.features(tokens, state)
@@ -141,13 +141,3 @@ class RNNDecoder(nn.Module):
         if state.context is None:
             raise ValueError("a peeky decoder needs the encoder's summary; got a state without context.")
         return torch.cat([vectors, state.context.unsqueeze(1).expand(-1, vectors.shape[1], -1)], dim=-1)
-
-    @staticmethod
-    def _to_torch(hidden: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-        layers_first = tuple(tensor.transpose(0, 1).contiguous() for tensor in hidden)
-        return layers_first if len(layers_first) == 2 else layers_first[0]
-
-    @staticmethod
-    def _from_torch(hidden: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states = hidden if isinstance(hidden, tuple) else (hidden,)
-        return tuple(tensor.transpose(0, 1) for tensor in states)

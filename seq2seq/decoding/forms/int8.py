@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.decoding.forms.cell import KNOWN_STACKS, Cell, is_bounded
 from seq2seq.decoding.forms.products import Build
-from seq2seq.models.encoders.recurrent import Encoded, RNNEncoder
+from seq2seq.models.encoders.base import Encoded
+from seq2seq.models.encoders.recurrent import RNNEncoder
 from seq2seq.models.padding import length_mask, reverse_padded
 
 
