@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.config.schema import Stack
 from seq2seq.models.attention import Attention
+from seq2seq.models.cells.base import StepWeights
 from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
 
@@ -36,6 +37,29 @@ class DecoderState(NamedTuple):
     def detach(self) -> DecoderState:
         """The state without its history: truncated back-propagation through time."""
         return self.map(Tensor.detach)
+
+
+class StepParts(NamedTuple):
+    """A decoder's step taken apart, so that it can be computed without the module, as in evaluation.
+
+    - gates of the first layer: ``inputs @ [embedding; summary if peek_input]``
+    - ``seen``: the top layer's h
+    - with attention: ``seen = tanh(attend @ [context; seen])``, `attention` giving the context
+    - with ``peek_output``: ``seen = [seen; summary]``
+    - logits: ``output @ (narrow @ seen) + output_bias``
+    """
+
+    embedding: Tensor  # (vocabulary, embedding)
+    cells: list[StepWeights]  # of each layer
+    stack_bounded: bool  # whether h is known to lie in [-1, 1] after a step
+    keeps_state: bool  # whether h keeps a share of the first h, so that it is only bounded if that is
+    peek_input: bool
+    peek_output: bool
+    attention: Attention | None
+    attend: Tensor | None  # (hidden, memory + hidden)
+    narrow: Tensor | None  # (width, hidden, or twice that with `peek_output`); None for the identity
+    output: Tensor  # (vocabulary, width)
+    output_bias: Tensor  # (vocabulary,)
 
 
 class RNNDecoder(nn.Module):
@@ -127,6 +151,27 @@ class RNNDecoder(nn.Module):
         """
         logits, state = self(last.unsqueeze(1), state)
         return logits.squeeze(1).log_softmax(-1), state
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether `step_parts` is there. A subclass may compute something else, and has to say so itself."""
+        return type(self) is RNNDecoder and self.rnn.has_steps
+
+    def step_parts(self) -> StepParts:
+        """The parts of `step`, for forms of decoding that are faster than the module; see `has_parts`."""
+        return StepParts(
+            embedding=self.embedding.weight.detach(),
+            cells=[layer for (layer,) in self.rnn.step_weights()],
+            stack_bounded=self.rnn.bounded,
+            keeps_state=self.rnn.keeps_state,
+            peek_input=self.peek_input,
+            peek_output=self.peek_output,
+            attention=self.attention,
+            attend=None if self.attention is None else self.attend.weight.detach(),
+            narrow=self.narrow.weight.detach() if isinstance(self.narrow, nn.Linear) else None,
+            output=self.output.weight.detach(),
+            output_bias=self.output.bias.detach(),
+        )
 
     def _look_back(self, outputs: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """The attentional outputs, and the state with the last one's weights."""

@@ -21,6 +21,8 @@ Product = Callable[..., Tensor]
 class StepWeights(NamedTuple):
     """One layer of a stack in one direction, taken apart so that single steps can be computed without the module.
 
+    The numbers are the weights' own, or copies in another order.
+
     ``step(recurrent, gates, state) -> state``, each part of a state ``(rows, hidden)``. ``gates`` are
     ``x @ inputs.T + bias`` and may be changed in place; ``recurrent(h)`` is ``h @ recurrent.T + recurrent_bias``.
     """
@@ -49,6 +51,7 @@ class Stack(nn.Module):
     bounded: bool = False  # whether y is known to lie in [-1, 1]
     state_bounded: bool = False  # whether h is, if it starts there
     keeps_state: bool = True  # whether h keeps a share of the h before, and so of the first one
+    has_steps: bool = False  # whether `step_weights` is there
     packs: bool = False  # whether x may also be a PackedSequence, and y then is one
     num_layers: int
     hidden_size: int
@@ -69,9 +72,9 @@ class Stack(nn.Module):
         """Biases that are only added to another one, so that the two would learn at twice the rate."""
         return []
 
-    def step_weights(self) -> list[list[StepWeights]] | None:
-        """The parts of a single step, by layer and direction; None if this stack has only `forward`."""
-        return None
+    def step_weights(self) -> list[list[StepWeights]]:
+        """The parts of a single step, by layer and direction; see `has_steps`."""
+        raise NotImplementedError
 
     def describe(self) -> list[str]:
         """Words that tell this stack's kind apart from others of the same size, the cell's name first."""
@@ -86,7 +89,7 @@ class TorchStack(Stack):
         dropout: probability in [0, 1) between layers.
     """
 
-    packs = True
+    has_steps = packs = True
     candidate = 0  # the block of the recurrent weights that makes the candidate state
 
     def __init__(self, settings: schema.Stack, input_size: int, *, dropout: float, bidirectional: bool) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from seq2seq.config.schema import Stack
 from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
-from seq2seq.models.encoders.base import Encoded
+from seq2seq.models.encoders.base import Encoded, EncoderParts
 from seq2seq.models.padding import length_mask, reverse_padded
 
 
@@ -70,6 +70,20 @@ class RNNEncoder(nn.Module):
         if not self.keep_memory:
             return Encoded(final)
         return Encoded(final, *self._memory(outputs, src_lengths, turned))
+
+    def parts(self) -> EncoderParts | None:
+        """The encoder taken apart; None for a subclass, which may compute something else."""
+        if type(self) is not RNNEncoder or not self.rnn.has_steps:
+            return None
+        return EncoderParts(
+            embedding=self.embedding,
+            layers=self.rnn.step_weights(),
+            num_states=self.rnn.num_states,
+            bounded=self.rnn.bounded,
+            reverse=self.reverse,
+            end_symbol=self.end_symbol,
+            keep_memory=self.keep_memory,
+        )
 
     def _memory(self, memory: Tensor, src_lengths: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         if self.reverse:
