@@ -53,6 +53,11 @@ class Attention(nn.Module):
             self.score = nn.Parameter(torch.empty(num_heads, query_size // num_heads))
             nn.init.uniform_(self.score, -(query_size**-0.5), query_size**-0.5)
 
+    @property
+    def key_weight(self) -> Tensor | None:
+        """The matrix (query_size, memory_size) that makes keys of memories; None where the memory is the keys."""
+        return None if self.kind == "dot" else self.key.weight
+
     def keys(self, memory: Tensor) -> Tensor:
         """What queries are compared with: worked out once for each source."""
         return memory if self.kind == "dot" else self.key(memory)

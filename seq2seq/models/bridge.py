@@ -1,32 +1,33 @@
-"""From the encoder's final state to the decoder's first."""
+"""The bridge: the encoder's final state becomes the decoder's first state."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config.schema import Stack
+from seq2seq.models.decoder import RNNDecoder
+from seq2seq.models.encoders.base import Encoder
 
 
 class Bridge(nn.Module):
-    """Makes the decoder's first hidden state out of the encoder's final one.
+    """Computes the decoder's first hidden state from the encoder's final one.
+
+    Only the sizes of ``encoder`` and ``decoder`` are read; neither becomes a part of the bridge.
 
     Args:
-        kind: ``copy`` takes it as it is. ``dense`` puts all its layers through a linear layer and tanh, for each of h
-            and c (c from h where the encoder has none). ``hidden_only`` copies h and starts an LSTM's c at 0, as the
-            book does. ``zero`` hands over nothing, which leaves a decoder without attention blind: a control.
-        encoder_shape: (cell, layers, width) of the final state, directions side by side.
-        decoder: the stack whose state is made.
+        kind: ``copy`` uses the state unchanged. ``dense`` passes all its layers through a linear layer and tanh, for
+            each of h and c (c from h where the encoder has none). ``hidden_only`` copies h and sets an LSTM's c to 0,
+            as the book does. ``zero`` sets all to 0, a control: a decoder without attention then sees no source.
     """
 
-    def __init__(self, kind: str, encoder_shape: tuple[str, int, int], decoder: Stack) -> None:
+    def __init__(self, kind: str, encoder: Encoder, decoder: RNNDecoder) -> None:
         super().__init__()
         self.kind = kind
-        self.num_states = 2 if decoder.cell == "lstm" else 1
+        self.bounded = kind in ("dense", "zero") or encoder.state_bounded  # whether h is known to lie in [-1, 1]
+        self.num_states = decoder.num_states
         self.num_layers, self.hidden_size = decoder.num_layers, decoder.hidden_size
         if kind == "dense":
-            _, layers, width = encoder_shape
-            sizes = (layers * width, decoder.num_layers * decoder.hidden_size)
+            sizes = (encoder.num_layers * encoder.state_size, decoder.num_layers * decoder.hidden_size)
             self.dense = nn.ModuleList(nn.Linear(*sizes) for _ in range(self.num_states))
 
     def forward(self, final: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -60,7 +60,7 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         dropout=config.dropout,
         lookup=build_lookup(config, config.tgt_word_dropout),
     )
-    bridge = Bridge(config.resolved_bridge(), config.final_shape(), stack)
+    bridge = Bridge(config.resolved_bridge(), encoder, decoder)
     model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)
     if config.init == "book":
         init_as_book(model)

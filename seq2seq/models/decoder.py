@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.config.schema import Stack
 from seq2seq.models.attention import Attention
+from seq2seq.models.cells.base import StepWeights
 from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
 
@@ -36,6 +37,29 @@ class DecoderState(NamedTuple):
     def detach(self) -> DecoderState:
         """The state without its history: truncated back-propagation through time."""
         return self.map(Tensor.detach)
+
+
+class StepParts(NamedTuple):
+    """A decoder's step taken apart, so that it can be computed without the module, as in evaluation.
+
+    - gates of the first layer: ``inputs @ [embedding; summary if peek_input]``
+    - ``seen``: the top layer's h
+    - with attention: ``seen = tanh(attend @ [context; seen])``, `attention` giving the context
+    - with ``peek_output``: ``seen = [seen; summary]``
+    - logits: ``output @ (narrow @ seen) + output_bias``
+    """
+
+    embedding: Tensor  # (vocabulary, embedding)
+    cells: list[StepWeights]  # of each layer
+    stack_bounded: bool  # whether h is known to lie in [-1, 1] after a step
+    keeps_state: bool  # whether h keeps a share of the first h, so that it is only bounded if that is
+    peek_input: bool
+    peek_output: bool
+    attention: Attention | None
+    attend: Tensor | None  # (hidden, memory + hidden)
+    narrow: Tensor | None  # (width, hidden, or twice that with `peek_output`); None for the identity
+    output: Tensor  # (vocabulary, width)
+    output_bias: Tensor  # (vocabulary,)
 
 
 class RNNDecoder(nn.Module):
@@ -82,11 +106,11 @@ class RNNDecoder(nn.Module):
         super().__init__()
         self.peek_input = peeky in ("input", "both")
         self.peek_output = peeky in ("output", "both")
-        self.num_states = 2 if stack.cell == "lstm" else 1
         self.num_layers, self.hidden_size = stack.num_layers, stack.hidden_size
         self.embedding = embedding
         input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)
+        self.num_states = self.rnn.num_states
         self.lookup = lookup or Lookup()
         self.weight_dropout = stack.weight_dropout
         self.dropout = build_dropout(dropout, locked=stack.locked_dropout)
@@ -111,11 +135,11 @@ class RNNDecoder(nn.Module):
         """
         embedded = self.lookup(self.embedding, tokens)  # (batch, length, embedding)
         inputs = self._peek(embedded, state) if self.peek_input else embedded
-        outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, self._to_torch(state.hidden))
+        outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, None, state.hidden)
         if self.attention is not None:
             outputs, state = self._look_back(outputs, state)
         seen = self._peek(outputs, state) if self.peek_output else outputs
-        return self.narrow(self.dropout(seen)), state._replace(hidden=self._from_torch(hidden))
+        return self.narrow(self.dropout(seen)), state._replace(hidden=hidden)
 
     def forward(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         features, state = self.features(tokens, state)
@@ -127,6 +151,27 @@ class RNNDecoder(nn.Module):
         """
         logits, state = self(last.unsqueeze(1), state)
         return logits.squeeze(1).log_softmax(-1), state
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether `step_parts` is there. A subclass may compute something else, and has to say so itself."""
+        return type(self) is RNNDecoder and self.rnn.has_steps
+
+    def step_parts(self) -> StepParts:
+        """The parts of `step`, for forms of decoding that are faster than the module; see `has_parts`."""
+        return StepParts(
+            embedding=self.embedding.weight.detach(),
+            cells=[layer for (layer,) in self.rnn.step_weights()],
+            stack_bounded=self.rnn.bounded,
+            keeps_state=self.rnn.keeps_state,
+            peek_input=self.peek_input,
+            peek_output=self.peek_output,
+            attention=self.attention,
+            attend=None if self.attention is None else self.attend.weight.detach(),
+            narrow=self.narrow.weight.detach() if isinstance(self.narrow, nn.Linear) else None,
+            output=self.output.weight.detach(),
+            output_bias=self.output.bias.detach(),
+        )
 
     def _look_back(self, outputs: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
         """The attentional outputs, and the state with the last one's weights."""
@@ -141,13 +186,3 @@ class RNNDecoder(nn.Module):
         if state.context is None:
             raise ValueError("a peeky decoder needs the encoder's summary; got a state without context.")
         return torch.cat([vectors, state.context.unsqueeze(1).expand(-1, vectors.shape[1], -1)], dim=-1)
-
-    @staticmethod
-    def _to_torch(hidden: tuple[Tensor, ...]) -> Tensor | tuple[Tensor, ...]:
-        layers_first = tuple(tensor.transpose(0, 1).contiguous() for tensor in hidden)
-        return layers_first if len(layers_first) == 2 else layers_first[0]
-
-    @staticmethod
-    def _from_torch(hidden: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        states = hidden if isinstance(hidden, tuple) else (hidden,)
-        return tuple(tensor.transpose(0, 1) for tensor in states)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from seq2seq.config.schema import ModelConfig
+from seq2seq.models.cells.base import Stack
 from seq2seq.tokens.base import EOS, UNK
 
 Sequences = TypeVar("Sequences", Tensor, PackedSequence)
@@ -123,14 +124,20 @@ def build_lookup(config: ModelConfig, word_dropout: float) -> Lookup:
     return Lookup(words, build_dropout(config.embedding_dropout, locked=config.locked_dropout))
 
 
-def drop_weights(rnn: nn.Module, p: float, inputs: Any, hidden: Any = None) -> Any:
-    """What a recurrent stack makes of its inputs; in training, single weights of its recurrent matrices are dropped for
-    the whole call, so that it stays one fused call.
+def drop_weights(
+    stack: Stack, p: float, x: Tensor, lengths: Tensor | None = None, state: tuple[Tensor, ...] = ()
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Call a recurrent stack; in training, with single weights of its recurrent matrices dropped.
+
+    They are dropped for the whole call, so that it stays one fused call.
 
     Source:
         "DropConnect": Wan et al. (2013); on recurrent matrices, Merity et al. (2018), https://arxiv.org/abs/1708.02182.
     """
-    if not rnn.training or not p:
-        return rnn(inputs, hidden)
-    dropped = {name: F.dropout(weights, p) for name, weights in rnn.named_parameters() if "weight_hh" in name}
-    return torch.func.functional_call(rnn, dropped, (inputs, hidden))
+    called: tuple[Tensor, tuple[Tensor, ...]]
+    if not stack.training or not p:
+        called = stack(x, lengths, state)
+    else:
+        dropped = {name: F.dropout(weights, p) for name, weights in stack.recurrent_weights().items()}
+        called = torch.func.functional_call(stack, dropped, (x, lengths, state))
+    return called

@@ -7,6 +7,8 @@ import math
 import torch
 from torch import nn
 
+from seq2seq.models.cells.base import Stack
+
 
 @torch.no_grad()
 def init_as_book(module: nn.Module) -> None:
@@ -22,11 +24,12 @@ def init_as_book(module: nn.Module) -> None:
             nn.init.normal_(part.weight, std=0.01)
             if part.padding_idx is not None:
                 part.weight[part.padding_idx].zero_()
-        elif isinstance(part, (nn.Linear, nn.RNNBase)):
-            for name, parameter in part.named_parameters(recurse=False):
-                if "bias" in name:
+        elif isinstance(part, (nn.Linear, Stack)):
+            seconds = {id(bias) for bias in part.second_biases()} if isinstance(part, Stack) else set()
+            for parameter in part.parameters(recurse=False):
+                if parameter.dim() == 1:
                     nn.init.zeros_(parameter)
-                    parameter.requires_grad_("bias_hh" not in name)
+                    parameter.requires_grad_(id(parameter) not in seconds)
                 elif id(parameter) not in embeddings:
                     nn.init.normal_(parameter, std=1 / math.sqrt(parameter.shape[1]))
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from seq2seq.models.bridge import Bridge
 from seq2seq.models.decoder import DecoderState, RNNDecoder
-from seq2seq.models.encoders.recurrent import Encoder
+from seq2seq.models.encoders.base import Encoder
 from seq2seq.models.loss import linear_cross_entropy
 from seq2seq.tokens.base import PAD
 

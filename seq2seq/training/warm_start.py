@@ -10,7 +10,6 @@ from torch import nn
 
 from seq2seq import checkpoint
 from seq2seq.errors import UserError
-from seq2seq.models.cells.stack import LayerByLayer
 from seq2seq.models.decoder import RNNDecoder
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
@@ -62,13 +61,8 @@ def warm_start(model: nn.Module, tokenizer: Tokenizer, path: str | Path) -> None
 
 
 def _shape(decoder: RNNDecoder) -> str:
-    rnn = decoder.rnn
-    first = rnn.layers[0] if isinstance(rnn, LayerByLayer) else rnn
-    parts = [type(first).__name__.lower(), decoder.num_layers, decoder.hidden_size, decoder.embedding.embedding_dim]
-    if isinstance(first, nn.RNN):
-        parts.append(first.nonlinearity)
-    if isinstance(rnn, LayerByLayer):
-        parts += ["residual"] * rnn.residual + ["layer_norm"] * isinstance(rnn.norms[0], nn.LayerNorm)
+    cell, *more = decoder.rnn.describe()
+    parts = [cell, decoder.num_layers, decoder.hidden_size, decoder.embedding.embedding_dim, *more]
     parts += ["tied"] * _is_tied(decoder)
     return f"({', '.join(map(str, parts))})"
 

@@ -207,8 +207,9 @@ def test_a_dense_bridge_joins_any_two_stacks(there: str, here: str) -> None:
 
 def test_bridges_hand_over_what_they_say() -> None:
     final = (torch.randn(3, 2, 4), torch.randn(3, 2, 4))
-    stack = Stack("lstm", 4, 2, "tanh")
-    copy, hidden, zero = (Bridge(kind, ("lstm", 2, 4), stack)(final) for kind in ("copy", "hidden_only", "zero"))
+    model = tiny_model(cell="lstm", num_layers=2, hidden_size=4)
+    kinds = ("copy", "hidden_only", "zero")
+    copy, hidden, zero = (Bridge(kind, model.encoder, model.decoder)(final) for kind in kinds)
     assert all(torch.equal(a, b) for a, b in zip(copy, final, strict=True))
     assert torch.equal(hidden[0], final[0])
     assert not hidden[1].any()

@@ -1,14 +1,17 @@
-"""Forms of decoding (8-bit weights, a shortlist, CUDA graphs), and where each is available."""
+"""Which form a network is decoded with, and which forms are available here."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.decoding.forms.cpu import is_known
+from seq2seq.decoding.forms.base import Form
+from seq2seq.decoding.forms.cpu import Inference, is_known, why_not
+from seq2seq.decoding.forms.module import GraphForm, ModuleForm
 from seq2seq.decoding.forms.products import require_int8
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
@@ -20,15 +23,35 @@ GRAPHED = ("cuda",)  # kinds of devices that record graphs
 FORMS = ("int8", "cuda_graphs", "shortlist")  # keys of decode
 
 
+def build_form(model: Seq2Seq, *, int8: bool = False, cuda_graphs: bool = False) -> Form:
+    """Make the fastest form that a network has: CUDA graphs if asked for, else the CPU form, else its module.
+
+    One line in the log says where a network on a CPU has no CPU form. Call `check_form` before.
+    """
+    if cuda_graphs:
+        return GraphForm(model)
+    reason = why_not(model)
+    if reason is None:
+        return Inference(model, int8=int8)
+    if next(model.parameters()).device.type == "cpu":
+        _say_once(f"This network is decoded by its module's own step, which is slower than the CPU form: {reason}.")
+    return ModuleForm(model)
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    log.info(message)
+
+
 def check_form(decode: DecodeConfig, model: Seq2Seq, device: str) -> None:
-    """Refuse what a network cannot be decoded with.
+    """Refuse settings that a network cannot be decoded with.
 
     Args:
-        device: the kind of the one that it is decoded on, ``cpu`` or ``cuda``; the model itself may be on another yet.
+        device: the kind of device that it is decoded on, ``cpu`` or ``cuda``. The model itself may still be on another.
 
     Raises:
-        UserError: if ``decode.int8`` or ``decode.shortlist`` asks for an inference form and there is none, or
-            ``decode.cuda_graphs`` for graphs.
+        UserError: if ``decode.int8`` or ``decode.shortlist`` needs the CPU form and the network has none, or if
+            ``decode.cuda_graphs`` needs a GPU.
     """
     if decode.cuda_graphs and device not in GRAPHED:
         raise UserError(
@@ -44,10 +67,10 @@ def check_form(decode: DecodeConfig, model: Seq2Seq, device: str) -> None:
 
 
 def check_shortlist(shortlist: Shortlist | None) -> None:
-    """Refuse to decode with a shortlist that was not learnt.
+    """Refuse to decode with a missing shortlist.
 
     Raises:
-        UserError: if there is none.
+        UserError: if it is None.
     """
     if shortlist is None:
         raise UserError(
@@ -70,9 +93,9 @@ def usable(
 
     Args:
         models: on the device that they are decoded on.
-        asked: forms that are asked for or ruled out here: those take the place of the checkpoint's, and stay as they
-            are, so that decoding refuses what is missing.
-        name: of the checkpoint, for the warning.
+        asked: forms that the user asked for or ruled out. They replace the checkpoint's and are not changed, so that
+            decoding refuses a missing one.
+        name: the checkpoint's, for the warning.
     """
     changed: dict[str, Any] = dict(asked)
     for form in FORMS:
@@ -85,7 +108,7 @@ def usable(
 
 
 def _problem(form: str, models: Sequence[Seq2Seq], shortlist: Shortlist | None) -> str | None:
-    """What is missing for a form, as the refusal says it; None if it is available."""
+    """Why a form is not available, in the words of the refusal; None if it is."""
     wanted: dict[str, Any] = {form: True}
     try:
         for model in models:

@@ -1,45 +1,37 @@
-"""A trained network in the form in which a CPU decodes fastest: the same numbers, but for rounding.
+"""The CPU form: a trained network in the form in which a CPU decodes fastest, with the same numbers but for rounding.
 
-Of the decoder's step, all that does not depend on the last token or the state is worked out beforehand: the first
-layer's part of the gates for each token of the vocabulary, the summary's part for each sentence, the attention's keys.
-What is left are matrix products, of which the output layer's is the largest, and a few elementwise operations in
-place. Hypotheses of one sentence share its memory, and it stays where it is while they change places.
+Whatever does not depend on the last token or the state is computed in advance: the first layer's part of the gates for
+each token of the vocabulary, the summary's part for each sentence, the attention's keys. What remains are matrix
+products, the output layer's being the largest, and a few elementwise operations in place. Hypotheses of one sentence
+share its memory, which stays in place while they change rows.
 
-With ``int8`` the matrices are 8-bit integers with a scale for each output, and inputs are 16-bit ones, as two of 8 bits
-each, with a scale for each row. An 8-bit input would be twice as fast and about as good, but not reproducible: the last
-bits of a sum depend on the shape of the batch, a number near the boundary between two of 255 steps falls on either
-side, and the recurrence carries that on. Between two of 65,000 steps it makes no more of a difference than the last
-bits themselves, so that a line's translation stays independent of its neighbours.
+With ``int8`` the matrices are 8-bit integers with a scale for each output. Inputs are 16-bit integers, in two parts of
+8 bits, with a scale for each row. 8-bit inputs would be twice as fast and about as accurate, but not reproducible. The
+last bits of a sum depend on the shape of the batch, so a number near the boundary between two of 255 steps may fall on
+either side, and the recurrence carries the difference on. Between two of 65,000 steps it matters no more than the last
+bits themselves. So a line's translation stays independent of its neighbours.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from seq2seq.decoding.forms.cell import KNOWN_STACKS, Cell, is_bounded
+from seq2seq.decoding.forms.cell import Cell
 from seq2seq.decoding.forms.int8 import Int8Encoder
 from seq2seq.decoding.forms.products import Build, Linear, build_float, build_int8, require_int8
-from seq2seq.decoding.forms.state import Columns, InferenceState, Source
-from seq2seq.models.decoder import RNNDecoder
-from seq2seq.models.encoders.recurrent import RNNEncoder
+from seq2seq.decoding.forms.state import Columns, InferenceState, PerSentence
+from seq2seq.models.decoder import StepParts
 from seq2seq.models.seq2seq import Seq2Seq
 
-TABLE_BYTES = 1 << 28  # the most that the first layer's table may take; above it there is a product for each step
-
-# What stands between the parts of a decoder or encoder is known here part by part; another one is another network.
-KNOWN_DECODER = {"embedding", "rnn", "attention", "attend", "narrow", "output"}
-KNOWN_ENCODER = {"embedding", "rnn"}
-IDLE = {"dropout", "lookup", "memory_dropout"}  # in evaluation
+TABLE_BYTES = 1 << 28  # largest table of the first layer; a larger one is replaced by a product at each step
 
 
 class Inference:
-    """A network's inference form. It holds copies: of a network that is trained on, make another.
+    """A network's CPU form. It copies the weights: after further training, make another one.
 
     Args:
         model: in evaluation mode, in float32, on the CPU; see `is_known`.
@@ -49,106 +41,102 @@ class Inference:
         UserError: for ``int8`` where this build of torch has no such products.
     """
 
+    takes_columns = True
+
     def __init__(self, model: Seq2Seq, *, int8: bool = False) -> None:
-        decoder = model.decoder
         assert is_known(model)
-        assert isinstance(decoder.rnn, KNOWN_STACKS)
         if int8:
             require_int8()
         build = build_int8 if int8 else build_float
         self.model = model
-        stack = decoder.rnn
-        # A ReLU encoder's state may be what the decoder's begins with. The gates of an LSTM bound the next one; a GRU
-        # keeps a share of it.
-        self._starts_bounded = _starts_bounded(model)
-        self._bounded = is_bounded(stack) and (stack.mode != "GRU" or self._starts_bounded)
-        bounded_state = is_bounded(stack) and self._starts_bounded
+        parts = model.decoder.step_parts()
+        self.peek_output = parts.peek_output
+        starts_bounded = model.bridge.bounded
+        bounded = parts.stack_bounded and (starts_bounded or not parts.keeps_state)
         self.cells = [
-            Cell(stack, f"l{i}", build, bounded_input=i > 0 and self._bounded, bounded_state=bounded_state)
-            for i in range(stack.num_layers)
+            Cell(
+                weights,
+                build,
+                bounded_input=i > 0 and bounded,
+                bounded_state=parts.stack_bounded and starts_bounded,
+            )
+            for i, weights in enumerate(parts.cells)
         ]
-        self.num_states = 2 if stack.mode == "LSTM" else 1
         self.inputs = [None, *(cell.inputs() for cell in self.cells[1:])]
         with torch.no_grad():
-            self._prepare_first(build)
-            self._prepare_output(build)
-        self.encoder = Int8Encoder(model.encoder, build) if int8 and _knows_encoder(model.encoder) else None
+            self._prepare_first(parts, build)
+            self._prepare_attention(parts, build, bounded)
+            self._prepare_output(parts, build, bounded)
+        encoder = model.encoder.parts() if int8 else None
+        self.encoder = model.encoder if encoder is None else Int8Encoder(encoder, build)
 
-    def _prepare_first(self, build: Build) -> None:
-        """The first layer's inputs, as a table for all tokens if it is not too large."""
-        embedding, first = self.model.decoder.embedding.weight.detach(), self.cells[0]
+    def _prepare_first(self, parts: StepParts, build: Build) -> None:
+        """The first layer's inputs, as a table for all tokens unless it is too large."""
+        embedding, first = parts.embedding, self.cells[0]
         own, peeked = first.weight.split([embedding.shape[1], first.weight.shape[1] - embedding.shape[1]], 1)
-        self.peek = Linear(peeked) if self.model.decoder.peek_input else None
+        self.peek = Linear(peeked) if parts.peek_input else None
         self.table = self.lookup = None
         if embedding.shape[0] * own.shape[0] * embedding.element_size() <= TABLE_BYTES:
             self.table = F.linear(embedding, own, first.bias)
         else:
             self.embedding, self.lookup = embedding, build(own, first.bias, bounded=False)
 
-    def _prepare_output(self, build: Build) -> None:
-        decoder = self.model.decoder
-        bounded = self._bounded or decoder.attention is not None  # attention ends with a tanh
-        bounded &= self._starts_bounded or not decoder.peek_output  # the summary is what the state begins with
-        self.key = self.attend = self.narrow = None
-        if decoder.attention is not None:
-            remembered = _knows_encoder(self.model.encoder) and is_bounded(self.model.encoder.rnn)
-            if decoder.attention.kind != "dot":
-                self.key = build(decoder.attention.key.weight.detach(), None, bounded=remembered)
-            self.attend = build(decoder.attend.weight.detach(), None, bounded=remembered and self._bounded)
-        if isinstance(decoder.narrow, nn.Linear):
-            self.narrow = build(decoder.narrow.weight.detach(), None, bounded=bounded)
-        self.output = build(
-            decoder.output.weight.detach(), decoder.output.bias.detach(), bounded=bounded and self.narrow is None
-        )
+    def _prepare_attention(self, parts: StepParts, build: Build, bounded: bool) -> None:
+        self.attention, self.key, self.attend = parts.attention, None, None
+        if parts.attention is None or parts.attend is None:
+            return
+        memory_bounded = self.model.encoder.memory_bounded
+        if parts.attention.key_weight is not None:
+            self.key = build(parts.attention.key_weight.detach(), None, bounded=memory_bounded)
+        self.attend = build(parts.attend, None, bounded=memory_bounded and bounded)
+
+    def _prepare_output(self, parts: StepParts, build: Build, bounded: bool) -> None:
+        bounded |= parts.attention is not None  # attention ends with a tanh
+        # The summary is the top layer of the first state.
+        bounded &= self.model.bridge.bounded or not parts.peek_output
+        self.narrow = None if parts.narrow is None else build(parts.narrow, None, bounded=bounded)
+        self.output = build(parts.output, parts.output_bias, bounded=bounded and self.narrow is None)
 
     @torch.no_grad()
     def start(
         self, src: Tensor, src_lengths: Tensor, *, columns: Columns | None = None, normalise: bool = True
     ) -> tuple[Callable[[Tensor, InferenceState], tuple[Tensor, InferenceState]], InferenceState]:
-        """A step function for a search and the state that it starts from.
-
-        Args:
-            src, src_lengths: as for `Seq2Seq.encode`.
-            columns: what to choose from; log-probabilities are then of these alone, in their order, and so are tokens.
-            normalise: whether the log-probabilities are wanted; else they may lack a constant for each row, which a
-                choice of the highest does not need.
-        """
+        """Encode sources; see `Form.start`."""
         state = self._encode(src, src_lengths)
         if columns is not None:
-            barred = torch.zeros(columns.allowed.shape).masked_fill_(~columns.allowed, -math.inf)
-            state = state._replace(source=state.source._replace(barred=barred))
+            log_allowed = columns.allowed.float().log()
+            state = state._replace(per_sentence=state.per_sentence._replace(log_allowed=log_allowed))
         output = self.output if columns is None else self.output.outputs(columns.tokens)
 
         def step(last: Tensor, state: InferenceState) -> tuple[Tensor, InferenceState]:
             seen, state = self._features(last if columns is None else columns.tokens[last], state)
             logits = output(seen)
-            if state.source.barred is not None:
-                logits += state.source.barred[state.sentence]
+            if state.per_sentence.log_allowed is not None:
+                logits += state.per_sentence.log_allowed[state.sentence]
             return logits.log_softmax(-1) if normalise else logits, state
 
         return step, state
 
     def _encode(self, src: Tensor, src_lengths: Tensor) -> InferenceState:
-        model = self.model
-        encoded = model.encoder(src, src_lengths) if self.encoder is None else self.encoder(src, src_lengths)
-        hidden, attention, source = model.bridge(encoded.final), model.decoder.attention, Source()
-        if attention is not None:
+        encoded = self.encoder(src, src_lengths)
+        hidden, per_sentence = self.model.bridge(encoded.final), PerSentence()
+        if self.attention is not None:
             if encoded.memory is None or encoded.mask is None:
                 raise ValueError("a decoder with attention needs the encoder's outputs; got none.")
             memory = encoded.memory
             keys = memory if self.key is None else self.key(memory.flatten(0, 1)).unflatten(0, memory.shape[:2])
-            source = Source(memory, encoded.mask, keys)
+            per_sentence = PerSentence(memory, encoded.mask, keys)
         summary = hidden[0][:, -1]
         return InferenceState(
             tuple(tuple(one[:, i].contiguous() for one in hidden) for i in range(len(self.cells))),
-            source,
+            per_sentence,
             torch.arange(len(src)),
-            context=summary if model.decoder.peek_output else None,
+            context=summary if self.peek_output else None,
             peek=None if self.peek is None else self.peek(summary.contiguous()),
         )
 
     def _features(self, last: Tensor, state: InferenceState) -> tuple[Tensor, InferenceState]:
-        """What the output layer reads, and the next state."""
+        """The output layer's input, and the next state."""
         if self.table is not None:
             gates = self.table.index_select(0, last)
         else:
@@ -170,44 +158,26 @@ class Inference:
         return (seen if self.narrow is None else self.narrow(seen)), state
 
     def _look_back(self, outputs: Tensor, state: InferenceState) -> tuple[Tensor, Tensor]:
-        """What attention finds ``(batch, memory)`` and its weights ``(batch, src_length)``; rows of one sentence are
-        queries to one memory.
+        """Attention's context ``(batch, memory)`` and its weights ``(batch, src_length)``.
+
+        Rows of one sentence are queries to one memory.
         """
-        attention, source = self.model.decoder.attention, state.source
-        assert attention is not None
-        assert source.memory is not None
-        queries = outputs
-        if state.places is not None:
-            queries = outputs.new_zeros(len(source.memory) * state.width, outputs.shape[1])
-            queries[state.places] = outputs
-        queries = queries.view(len(source.memory), state.width, -1)
-        found, weights = (one.flatten(0, 1) for one in attention(queries, source.keys, source.memory, source.mask))
-        if state.places is not None:
-            found, weights = found.index_select(0, state.places), weights.index_select(0, state.places)
-        return found, weights
+        source, grid = state.per_sentence, state.grid
+        assert self.attention is not None
+        queries = grid.spread(outputs, source.size)
+        context, weights = self.attention(queries, source.keys, source.memory, source.mask)
+        return grid.collect(context), grid.collect(weights)
 
 
 def is_known(model: Seq2Seq) -> bool:
-    """Whether a network has an inference form: it is in float32 on a CPU, and there is nothing in its decoder that this
-    module does not know.
-    """
-    decoder = model.decoder
-    parts = {name for name, _ in decoder.named_children()} - IDLE
-    plain = all(one.device.type == "cpu" and one.dtype == torch.float32 for one in model.parameters())
-    return plain and type(decoder) is RNNDecoder and isinstance(decoder.rnn, KNOWN_STACKS) and parts <= KNOWN_DECODER
+    """Whether a network has a CPU form; see `why_not`."""
+    return why_not(model) is None
 
 
-def _knows_encoder(encoder: object) -> TypeGuard[RNNEncoder]:
-    if type(encoder) is not RNNEncoder or not isinstance(encoder.rnn, KNOWN_STACKS):
-        return False
-    return {name for name, _ in encoder.named_children()} - IDLE <= KNOWN_ENCODER
-
-
-def _starts_bounded(model: Seq2Seq) -> bool:
-    """Whether the states that the decoder begins with are all in [-1, 1], an LSTM's c aside."""
-    if model.bridge.kind in ("dense", "zero"):  # which end with a tanh, and are nothing
-        return True
-    encoder = model.encoder
-    if type(encoder) is not RNNEncoder:
-        return False
-    return all(is_bounded(part) for part in encoder.modules() if isinstance(part, nn.RNNBase))
+def why_not(model: Seq2Seq) -> str | None:
+    """Why a network has no CPU form; None if it has one."""
+    if not all(one.device.type == "cpu" and one.dtype == torch.float32 for one in model.parameters()):
+        return "it is not in float32 on a CPU"
+    if not model.decoder.has_parts:
+        return "its decoder, or the cell of that, does not offer its step in parts"
+    return None

@@ -8,33 +8,26 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seq2seq.decoding.forms.cell import KNOWN_STACKS, Cell, is_bounded
+from seq2seq.decoding.forms.cell import Cell
 from seq2seq.decoding.forms.products import Build
-from seq2seq.models.encoders.recurrent import Encoded, RNNEncoder
+from seq2seq.models.encoders.base import Encoded, EncoderParts
 from seq2seq.models.padding import length_mask, reverse_padded
 
 
 class Int8Encoder:
-    """An `RNNEncoder` with 8-bit matrices, one step of the recurrence at a time."""
+    """A recurrent encoder with 8-bit matrices, one step of the recurrence at a time."""
 
-    def __init__(self, encoder: RNNEncoder, build: Build) -> None:
-        stack = encoder.rnn
-        assert isinstance(stack, KNOWN_STACKS)
-        self.encoder = encoder
-        self.directions = ("", "_reverse") if stack.bidirectional else ("",)
-        bounded = is_bounded(stack)
+    def __init__(self, parts: EncoderParts, build: Build) -> None:
+        self.parts = parts
+        bounded = parts.bounded
         self.layers = [
-            [
-                Cell(stack, f"l{i}{way}", build, bounded_input=i > 0 and bounded, bounded_state=bounded)
-                for way in self.directions
-            ]
-            for i in range(stack.num_layers)
+            [Cell(weights, build, bounded_input=i > 0 and bounded, bounded_state=bounded) for weights in directions]
+            for i, directions in enumerate(parts.layers)
         ]
         self.inputs = [[cell.inputs() for cell in cells] for cells in self.layers]
-        self.num_states = 2 if stack.mode == "LSTM" else 1
 
     def __call__(self, src: Tensor, src_lengths: Tensor) -> Encoded:
-        encoder = self.encoder
+        encoder = self.parts
         turned = src_lengths - 1 if encoder.end_symbol else src_lengths
         tokens = reverse_padded(src, turned) if encoder.reverse else src
         packed = pack_padded_sequence(tokens.unsqueeze(2), src_lengths.cpu(), batch_first=True, enforce_sorted=False)
@@ -65,27 +58,27 @@ class Int8Encoder:
         return Encoded(final, memory, length_mask(src_lengths, src.shape[1]))
 
     def _run(self, cell: Cell, gates: Tensor, sizes: Sequence[int]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """Outputs at all positions and each row's last state; ``sizes`` are how many rows reach each position."""
-        state = tuple(gates.new_zeros(sizes[0], cell.size) for _ in range(self.num_states))
+        """Compute outputs at all positions, and each row's last state. ``sizes[i]`` rows reach position i."""
+        state = tuple(gates.new_zeros(sizes[0], cell.size) for _ in range(self.parts.num_states))
         outputs = []
         for size, part in zip(sizes, gates.split(list(sizes)), strict=True):
-            new = cell.step(part, [one[:size] for one in state])
+            new = cell.step(part, tuple(one[:size] for one in state))
             outputs.append(new[0])
             if size == sizes[0]:
                 state = new
-            else:  # the rows that have ended keep what they have
+            else:  # rows that have ended keep their state
                 state = tuple(torch.cat([one, before[size:]]) for one, before in zip(new, state, strict=True))
         return torch.cat(outputs), state
 
 
 def _ranks(sizes: Tensor) -> Tensor:
-    """The row that each packed vector is of."""
+    """The row that each packed vector belongs to."""
     starts = sizes.cumsum(0) - sizes
     return torch.arange(int(sizes.sum())) - starts.repeat_interleave(sizes)
 
 
 def _mirrored(sizes: Tensor) -> Tensor:
-    """For each packed vector, where the one is that takes its place when every row is read backwards."""
+    """The order of packed vectors in which every row is read backwards."""
     ranks = _ranks(sizes)
     steps = torch.arange(len(sizes)).repeat_interleave(sizes)
     lengths = torch.bincount(ranks)

@@ -1,4 +1,4 @@
-"""What a decoder's step on a CPU needs, and what is the same at all steps."""
+"""The state of a decoder's step on a CPU: what changes with each step, and what each sentence keeps."""
 
 from __future__ import annotations
 
@@ -7,41 +7,91 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-FULLNESS = 3 / 4  # share of the sentences that are still decoded, below which the others' memory is left behind
+FULLNESS = 3 / 4  # share of sentences that are still decoded, below which the memory of the others is dropped
 
 
-class Source(NamedTuple):
-    """What is the same at every step. Dimension 0 of every tensor is the sentences."""
+class PerSentence(NamedTuple):
+    """Tensors that stay the same at every step. Dimension 0 of each is the sentences; all hypotheses share them."""
 
     memory: Tensor | None = None  # (sentences, src_length, memory)
     mask: Tensor | None = None  # (sentences, src_length), True at real positions
     keys: Tensor | None = None  # (sentences, src_length, hidden)
-    barred: Tensor | None = None  # (sentences, columns): 0 for a token that may be chosen, else -inf
+    log_allowed: Tensor | None = None  # (sentences, columns): 0 for a token that may be chosen, else -inf
 
-    def select(self, sentences: Tensor) -> Source:
-        """These sentences alone."""
-        return Source(*(None if one is None else one.index_select(0, sentences) for one in self))
+    @property
+    def size(self) -> int:
+        """The number of sentences; 0 if there are no such tensors."""
+        return next((len(one) for one in self if one is not None), 0)
 
-    def __bool__(self) -> bool:
-        return any(one is not None for one in self)
+    def select(self, sentences: Tensor) -> PerSentence:
+        """Only these sentences."""
+        return PerSentence(*(None if one is None else one.index_select(0, sentences) for one in self))
+
+
+class Grid(NamedTuple):
+    """The rows of a batch arranged by sentence, so that rows of one sentence are queries to one memory.
+
+    A grid has a line for each sentence, and as many places in a line as the most rows that any sentence has.
+
+    Example:
+        Four rows belong to sentences 0, 2, 0, 0, of three that there are:
+
+        ========== ===== ===== =====
+        sentence 0 row 0 row 2 row 3
+        sentence 1
+        sentence 2 row 1
+        ========== ===== ===== =====
+
+        Counted line by line, rows 0 to 3 are at places 0, 6, 1, 2:
+
+        >>> Grid.of(torch.tensor([0, 2, 0, 0]), 3)
+        Grid(places=tensor([0, 6, 1, 2]), width=3)
+    """
+
+    places: Tensor | None = None  # (batch,), place of each row; None where row i is the only one of sentence i
+    width: int = 1  # places in a line
+
+    @classmethod
+    def of(cls, sentence: Tensor, size: int) -> Grid:
+        """Arrange rows, given the sentence of each ``(batch,)`` and the number of sentences."""
+        if len(sentence) == size and torch.equal(sentence, torch.arange(size)):
+            return cls()
+        counts = torch.bincount(sentence, minlength=size)
+        order = sentence.argsort(stable=True)
+        rank = torch.empty_like(sentence)
+        rank[order] = torch.arange(len(sentence)) - (counts.cumsum(0) - counts)[sentence[order]]
+        width = int(counts.max())
+        return cls(sentence * width + rank, width)
+
+    def spread(self, rows: Tensor, size: int) -> Tensor:
+        """Put rows ``(batch, ...)`` in their places: ``(size, width, ...)``, with zeros at free places."""
+        if self.places is not None:
+            spread = rows.new_zeros(size * self.width, rows.shape[1])
+            spread[self.places] = rows
+            rows = spread
+        return rows.view(size, self.width, -1)
+
+    def collect(self, grid: Tensor) -> Tensor:
+        """Undo `spread`."""
+        rows = grid.flatten(0, 1)
+        return rows if self.places is None else rows.index_select(0, self.places)
 
 
 class InferenceState(NamedTuple):
-    """All that the next step needs; dimension 0 of every tensor is the batch, but for those of the source."""
+    """All that the next step needs. Dimension 0 of every tensor is the batch, except in `per_sentence`."""
 
     hidden: tuple[tuple[Tensor, ...], ...]  # of each layer, (h,) or (h, c), each (batch, hidden)
-    source: Source
-    sentence: Tensor  # (batch,), into the source
-    places: Tensor | None = None  # (batch,), into a grid of sentences times `width`; None where they are the batch
-    width: int = 1  # most rows of one sentence
+    per_sentence: PerSentence
+    sentence: Tensor  # (batch,), index into `per_sentence`
+    grid: Grid = Grid()
     context: Tensor | None = None  # (batch, hidden), the encoder's summary for the output layer
-    peek: Tensor | None = None  # (batch, gates): what the summary adds to the first layer's
+    peek: Tensor | None = None  # (batch, gates): the summary's part of the first layer's gates
     attention: Tensor | None = None  # (batch, src_length): the weights of the step that led here
 
     @property
     def mask(self) -> Tensor | None:
         """(batch, src_length), True at real positions; None without attention."""
-        return None if self.source.mask is None else self.source.mask[self.sentence]
+        return None if self.per_sentence.mask is None else self.per_sentence.mask[self.sentence]
 
     def select(self, rows: Tensor) -> InferenceState:
         """The state of these rows of the batch, in this order; a row may come twice or not at all."""
@@ -57,31 +107,24 @@ class InferenceState(NamedTuple):
             peek=pick(self.peek),
             attention=pick(self.attention),
         )
-        return picked._rearrange() if self.source and len(rows) else picked
+        return picked._rearrange() if self.per_sentence.size and len(rows) else picked
 
     def _rearrange(self) -> InferenceState:
-        """With the source of the sentences that are left, and each row's place beside them."""
-        source, sentence = self.source, self.sentence
-        size = len(next(one for one in source if one is not None))
+        """Drop sentences that no row belongs to, if they are many, and arrange the rows anew."""
+        per_sentence, sentence = self.per_sentence, self.sentence
         left = torch.unique(sentence)
-        if len(left) < FULLNESS * size:
-            source, sentence, size = source.select(left), torch.searchsorted(left, sentence), len(left)
-        if len(sentence) == size and torch.equal(sentence, torch.arange(size)):
-            return self._replace(source=source, sentence=sentence, places=None, width=1)
-        counts = torch.bincount(sentence, minlength=size)
-        order = sentence.argsort(stable=True)
-        rank = torch.empty_like(sentence)
-        rank[order] = torch.arange(len(sentence)) - (counts.cumsum(0) - counts)[sentence[order]]
-        width = int(counts.max())
-        return self._replace(source=source, sentence=sentence, places=sentence * width + rank, width=width)
+        if len(left) < FULLNESS * per_sentence.size:
+            per_sentence, sentence = per_sentence.select(left), torch.searchsorted(left, sentence)
+        grid = Grid.of(sentence, per_sentence.size)
+        return self._replace(per_sentence=per_sentence, sentence=sentence, grid=grid)
 
 
 class Columns(NamedTuple):
-    """A part of the target vocabulary that a batch is decoded with; a search then knows its tokens by their place."""
+    """A part of the target vocabulary that a batch is decoded with. A search then numbers tokens by their columns."""
 
     tokens: Tensor  # (columns,), ascending
-    allowed: Tensor  # (sentences, columns): which of them each sentence may choose
+    allowed: Tensor  # (sentences, columns): whether a sentence may choose the token
 
     def place(self, token: int) -> int:
-        """Where a token that is there stands."""
+        """The column of a token that is there."""
         return int(torch.searchsorted(self.tokens, token))

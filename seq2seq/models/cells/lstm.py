@@ -11,28 +11,40 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
+from seq2seq.models.cells.base import Product, State, StepWeights, TorchStack
+
 DENSE = 512  # states from this width on are quicker here without packing too: by a tenth
 
 _sigmoid_backward = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward = torch.ops.aten.tanh_backward.grad_input
 
 
-class LSTM(nn.LSTM):
-    """`torch.nn.LSTM`, batch first; where gradients are wanted on a CPU it has a backward pass of its own.
+class LSTM(TorchStack, nn.LSTM):  # type: ignore[misc]  # `forward` differs on purpose
+    """`torch.nn.LSTM` as a stack, with its own backward pass on a CPU.
 
-    torch's own goes back through every operation of every step, and for packed sequences fills a tensor of the size of
-    the whole batch with zeros at each. Here a layer is one function: its backward pass makes the gradients at the gates
-    step by step, and those at the weights and inputs from all of them at once, in one product each. Dropout draws the
-    same units as torch's. In mixed precision products are of autocast's type, and states and gates of float32.
+    torch's backward pass goes through every operation of every step. For packed sequences it also fills a tensor of the
+    whole batch's size with zeros at each step. Here a layer is one function. Its backward pass computes the gradients
+    of the gates step by step, then those of weights and inputs in one product each. Dropout draws the same units as
+    torch's. In mixed precision, products have autocast's type; states and gates are float32.
+
+    torch stacks the gates' weights as i f g o.
     """
 
-    def forward(self, inputs: Any, hidden: Any = None) -> Any:
+    num_states = 2
+    bounded = state_bounded = True
+    keeps_state = False
+    candidate = 2
+
+    def taken_apart(self, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor) -> StepWeights:
+        return StepWeights(_g_last(w_ih), _g_last(b_ih) + _g_last(b_hh), _g_last(w_hh), None, _step)
+
+    def run(self, inputs: Any, hidden: Any) -> tuple[Any, Any]:
         packed = isinstance(inputs, PackedSequence)
         data = inputs.data if packed else inputs
         mixed = torch.is_autocast_enabled("cpu")
         ours = torch.is_grad_enabled() and data.device.type == "cpu"
         if not ours or not (packed or mixed or self.hidden_size >= DENSE):
-            return super().forward(inputs, hidden)
+            return nn.LSTM.forward(self, inputs, hidden)
         if packed:
             return self._packed(inputs, hidden)
         batch, length, width = data.shape
@@ -46,7 +58,7 @@ class LSTM(nn.LSTM):
         if hidden is not None and order is not None:
             hidden = [one.index_select(1, order) for one in hidden]
         if sizes[0] == sizes[-1] and self.hidden_size < DENSE:  # all of one length
-            outputs, last = super().forward(data.view(len(sizes), sizes[0], -1).transpose(0, 1), hidden)
+            outputs, last = nn.LSTM.forward(self, data.view(len(sizes), sizes[0], -1).transpose(0, 1), hidden)
             outputs = outputs.transpose(0, 1).reshape(len(data), -1)
         else:
             outputs, last = self._layers(data, hidden, sizes)
@@ -73,6 +85,20 @@ class LSTM(nn.LSTM):
             data = torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
         h, c = (torch.stack(one) for one in zip(*finals, strict=True))
         return data, (h, c)
+
+
+def _g_last(rows: Tensor) -> Tensor:
+    """Reorder i f g o as i f o g, so that one call computes all sigmoids."""
+    i, f, g, o = rows.chunk(4)
+    return torch.cat([i, f, o, g])
+
+
+def _step(recurrent: Product, gates: Tensor, state: State) -> State:
+    h, c = state
+    gates, size = recurrent(h, gates), 3 * h.shape[1]
+    i, f, o = gates[:, :size].sigmoid_().chunk(3, 1)
+    c = (c * f).addcmul_(i, gates[:, size:].tanh_())
+    return c.tanh().mul_(o), c
 
 
 class _Layer(torch.autograd.Function):

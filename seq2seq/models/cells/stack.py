@@ -1,129 +1,122 @@
-"""What encoder and decoder share: building a recurrent stack, and setting its first weights."""
+"""Build recurrent stacks, and layers with residual connections, normalisation or locked dropout between them."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 
-from seq2seq.config.schema import Stack
-from seq2seq.models.cells.lstm import LSTM
+from seq2seq.config import schema
+from seq2seq.models.cells import CELLS
+from seq2seq.models.cells.base import Stack, State
+from seq2seq.models.cells.packing import elementwise, pack, unpack
 from seq2seq.models.dropout import build_dropout
 
 
-def build_recurrent(
-    stack: Stack, input_size: int, *, dropout: float, bidirectional: bool = False
-) -> nn.RNNBase | LayerByLayer:
-    """A stack of cells: ``rnn`` (Elman 1990), ``gru`` (Cho et al. 2014) or ``lstm`` (Hochreiter and Schmidhuber 1997);
-    torch's own, which is one fused call, where nothing stands between the layers but dropout.
+def build_recurrent(settings: schema.Stack, input_size: int, *, dropout: float, bidirectional: bool = False) -> Stack:
+    """Build a stack of the cell that the settings name.
 
-    ``dropout`` acts between layers, as in Zaremba et al. (2014), https://arxiv.org/abs/1409.2329.
+    It is one fused call where only dropout stands between the layers. ``dropout`` acts between layers, as in Zaremba et
+    al. (2014), https://arxiv.org/abs/1409.2329.
     """
-    between = stack.residual or (stack.locked_dropout and dropout > 0)
-    if stack.layer_norm or (between and stack.num_layers > 1):
-        return LayerByLayer(stack, input_size, dropout=dropout, bidirectional=bidirectional)
-    return _fused(stack, input_size, dropout=dropout, bidirectional=bidirectional)
+    between = settings.residual or (settings.locked_dropout and dropout > 0)
+    if settings.layer_norm or (between and settings.num_layers > 1):
+        return LayerByLayer(settings, input_size, dropout=dropout, bidirectional=bidirectional)
+    return CELLS[settings.cell](settings, input_size, dropout=dropout, bidirectional=bidirectional)
 
 
-class LayerByLayer(nn.Module):
-    """A recurrent stack as one fused call for each layer, with what torch's own has no place for between them:
-    x' = norm(x + rnn(dropout(x))).
+class LayerByLayer(Stack):
+    """A stack with one fused call for each layer: x' = norm(x + rnn(dropout(x))).
 
     The sum (residual connections; not around the first layer, whose input has another width) and the norm (layer
-    normalisation of each layer's outputs) are there where the stack asks for them, and so is dropout of the same units
-    at all positions. States are as in torch's own stack, and neither summed nor normalised.
-
-    Shapes:
-        inputs ``(batch, length, input_size)`` or packed, hidden ``(layers * directions, batch, hidden)`` or, for an
-        LSTM, two of them; returns outputs ``(batch, length, directions * hidden)`` or packed, and the last states.
+    normalisation of each layer's outputs) are there where the settings ask for them. So is dropout of the same units at
+    all positions. States are neither summed nor normalised.
 
     Source:
         Residual connections: Wu et al. (2016), https://arxiv.org/abs/1609.08144, section 3.1. Layer normalisation: Ba
         et al. (2016), https://arxiv.org/abs/1607.06450.
     """
 
-    def __init__(self, stack: Stack, input_size: int, *, dropout: float, bidirectional: bool) -> None:
+    def __init__(self, settings: schema.Stack, input_size: int, *, dropout: float, bidirectional: bool) -> None:
         super().__init__()
-        width = stack.hidden_size * (2 if bidirectional else 1)
-        one = dataclasses.replace(stack, num_layers=1)
-        self.bidirectional = bidirectional
-        self.residual = stack.residual
-        self.layers = nn.ModuleList(
-            _fused(one, width if layer else input_size, dropout=0.0, bidirectional=bidirectional)
-            for layer in range(stack.num_layers)
-        )
-        self.norms = nn.ModuleList(nn.LayerNorm(width) if stack.layer_norm else nn.Identity() for _ in self.layers)
-        self.dropout = build_dropout(dropout, locked=stack.locked_dropout)
+        self.num_layers, self.hidden_size, self.bidirectional = settings.num_layers, settings.hidden_size, bidirectional
+        width = settings.hidden_size * (2 if bidirectional else 1)
+        one = dataclasses.replace(settings, num_layers=1)
+        layers = [
+            CELLS[settings.cell](one, width if layer else input_size, dropout=0.0, bidirectional=bidirectional)
+            for layer in range(settings.num_layers)
+        ]
+        first = layers[0]
+        self.num_states, self.state_bounded, self.keeps_state = first.num_states, first.state_bounded, first.keeps_state
+        self.packs = first.packs
+        self.residual, self.layer_norm = settings.residual, settings.layer_norm
+        self.layers = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) if self.layer_norm else nn.Identity() for _ in layers)
+        self.dropout = build_dropout(dropout, locked=settings.locked_dropout)
 
-    def forward(self, inputs: Any, hidden: Any = None) -> tuple[Any, Any]:
-        outputs, finals = inputs, []
+    def forward(self, x: Any, lengths: Tensor | None = None, state: State = ()) -> tuple[Any, State]:
+        y, finals = pack(x, lengths) if self.packs else x, []
         for index, (layer, norm) in enumerate(zip(self.layers, self.norms, strict=True)):
-            before = outputs
-            outputs, final = layer(self._drop(before) if index else before, self._of_layer(hidden, index))
+            before = y
+            y, final = layer(
+                self._drop(before) if index else before, lengths, tuple(one[:, index : index + 1] for one in state)
+            )
             if self.residual and index:
-                outputs = _elementwise(torch.add, before, outputs)
-            outputs = _elementwise(norm, outputs)
-            finals.append(final if isinstance(final, tuple) else (final,))
-        states = tuple(torch.cat(layers) for layers in zip(*finals, strict=True))
-        return outputs, states if len(states) == 2 else states[0]
+                y = elementwise(torch.add, before, y)
+            y = elementwise(norm, y)
+            finals.append(final)
+        return unpack(y, x), tuple(torch.cat(layers, 1) for layers in zip(*finals, strict=True))
 
     def _drop(self, sequences: Any) -> Any:
         if isinstance(self.dropout, nn.Dropout):
-            return _elementwise(self.dropout, sequences)
+            return elementwise(self.dropout, sequences)
         return self.dropout(sequences)
 
-    def _of_layer(self, hidden: Any, layer: int) -> Any:
-        if hidden is None:
-            return None
-        directions = 2 if self.bidirectional else 1
-        rows = slice(layer * directions, (layer + 1) * directions)
-        return tuple(state[rows] for state in hidden) if isinstance(hidden, tuple) else hidden[rows]
+    def recurrent_weights(self) -> dict[str, Tensor]:
+        return {
+            f"layers.{index}.{name}": weights
+            for index, layer in enumerate(self._stacks())
+            for name, weights in layer.recurrent_weights().items()
+        }
 
+    def recurrent_matrices(self) -> list[Tensor]:
+        return [matrix for layer in self._stacks() for matrix in layer.recurrent_matrices()]
 
-def _elementwise(function: Callable[..., Tensor], *sequences: Any) -> Any:
-    """A function of vectors, of padded or packed sequences of them."""
-    first = sequences[0]
-    if isinstance(first, PackedSequence):
-        return first._replace(data=function(*(one.data for one in sequences)))
-    return function(*sequences)
+    def describe(self) -> list[str]:
+        return [
+            *next(self._stacks()).describe(),
+            *["residual"] * self.residual,
+            *["layer_norm"] * self.layer_norm,
+        ]
 
-
-def _fused(stack: Stack, input_size: int, *, dropout: float, bidirectional: bool) -> nn.RNNBase:
-    sizes = {"input_size": input_size, "hidden_size": stack.hidden_size, "num_layers": stack.num_layers}
-    options = {
-        "batch_first": True,
-        "dropout": dropout if stack.num_layers > 1 else 0.0,  # torch warns of dropout that has no place to act
-        "bidirectional": bidirectional,
-    }
-    if stack.cell == "lstm":
-        return LSTM(**sizes, **options)
-    if stack.cell == "gru":
-        return nn.GRU(**sizes, **options)
-    return nn.RNN(**sizes, nonlinearity=stack.nonlinearity, **options)
+    def _stacks(self) -> Iterator[Stack]:
+        for layer in self.layers:
+            assert isinstance(layer, Stack)
+            yield layer
 
 
 @torch.no_grad()
 def spectral_radius(module: nn.Module) -> float:
-    """The largest absolute eigenvalue of the recurrent matrices that carry the state, over layers and directions; NaN
-    where nothing is recurrent, or not finite.
+    """Compute the largest absolute eigenvalue of a network's recurrent matrices.
 
-    Those of the candidate state in a gated cell, the only ones in a plain one. There a gradient that goes back t steps
-    shrinks or grows with its t-th power, but for the nonlinearity (Pascanu et al. 2013,
-    https://arxiv.org/abs/1211.5063).
+    It is NaN where there are no such matrices, or one is not finite. A gradient that goes back t steps shrinks or grows
+    with its t-th power, apart from the nonlinearity (Pascanu et al. 2013, https://arxiv.org/abs/1211.5063).
     """
-    matrices = []
-    for stack in module.modules():
-        if isinstance(stack, nn.RNNBase):
-            size = stack.hidden_size
-            first = 0 if isinstance(stack, nn.RNN) else 2 * size  # torch stacks the gates: r z n, and i f g o
-            named = stack.named_parameters()
-            matrices += [weights[first : first + size] for name, weights in named if "weight_hh" in name]
+    matrices = [matrix for stack in _outermost(module) for matrix in stack.recurrent_matrices()]
     if not all(matrix.isfinite().all() for matrix in matrices):
         return math.nan  # LAPACK would not survive it
     radii = [float(torch.linalg.eigvals(matrix.float().cpu()).abs().max()) for matrix in matrices]
     return max(radii, default=math.nan)
+
+
+def _outermost(module: nn.Module) -> Iterator[Stack]:
+    """Find the stacks of a network; a stack's own layers are not listed again."""
+    if isinstance(module, Stack):
+        yield module
+        return
+    for child in module.children():
+        yield from _outermost(child)

@@ -1,51 +1,32 @@
-"""The encoder: a source becomes vectors that a decoder can start from and look back at."""
+"""The recurrent encoder."""
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
-
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.config.schema import Stack
 from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
+from seq2seq.models.encoders.base import Encoded, EncoderParts
 from seq2seq.models.padding import length_mask, reverse_padded
-from seq2seq.tokens.base import PAD
-
-
-class Encoded(NamedTuple):
-    """What an encoder hands over. Dimension 0 of every tensor is the batch."""
-
-    final: tuple[Tensor, ...]  # (h,) or (h, c); each (batch, layers, state_size)
-    memory: Tensor | None = None  # (batch, positions, memory_size): one for each source token, in source order
-    mask: Tensor | None = None  # (batch, positions), True at real positions
-
-
-class Encoder(Protocol):
-    """Anything that turns a batch of sources into `Encoded`."""
-
-    memory_size: int  # width of Encoded.memory
-    state_size: int  # width of Encoded.final
-
-    def __call__(self, src: Tensor, src_lengths: Tensor) -> Encoded: ...
 
 
 class RNNEncoder(nn.Module):
-    """A recurrent encoder that reads each source to its true length, padding left out.
+    """A recurrent encoder that reads each source to its true length, without padding.
 
-    With ``reverse`` it reads ``a b c </s> pad`` as ``c b a </s> pad``: the real tokens alone change places, so that the
-    first source words lie near the first target words. A memory is put back into source order. With ``bidirectional``
-    the two directions' final states and memories stand side by side, and ``reverse`` changes little but their roles.
+    With ``reverse`` it reads ``a b c </s> pad`` as ``c b a </s> pad``, so that the first source words are near the
+    first target words. Only the real tokens change places. The memory is put back into source order. With
+    ``bidirectional``, final states and memories of the two directions are concatenated, and ``reverse`` does little
+    more than exchange their roles.
 
     Args:
         embedding: source embeddings, shared with the decoder where they are tied.
         stack: cell, width in each direction, layers.
         end_symbol: whether every source ends with ``</s>``, which keeps its place in a reversal.
-        keep_memory: whether the outputs at all positions are wanted (for attention).
+        keep_memory: whether to return the outputs at all positions (for attention).
         dropout: probability in [0, 1) between layers.
-        memory_dropout: probability in [0, 1) on the outputs that are kept.
-        lookup: looks up embeddings; None drops nothing of them.
+        memory_dropout: probability in [0, 1) on those outputs.
+        lookup: looks up embeddings, with their dropout; None looks up without dropout.
 
     Shapes:
         src ``(batch, length)``, src_lengths ``(batch,)`` each at least 1, on the CPU to spare a device its
@@ -77,31 +58,34 @@ class RNNEncoder(nn.Module):
         self.reverse = reverse
         self.end_symbol = end_symbol
         self.keep_memory = keep_memory
-        self.num_layers = stack.num_layers
+        self.num_layers = self.rnn.num_layers
+        self.state_bounded, self.memory_bounded = self.rnn.state_bounded, self.rnn.bounded
         self.state_size = self.memory_size = stack.hidden_size * (2 if bidirectional else 1)
 
     def forward(self, src: Tensor, src_lengths: Tensor) -> Encoded:
         turned = src_lengths - 1 if self.end_symbol else src_lengths
         tokens = reverse_padded(src, turned) if self.reverse else src
         embedded = self.lookup(self.embedding, tokens)  # (batch, length, embedding)
-        lengths, inputs = src_lengths.cpu(), embedded
-        if lengths.amin() < src.shape[1]:
-            inputs = pack_padded_sequence(embedded, lengths, batch_first=True, enforce_sorted=False)
-        outputs, final = drop_weights(self.rnn, self.weight_dropout, inputs)
-        states = final if isinstance(final, tuple) else (final,)
-        joined = tuple(self._join_directions(state) for state in states)
+        outputs, final = drop_weights(self.rnn, self.weight_dropout, embedded, src_lengths)
         if not self.keep_memory:
-            return Encoded(joined)
-        if isinstance(outputs, PackedSequence):
-            outputs, _ = pad_packed_sequence(outputs, batch_first=True, padding_value=PAD, total_length=src.shape[1])
-        return Encoded(joined, *self._memory(outputs, src_lengths, turned))
+            return Encoded(final)
+        return Encoded(final, *self._memory(outputs, src_lengths, turned))
+
+    def parts(self) -> EncoderParts | None:
+        """The encoder taken apart; None for a subclass, which may compute something else."""
+        if type(self) is not RNNEncoder or not self.rnn.has_steps:
+            return None
+        return EncoderParts(
+            embedding=self.embedding,
+            layers=self.rnn.step_weights(),
+            num_states=self.rnn.num_states,
+            bounded=self.rnn.bounded,
+            reverse=self.reverse,
+            end_symbol=self.end_symbol,
+            keep_memory=self.keep_memory,
+        )
 
     def _memory(self, memory: Tensor, src_lengths: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         if self.reverse:
             memory = reverse_padded(memory, turned)
         return self.memory_dropout(memory), length_mask(src_lengths.to(memory.device), memory.shape[1])
-
-    def _join_directions(self, state: Tensor) -> Tensor:
-        """(layers * directions, batch, hidden) to (batch, layers, directions * hidden)."""
-        layers = state.unflatten(0, (self.num_layers, -1))  # (layers, directions, batch, hidden)
-        return layers.permute(2, 0, 1, 3).flatten(2)

@@ -10,7 +10,7 @@ import pytest
 
 from seq2seq import checkpoint
 from seq2seq.cli import translate
-from seq2seq.decoding.forms import cpu
+from seq2seq.decoding.forms import products
 from seq2seq.errors import UserError
 from seq2seq.translate.translator import Translator
 from tests.attentive import load, save
@@ -33,7 +33,7 @@ def trained_with(path: Path, **decode: bool) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_int8(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cpu, "has_int8", lambda: False)
+    monkeypatch.setattr(products, "has_int8", lambda: False)
 
 
 @pytest.mark.parametrize("form", SAID)

@@ -1,0 +1,44 @@
+"""What a decoder needs to know of an encoder: its outputs, and their sizes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from seq2seq.models.cells.base import StepWeights
+
+
+class Encoded(NamedTuple):
+    """An encoder's outputs. Dimension 0 of every tensor is the batch."""
+
+    final: tuple[Tensor, ...]  # (h,) or (h, c); each (batch, num_layers, state_size)
+    memory: Tensor | None = None  # (batch, positions, memory_size), in source order
+    mask: Tensor | None = None  # (batch, positions), True at real positions
+
+
+class EncoderParts(NamedTuple):
+    """A recurrent encoder taken apart, so that it can be computed with other products than the module's."""
+
+    embedding: nn.Embedding
+    layers: list[list[StepWeights]]  # by layer and direction
+    num_states: int  # tensors in a state
+    bounded: bool  # whether outputs are known to lie in [-1, 1]
+    reverse: bool  # whether it reads the source backwards
+    end_symbol: bool  # whether every source ends with `</s>`, which keeps its place
+    keep_memory: bool  # whether `Encoded.memory` is wanted
+
+
+class Encoder(Protocol):
+    """A module that turns a batch of sources into `Encoded`."""
+
+    num_layers: int  # of Encoded.final
+    state_size: int  # width of Encoded.final
+    memory_size: int  # width of Encoded.memory
+    state_bounded: bool  # whether h of Encoded.final is known to lie in [-1, 1]
+    memory_bounded: bool  # whether Encoded.memory is
+
+    def parts(self) -> EncoderParts | None:
+        """The encoder taken apart, for 8-bit products; None if there is only the module."""
+
+    def __call__(self, src: Tensor, src_lengths: Tensor) -> Encoded: ...
