@@ -17,7 +17,6 @@ from typing import Any
 
 from seq2seq.config.schema import ONE_SIDED, DataConfig
 from seq2seq.data.corpora import download, synthetic
-from seq2seq.data.corpora.phrasebook import grammar
 from seq2seq.data.pairs import SPLITS, Pair, filter_pairs, read_parallel, read_question_answer, read_tsv, write_splits
 from seq2seq.errors import UserError
 from seq2seq.files import packed
@@ -259,7 +258,9 @@ def _read_or_generate(config: DataConfig) -> tuple[dict[str, list[Pair]], dict[s
 def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]]:
     try:
         if config.kind == "phrasebook":
-            return grammar.generate(config.seed, sizes)
+            from seq2seq.data.corpora.phrasebook.generate import generate  # it reads its tables of words
+
+            return generate(config.seed, sizes)
         task = synthetic.addition if config.kind == "addition" else synthetic.dates
         return task(config.seed, sizes, book_exact=config.book_exact)
     except ValueError as error:  # more sentences asked for than there are
