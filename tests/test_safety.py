@@ -21,8 +21,9 @@ import yaml
 
 from seq2seq import checkpoint, runs
 from seq2seq.cli import evaluate, overrides, probe
+from seq2seq.config.schema import DataConfig
 from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
-from seq2seq.data.corpora import download
+from seq2seq.data.corpora import iwslt15
 from seq2seq.errors import UserError
 from seq2seq.training.callbacks import Checkpoints
 from seq2seq.training.experiment import claim, run
@@ -170,9 +171,9 @@ def test_no_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for made in ("extract", "extractall"):
         monkeypatch.setattr(tarfile.TarFile, made, None)
     with pytest.raises(UserError, match=r"train.en.gz is a tar file, which is not read; unpack it first"):
-        download.iwslt15(tmp_path / "data", "en", "vi", mirror=mirror)
+        iwslt15.read(DataConfig(kind="iwslt15", src_lang="en", tgt_lang="vi", mirror=str(mirror)), tmp_path)
     assert not (tmp_path / "was-here").exists()
-    sources = [path.read_text() for path in Path(download.__file__).parents[1].rglob("*.py")]
+    sources = [path.read_text() for path in Path(iwslt15.__file__).parents[1].rglob("*.py")]
     assert not any("tarfile" in source or "unpack_archive" in source or "extractall" in source for source in sources)
 
 
