@@ -18,8 +18,8 @@ from seq2seq.config.schema import TokenizerConfig
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, sha256_file
 from seq2seq.files.writing import locked, replacing, write_lines
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import load
-from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.tokens.train import train
 
 log = logging.getLogger(__name__)

@@ -371,7 +371,7 @@ def test_a_kept_tokenizer_that_is_damaged_is_named(tmp_path: Path, content: byte
     (kept,) = folder.glob("tokenizer-*.model")
     kept.write_bytes(content)
     with pytest.raises(
-        UserError, match=rf"{kept.name} is damaged: the tokenizer is no SentencePiece model .* Delete it"
+        UserError, match=rf"{kept.name} is damaged: the tokenizer is not a SentencePiece model .* Delete it"
     ):
         train_tokenizers(folder, settings)
 
