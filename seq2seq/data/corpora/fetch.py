@@ -10,16 +10,15 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.progress import BarColumn, DownloadColumn, Progress, TransferSpeedColumn
+from rich.progress import DownloadColumn, TransferSpeedColumn
 
-from seq2seq.console import Console, NameColumn
+from seq2seq.console import progress_bar
 from seq2seq.data.corpora.base import Pairs
 from seq2seq.data.pairs import filter_pairs, read_parallel
 from seq2seq.errors import UserError
@@ -147,8 +146,7 @@ def _download(url: str, sha256: str, target: Path) -> None:
 
 def _pieces(url: str) -> Iterator[bytes]:
     """The bytes at a URL, with a progress bar on a terminal; a failing network is said in one line."""
-    columns = (NameColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    bar = progress_bar(DownloadColumn(), TransferSpeedColumn())
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, bar:
             size = response.headers.get("Content-Length")
