@@ -320,7 +320,7 @@ def test_a_lack_of_memory_under_a_beam_counts_sentences(
 
 
 def test_what_is_no_lack_of_memory_goes_through() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), enough_memory(Shape(2, 3, 4), "a", alone="b"):
+    with pytest.raises(RuntimeError, match="shapes differ"), enough_memory(Shape(2, 3, 4), "a", single="b"):
         raise RuntimeError("shapes differ")
 
 
@@ -328,7 +328,7 @@ def test_what_is_no_lack_of_memory_goes_through() -> None:
 def test_a_lack_of_memory_names_the_batch(error: Exception) -> None:
     assert is_out_of_memory(error)
     said = r"^out of memory with a batch of 2 sentence\(s\) x 3 source and 4 target tokens; do this\.$"
-    with pytest.raises(UserError, match=said), enough_memory(Shape(2, 3, 4), "do this", alone="do that"):
+    with pytest.raises(UserError, match=said), enough_memory(Shape(2, 3, 4), "do this", single="do that"):
         raise error
 
 

@@ -611,7 +611,7 @@ class Translator:
         return enough_memory(
             shape,
             f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
-            alone=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+            single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
         )
 
     def _batches(self, order: Sequence[int], lengths: Sequence[int], *, width: int = 1) -> Iterator[list[int]]:

@@ -168,9 +168,9 @@ def test_the_order_of_the_arms_does_not_matter() -> None:
 def test_a_single_seed_gives_an_interval_of_the_sentences_and_no_p() -> None:
     arms = equal([[1] * 80 + [0] * 20], [[1] * 30 + [0] * 70, [1] * 31 + [0] * 69])
     result = contrast(resample(EXACT, arms), DIFFERENCE)
-    assert result.p is None and result.seed_error is None and result.sentences_only
+    assert result.p is None and result.seed_error is None
     assert result.low < 49.5 < result.high and result.standard_error == result.sentence_error
-    assert not contrast(resample(EXACT, arms | {"a": arms["b"]}), DIFFERENCE).sentences_only
+    assert contrast(resample(EXACT, arms | {"a": arms["b"]}), DIFFERENCE).seed_error is not None
 
 
 def test_arms_that_are_alike_in_every_run_differ_by_nothing() -> None:
