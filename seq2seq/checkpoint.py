@@ -30,8 +30,8 @@ from seq2seq.models.build import build_language_model, build_seq2seq
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.models.sizes import Unfit, check_sizes
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import load as load_tokenizer
-from seq2seq.tokens.pieces import Tokenizer
 
 FORMAT = 2  # raised when older code would misread a newer file
 SECTION = "seq2seq"

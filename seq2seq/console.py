@@ -1,4 +1,4 @@
-"""The console on which people see tables and bars, and the bar that shows how far a command is with its lines."""
+"""The console for tables, and the progress bar of every command."""
 
 from __future__ import annotations
 
@@ -21,35 +21,49 @@ from seq2seq.terminal import printable
 
 
 class Console(rich.console.Console):
-    """A console that no text from a file can steer."""
+    """A console on which text from a file cannot move the cursor or change colours."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         return super().render_str(printable(text, lines=True), **options)
 
 
-class NameColumn(TextColumn):
-    """What a bar is of, such as a file's name: nothing in it is markup."""
+class _NameColumn(TextColumn):
+    """A bar's description, such as a file's name: nothing in it is markup."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(task.description), style=self.style, justify=self.justify)
 
 
-class _Speed(ProgressColumn):
-    """Lines a second, once there is a figure."""
+class _LinesPerSecond(ProgressColumn):
+    """Lines per second, once there is a figure."""
 
     def render(self, task: Task) -> Text:
         return Text("" if task.speed is None else f"{task.speed:.0f} lines/s")
 
 
-def lines_bar(*, shown: bool = True) -> Progress:
-    """A bar of lines, with a rate and the time left; none where it is not to be ``shown``, or stderr no terminal."""
+def progress_bar(
+    *columns: str | ProgressColumn, shown: bool = True, console: rich.console.Console | None = None, **options: Any
+) -> Progress:
+    """A progress bar on stderr, between a description and the time left; hidden where stderr is not a terminal.
+
+    Args:
+        columns: what stands between the bar and the time left: counts and a rate.
+        shown: whether to show it on a terminal.
+        console: another console of stderr.
+        options: further options of `rich.progress.Progress`.
+    """
     return Progress(
-        NameColumn("{task.description}"),
+        _NameColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        _Speed(),
+        *columns,
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console or Console(stderr=True),
         transient=True,
         disable=not (shown and sys.stderr.isatty()),
+        **options,
     )
+
+
+def lines_bar(*, shown: bool = True) -> Progress:
+    """A progress bar that counts lines; see `progress_bar`."""
+    return progress_bar(MofNCompleteColumn(), _LinesPerSecond(), shown=shown)

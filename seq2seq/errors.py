@@ -1,13 +1,12 @@
-"""The one error a user is meant to read."""
+"""Errors that are written for the user."""
 
 from seq2seq.terminal import printable
 
 
 class UserError(ValueError):
-    """A mistake the user can mend: its message is one line that names the thing, what was wanted, what came and the way
-    out.
+    """A mistake that the user can mend. The message is one line: *problem; remedy.*
 
-    What files and text bring into the message is escaped, so that it can be shown as it is.
+    It names the thing, what was wanted, what came and the way out. Text from files is escaped in it.
     """
 
     def __str__(self) -> str:
@@ -15,4 +14,4 @@ class UserError(ValueError):
 
 
 class Busy(UserError):
-    """Another process is at it."""
+    """Another process is already doing this."""

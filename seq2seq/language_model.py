@@ -21,10 +21,9 @@ from seq2seq.models import threads as threads_of
 from seq2seq.models.build import num_parameters
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
-from seq2seq.tokens.base import BOS, EOS, PAD, UNK
+from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.tokens.detect import FormWatch
-from seq2seq.tokens.pieces import Tokenizer
 
 WINDOW = 1024  # tokens that are read at a time; of no consequence for the result
 CHUNK = 10_000  # lines that are read at a time; likewise

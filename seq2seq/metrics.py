@@ -1,4 +1,4 @@
-"""Scores of hypotheses against untouched references, each with the signature that says how it was computed."""
+"""Scores of hypotheses against unchanged references, each with its signature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXTRAS = {"ja-mecab": ("MeCab with its IPA dictionary", "ja"), "ko-mecab": ("MeC
 
 
 class Score(NamedTuple):
-    """A number and how it came about."""
+    """A score, and the signature that says how it was computed."""
 
     value: float
     signature: str
@@ -85,7 +85,7 @@ def scorer(tokenizer: str) -> BLEU:
 
 
 def exact_match(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Percentage of hypotheses that equal their reference, spaces at the ends apart."""
+    """Percentage of hypotheses that equal their reference, ignoring spaces at the ends."""
     check_aligned(hypotheses, references)
     equal = sum(hyp.strip() == ref.strip() for hyp, ref in zip(hypotheses, references, strict=True))
     return 100 * equal / len(references)

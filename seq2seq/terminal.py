@@ -1,4 +1,4 @@
-"""Text from files, as it may be shown to people: nothing in it can steer a terminal."""
+"""Show text from files to people without letting it steer the terminal."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from seq2seq import checkpoint
 from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.models.build import build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES
@@ -18,7 +18,7 @@ from tests.conftest import LINES
 
 def tokenizers(kind: str = "char", size: int = 0) -> Tokenizers:
     """One tokenizer for both sides, without bytes; of words it knows few."""
-    tokenizer = Tokenizer(train(LINES, type=kind, vocab_size=size))
+    tokenizer = Pieces(train(LINES, type=kind, vocab_size=size))
     return Tokenizers(tokenizer, tokenizer)
 
 

@@ -15,7 +15,7 @@ from seq2seq.config.schema import ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,7 @@ def tiny_model(seed: int = 0, vocab: int = 12, **options: object) -> Seq2Seq:
 @pytest.fixture(scope="session")
 def tokenizers() -> Tokenizers:
     """One character tokenizer for both sides."""
-    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
+    tokenizer = Pieces(train(LINES, type="char", vocab_size=0))
     return Tokenizers(tokenizer, tokenizer)
 
 

@@ -14,7 +14,7 @@ from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model, build_seq2seq, num_parameters
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES
@@ -33,7 +33,7 @@ SECONDS = 60
 
 
 def made(form: Form) -> tuple[Translator, LanguageModel]:
-    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
+    tokenizer = Pieces(train(LINES, type="char", vocab_size=0))
     settings = ModelConfig(hidden_size=form.width, embedding_size=form.width)
     torch.manual_seed(0)
     model = build_seq2seq(settings, len(tokenizer), len(tokenizer))

@@ -41,7 +41,7 @@ from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_raw_lines, read_lines
 from seq2seq.models.build import build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT, tiny_model
@@ -377,19 +377,19 @@ def a_text_file(rng: random.Random, folder: Path, outcomes: Counter[str]) -> lis
     return [line.decode("utf-8", "replace") for line in raw]
 
 
-def some_tokenizers() -> list[Tokenizer]:
+def some_tokenizers() -> list[Pieces]:
     kinds = (("unigram", 300), ("bpe", 300), ("char", 0))
-    return [Tokenizer(train(LINES, type=type, vocab_size=size, byte_fallback=True)) for type, size in kinds]
+    return [Pieces(train(LINES, type=type, vocab_size=size, byte_fallback=True)) for type, size in kinds]
 
 
-def round_trip(tokenizer: Tokenizer, lines: list[str], outcomes: Counter[str]) -> None:
+def round_trip(tokenizer: Pieces, lines: list[str], outcomes: Counter[str]) -> None:
     with guarded("tokenizing", lines, outcomes):
         back = tokenizer.decode(tokenizer.encode(lines))
         expect(back == [line.replace("\r", " ") for line in lines], "text survives its tokenizer", (lines, back))
 
 
 def tiny_translator() -> Translator:
-    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
+    tokenizer = Pieces(train(LINES, type="char", vocab_size=0))
     decode = DecodeConfig(max_extra=2, max_ratio=0.0, max_source=50)
     return Translator(Engine([tiny_model(vocab=len(tokenizer))]), Tokenizers(tokenizer, tokenizer), decode)
 
@@ -444,7 +444,7 @@ def resized(contents: dict[str, Any]) -> dict[str, Any]:
     """The same with a network of a few weights, so that a case takes little time."""
     section = copy.deepcopy(contents[checkpoint.SECTION])
     section["model"] |= {"hidden_size": 3, "embedding_size": 2}
-    src, tgt = (len(Tokenizer(section["tokenizer"][side])) for side in ("src", "tgt"))
+    src, tgt = (len(Pieces(section["tokenizer"][side])) for side in ("src", "tgt"))
     model = build_seq2seq(from_dict(checkpoint.ModelConfig, section["model"]), src, tgt)
     return {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section}
 

@@ -20,7 +20,7 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.models.build import build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.training.average import average
 from seq2seq.translate.translator import Translator
@@ -52,8 +52,8 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, contents: dict[str, Any
 
 
 def test_two_vocabularies_stay_two(tmp_path: Path, contents: dict[str, Any]) -> None:
-    other = Tokenizer(train(["xyz"], type="char", vocab_size=0))
-    src = Tokenizer(contents[checkpoint.SECTION]["tokenizer"]["src"])
+    other = Pieces(train(["xyz"], type="char", vocab_size=0))
+    src = Pieces(contents[checkpoint.SECTION]["tokenizer"]["src"])
     config = ModelConfig(hidden_size=6, embedding_size=5)
     model = build_seq2seq(config, len(src), len(other))
     section = checkpoint.section(config, DecodeConfig(), Tokenizers(src, other))
@@ -63,7 +63,7 @@ def test_two_vocabularies_stay_two(tmp_path: Path, contents: dict[str, Any]) -> 
 
 
 def test_the_metric_and_the_unicode_form_travel_along(tmp_path: Path, contents: dict[str, Any]) -> None:
-    composed = Tokenizer(contents[checkpoint.SECTION]["tokenizer"]["src"], normalization="nfkc")
+    composed = Pieces(contents[checkpoint.SECTION]["tokenizer"]["src"], normalization="nfkc")
     both = Tokenizers(composed, composed)
     model = from_dict(ModelConfig, contents[checkpoint.SECTION]["model"])
     section = checkpoint.section(model, DecodeConfig(), both, metrics=MetricsConfig("zh"))
@@ -84,7 +84,7 @@ def test_one_from_before_there_were_such_settings_reads_text_as_it_is_and_has_13
     assert loaded.metrics == MetricsConfig("13a")
     assert {one.normalization for one in loaded.tokenizers} == {"none"}
     marks = ["1+2e\u0301", "\ufb01"]
-    tokenizer = Tokenizer(loaded.tokenizers.src.proto)
+    tokenizer = Pieces(loaded.tokenizers.src.proto)
     assert loaded.tokenizers.src.encode(marks) == tokenizer.encode(marks)
     checkpoint.save(tmp_path / "a.ckpt", average([FROZEN, FROZEN]))  # in the new format
     again = checkpoint.load(tmp_path / "a.ckpt")

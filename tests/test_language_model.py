@@ -39,7 +39,7 @@ from seq2seq.models.build import build_language_model, num_parameters
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK
 from seq2seq.tokens.load import load
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.tokens.words import Words
 from seq2seq.training.callbacks import Checkpoints
@@ -63,12 +63,12 @@ def network(vocab: int = 12, seed: int = 0, **options: object) -> RNNLanguageMod
 
 
 @pytest.fixture
-def tokenizer() -> Tokenizer:
-    return Tokenizer(train(LINES, type="char", vocab_size=0))
+def tokenizer() -> Pieces:
+    return Pieces(train(LINES, type="char", vocab_size=0))
 
 
 @pytest.fixture
-def model(tokenizer: Tokenizer) -> LanguageModel:
+def model(tokenizer: Pieces) -> LanguageModel:
     return LanguageModel(network(len(tokenizer)), tokenizer)
 
 
@@ -194,7 +194,7 @@ def test_padding_costs_nothing() -> None:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_uniform_model_is_as_perplexed_as_its_vocabulary_is_large(tokenizer: Tokenizer, cell: str) -> None:
+def test_a_uniform_model_is_as_perplexed_as_its_vocabulary_is_large(tokenizer: Pieces, cell: str) -> None:
     model = LanguageModel(network(len(tokenizer), cell=cell), tokenizer)
     with torch.no_grad():
         model.model.decoder.output.weight.zero_()
@@ -606,7 +606,7 @@ def test_words_are_those_of_the_text_the_most_frequent_first() -> None:
 def test_a_damaged_list_of_words_is_refused() -> None:
     proto = train(LINES, type="ptb", vocab_size=0)
     for bad in (proto + b"\nbirds", proto + b"\n\n", proto + b"\n\xff"):
-        with pytest.raises(UserError, match="the tokenizer is no list of words"):
+        with pytest.raises(UserError, match="the tokenizer is not a list of words"):
             load(bad)
     with pytest.raises(UserError, match="there is no word in it"):
         train(["", " "], type="ptb", vocab_size=0)
@@ -682,9 +682,7 @@ def test_a_line_depends_on_its_seed_and_number_alone(model: LanguageModel) -> No
     assert len(set(lines)) > 60
 
 
-def test_a_prefix_begins_every_line_and_the_likeliest_line_is_greedys(
-    model: LanguageModel, tokenizer: Tokenizer
-) -> None:
+def test_a_prefix_begins_every_line_and_the_likeliest_line_is_greedys(model: LanguageModel, tokenizer: Pieces) -> None:
     assert all(line.startswith("the d") for line in model.generate(20, prefix="the d"))
     found = greedy(model.model.step, model.model.zero_state(1), bos=BOS, eos=EOS, max_lengths=[30])
     settings = SamplingSettings(temperature=0.0)
@@ -774,9 +772,7 @@ def test_a_prefix_of_characters_keeps_the_space_at_its_end(model: LanguageModel)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_columns_at_the_start_of_a_line_and_no_others_forget(
-    tmp_path: Path, tokenizer: Tokenizer, share: float
-) -> None:
+def test_columns_at_the_start_of_a_line_and_no_others_forget(tmp_path: Path, tokenizer: Pieces, share: float) -> None:
     module = LitLanguageModel(
         config(tmp_path, data={"restart": share}),
         network(len(tokenizer)),
@@ -791,7 +787,7 @@ def test_columns_at_the_start_of_a_line_and_no_others_forget(
     assert [hidden.mean(dim=(1, 2)).tolist() for hidden in module._restarted(window, ones).hidden] == [kept, kept]
 
 
-def test_the_columns_of_two_processes_are_not_gone_on_with_by_one(tmp_path: Path, tokenizer: Tokenizer) -> None:
+def test_the_columns_of_two_processes_are_not_gone_on_with_by_one(tmp_path: Path, tokenizer: Pieces) -> None:
     sizes = {"valid_words": 1, "num_steps": 1, "steps_per_epoch": 1}
     module = LitLanguageModel(config(tmp_path), network(len(tokenizer)), tokenizer, **sizes)
     module.trainer = L.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)

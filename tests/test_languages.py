@@ -35,7 +35,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.training import experiment
 from seq2seq.training.experiment import run
@@ -314,7 +314,7 @@ def test_a_report_compares_no_two_metrics(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_language_model_reads_and_continues_text_in_any_form_alike() -> None:
-    tokenizer = Tokenizer(train(["fine été a b"], type="char", vocab_size=0), normalization="nfkc")
+    tokenizer = Pieces(train(["fine été a b"], type="char", vocab_size=0), normalization="nfkc")
     torch.manual_seed(0)
     model = build_language_model(ModelConfig(hidden_size=6, embedding_size=5), len(tokenizer))
     one = LanguageModel(model, tokenizer)

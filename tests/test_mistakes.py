@@ -32,7 +32,7 @@ from seq2seq.decoding.forms.cpu import Inference
 from seq2seq.files import packed
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.training import experiment
 from seq2seq.translate.translator import Translator
@@ -118,7 +118,7 @@ def an_older_model(world: World) -> None:
     size = len(checkpoint.load(world.best).tokenizers.src)
     texts = (COMPOSED[0] + string.ascii_letters[:n] for n in range(50))
     protos = (train([line], type="char", vocab_size=0) for line in texts)
-    src = next(proto for proto in protos if len(Tokenizer(proto)) == size)
+    src = next(proto for proto in protos if len(Pieces(proto)) == size)
     a_checkpoint(tokenizer={"src": src, "normalization": "none"})(world)
 
 

@@ -21,8 +21,9 @@ import yaml
 
 from seq2seq import checkpoint, runs
 from seq2seq.cli import evaluate, overrides, probe
+from seq2seq.config.schema import DataConfig
 from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
-from seq2seq.data.corpora import download
+from seq2seq.data.corpora import iwslt15
 from seq2seq.decoding import engine
 from seq2seq.errors import UserError
 from seq2seq.training.callbacks import Checkpoints
@@ -170,9 +171,9 @@ def test_no_archive_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     for made in ("extract", "extractall"):
         monkeypatch.setattr(tarfile.TarFile, made, None)
     with pytest.raises(UserError, match=r"train.en.gz is a tar file, which is not read; unpack it first"):
-        download.iwslt15(tmp_path / "data", "en", "vi", mirror=mirror)
+        iwslt15.read(DataConfig(kind="iwslt15", src_lang="en", tgt_lang="vi", mirror=str(mirror)), tmp_path)
     assert not (tmp_path / "was-here").exists()
-    sources = [path.read_text() for path in Path(download.__file__).parents[1].rglob("*.py")]
+    sources = [path.read_text() for path in Path(iwslt15.__file__).parents[1].rglob("*.py")]
     assert not any("tarfile" in source or "unpack_archive" in source or "extractall" in source for source in sources)
 
 
@@ -319,7 +320,7 @@ def test_a_lack_of_memory_under_a_beam_counts_sentences(
 
 
 def test_what_is_no_lack_of_memory_goes_through() -> None:
-    with pytest.raises(RuntimeError, match="shapes differ"), enough_memory(Shape(2, 3, 4), "a", alone="b"):
+    with pytest.raises(RuntimeError, match="shapes differ"), enough_memory(Shape(2, 3, 4), "a", single="b"):
         raise RuntimeError("shapes differ")
 
 
@@ -327,7 +328,7 @@ def test_what_is_no_lack_of_memory_goes_through() -> None:
 def test_a_lack_of_memory_names_the_batch(error: Exception) -> None:
     assert is_out_of_memory(error)
     said = r"^out of memory with a batch of 2 sentence\(s\) x 3 source and 4 target tokens; do this\.$"
-    with pytest.raises(UserError, match=said), enough_memory(Shape(2, 3, 4), "do this", alone="do that"):
+    with pytest.raises(UserError, match=said), enough_memory(Shape(2, 3, 4), "do this", single="do that"):
         raise error
 
 

@@ -101,7 +101,7 @@ def test_a_bar_shows_a_files_name_as_it_is() -> None:
 def test_no_other_console_is_used() -> None:
     assert [
         name for name, imported in modules().items() if any(one.startswith("rich.console") for one in imported)
-    ] == ["progress"]
+    ] == ["console"]
 
 
 def test_people_are_shown_nothing_by_print_that_a_file_brought() -> None:

@@ -38,8 +38,10 @@ def test_no_requirement_allows_a_malicious_release() -> None:
             assert not one.specifier.contains(version, prereleases=True), f"{one} allows {version}"
 
 
-def test_the_wheel_holds_every_config(wheel: Path) -> None:
+def test_the_wheel_holds_every_config_and_every_table_of_words(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
+    tables = {str(path.relative_to(ROOT)) for path in (ROOT / "seq2seq").rglob("*.tsv")}
+    assert tables and tables <= names
     assert {f"seq2seq/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")} <= names
     assert not any(name.startswith(("tests/", "conf/", "runs/", "data/")) for name in names)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,12 +21,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from seq2seq import runs
 from seq2seq.cli.overrides import run_folder
-from seq2seq.console import Console
+from seq2seq.console import Console, progress_bar
 from seq2seq.errors import UserError
 from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.terminal import show
@@ -137,18 +136,8 @@ def _watch(over: threading.Event) -> None:
 
 
 def _bar(console: Console) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:.0f} %"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not sys.stderr.isatty(),
-        speed_estimate_period=1800,
-    )
+    columns = ("{task.percentage:.0f} %", TimeElapsedColumn(), "left")
+    return progress_bar(*columns, console=console, speed_estimate_period=1800)
 
 
 def _tell(console: Console, told: set[Path]) -> None:

@@ -1,5 +1,6 @@
-"""Token ids of a parallel corpus in flat files, mapped into memory, so that size costs neither start-up time nor
-memory.
+"""Token ids of a corpus in flat files, mapped into memory.
+
+The size of a corpus costs neither start-up time nor memory.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from seq2seq.config.schema import TokenizerConfig
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, sha256_file
 from seq2seq.files.writing import locked, replacing, write_lines
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import load
-from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.tokens.train import train
 
 log = logging.getLogger(__name__)
@@ -77,13 +78,13 @@ class TokenArray:
 
 
 def _mapped(path: Path, dtype: str) -> np.ndarray:
-    if path.stat().st_size == 0:  # which cannot be mapped
+    if path.stat().st_size == 0:  # an empty file cannot be mapped
         return np.zeros(0, dtype)
-    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)  # whose parts are quicker to get at
+    return np.memmap(path, dtype=dtype, mode="r").view(np.ndarray)  # faster to index than a memmap
 
 
 def write_tokens(path: Path, rows: Iterable[list[int]]) -> None:
-    """Write rows of ids where `TokenArray` finds them; the offsets come last, each file at once."""
+    """Write rows of ids as `TokenArray` reads them; the offsets come last."""
     lengths = [0]
     with replacing(path.with_name(path.name + ".ids")) as stream:
         for row in rows:
@@ -108,7 +109,7 @@ class Tokenizers(NamedTuple):
 
 
 def train_tokenizers(folder: Path, config: TokenizerConfig, *, tgt_only: bool = False) -> Tokenizers:
-    """The tokenizers of a prepared dataset, trained on its training split unless its folder holds them already.
+    """Train the tokenizers of a prepared dataset, or load them if its folder has them.
 
     The name of the kept model is a digest of the text and of the settings.
 
@@ -171,12 +172,12 @@ def _count_above(paths: Sequence[Path], bound: int) -> int:
 
 
 def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
-    """The ids of one split of a prepared dataset, encoded unless its folder holds them already."""
+    """Encode one split of a prepared dataset, or map its ids if its folder has them."""
     return Corpus(*(encode_side(folder, split, side, tokenizers[i]) for i, side in enumerate(("src", "tgt"))))
 
 
 def encode_side(folder: Path, split: str, side: str, tokenizer: Tokenizer) -> TokenArray:
-    """The ids of one side, ``src`` or ``tgt``, of one split, encoded unless the folder holds them already."""
+    """Encode one side of a split (``src`` or ``tgt``), or map its ids if the folder has them."""
     source = folder / f"{split}.{side}"
     path = token_path(source, tokenizer)
     if not _is_written(path):
@@ -191,7 +192,7 @@ def _is_written(path: Path) -> bool:
 
 
 def token_path(source: Path, tokenizer: Tokenizer) -> Path:
-    """Where the ids of a text are kept: beside it, under a digest of both."""
+    """The path for the ids of a text: beside it, named by a digest of text and tokenizer."""
     content = tokenizer.proto + _checksum(source).encode() + bytes([tokenizer.lowercase])
     if tokenizer.normalization != "none":
         content += tokenizer.normalization.encode()
@@ -199,9 +200,10 @@ def token_path(source: Path, tokenizer: Tokenizer) -> Path:
 
 
 def _checksum(path: Path) -> str:
-    """The SHA-256 of a text, kept beside it for as long as its size and its times of change stay the same: a large one
-    must not be read at every start. The second time is the system's own, which no copy brings along. Where nothing can
-    be written it is worked out each time.
+    """The SHA-256 of a text, so that a large one is not read at every start.
+
+    Cached in a side file, valid while size, mtime and ctime are unchanged. ctime detects copies, which keep mtime. In
+    a read-only folder it is computed each time.
     """
     kept = path.with_name(path.name + ".sha256")
     status = path.stat()

@@ -1,4 +1,4 @@
-"""Batches: which sentences stand together, in which order, and as which tensors."""
+"""Batches of sentences of similar length, as padded tensors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from seq2seq.data.workers import prepared
 from seq2seq.errors import UserError
 from seq2seq.tokens.base import BOS, EOS, PAD
 
-AT_ONCE = 16  # batches made in a row, which takes half the time that they take between the steps of a training
+# Batches made in a row: this takes half the time that it takes between the steps of a training.
+AT_ONCE = 16
 
 
 class Batch(NamedTuple):
@@ -86,7 +87,7 @@ def _padded(rows: Ragged, *, end_symbol: bool) -> np.ndarray:
 
 
 class Shape(NamedTuple):
-    """How large a batch is: what it takes of the memory grows with the sentences times the longest of them."""
+    """The size of a batch. Its memory grows with the sentences times the longest of them."""
 
     sentences: int
     src_length: int
@@ -97,8 +98,8 @@ class Shape(NamedTuple):
 
 
 @contextmanager
-def enough_memory(shape: Shape, remedy: str, *, alone: str) -> Iterator[None]:
-    """Around the work on a batch: say which one the memory, of a GPU or of the machine, did not suffice for.
+def enough_memory(shape: Shape, remedy: str, *, single: str) -> Iterator[None]:
+    """Turn an out-of-memory error, of a GPU or of the machine, into one that names the batch.
 
     Raises:
         UserError: as `out_of_memory`, if an allocation fails in the block.
@@ -108,27 +109,27 @@ def enough_memory(shape: Shape, remedy: str, *, alone: str) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        raise out_of_memory(shape, remedy, alone=alone) from None
+        raise out_of_memory(shape, remedy, single=single) from None
 
 
-def out_of_memory(shape: Shape, remedy: str, *, alone: str) -> UserError:
+def out_of_memory(shape: Shape, remedy: str, *, single: str) -> UserError:
     """The error for a batch that was too large.
 
     Args:
         remedy: which setting makes such batches smaller, and what it is now.
-        alone: the same for a sentence that is a batch by itself.
+        single: the same for a sentence that is a batch by itself.
     """
-    return UserError(f"out of memory with a batch of {shape}; {alone if shape.sentences == 1 else remedy}.")
+    return UserError(f"out of memory with a batch of {shape}; {single if shape.sentences == 1 else remedy}.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that an allocation failed; only for a GPU has torch a class of its own for it."""
+    """Whether an error says that an allocation failed. Torch has a class for it only on GPUs."""
     signs = ("DefaultCPUAllocator", "out of memory", "ALLOC_FAILED")
     return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or any(sign in str(error) for sign in signs)
 
 
 class LengthBatchSampler:
-    """Batches of sentences of similar length, in an order that is a function of (seed, epoch) alone.
+    """Batches of sentences of similar length, in an order that is a function of (seed, epoch).
 
     The corpus is shuffled, sorted by length (equal lengths stay shuffled) and cut; then the batches are shuffled. The
     cuts fall between the same lengths in every epoch, so the number of batches never changes.
@@ -136,7 +137,7 @@ class LengthBatchSampler:
     Args:
         lengths: (sentences, 2), tokens of each source and target.
         batch_tokens: most tokens in a batch, counted as rows times the longest row of either side; 0 for no bound. A
-            pair longer than that stands alone.
+            pair longer than that is a batch by itself.
         batch_sentences: most rows in a batch; 0 for no bound.
         shuffle: False keeps batches in order of length.
         at_least: fewest rows in a batch, where the corpus has them: one for each process that takes a share.
@@ -177,8 +178,10 @@ class LengthBatchSampler:
 
 
 def _sort_keys(lengths: np.ndarray) -> np.ndarray:
-    """Numbers whose order is that by target length, and by source length up and down in turn, so that a batch across
-    two target lengths holds similar sources too. They are as narrow as can be: 16 bits are sorted in linear time.
+    """Keys that sort pairs by target length, then by source length, up and down in turn.
+
+    So a batch across two target lengths has similar sources too. The keys have the narrowest type that holds them:
+    numpy sorts 16 bits in linear time.
     """
     longest_src, longest_tgt = (int(side.max(initial=0)) for side in lengths.T)
     src, tgt = lengths.T.astype(np.min_scalar_type((longest_tgt + 1) * (longest_src + 1)))
@@ -204,10 +207,10 @@ def _cuts(widths: np.ndarray, batch_tokens: int, batch_sentences: int, at_least:
 
 
 class BatchLoader:
-    """Turns a corpus into batches, epoch by epoch, and can go on in the middle of one.
+    """Turn a corpus into batches, epoch by epoch; can resume in the middle of one.
 
     Every batch is a function of (seed, epoch, position), subword sampling included, so the state of a loader is its
-    position alone, and the number of workers changes nothing.
+    position, and the number of workers does not change the batches.
 
     Args:
         accumulate: batches to an optimiser step; their ``loss_scale`` makes the step's gradient that of the mean over
@@ -240,7 +243,7 @@ class BatchLoader:
         self._resumed: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        """Batches in an epoch, whatever the position."""
+        """Batches in an epoch, at any position."""
         return len(self.batch_sampler)
 
     def state_dict(self) -> dict[str, int]:
@@ -301,7 +304,7 @@ class _Epoch(Dataset[Batch]):
         return batch._replace(loss_scale=tokens / (self.accumulate * self.world_size))
 
     def _target_tokens(self, position: int) -> int:
-        """Of a whole batch, all processes' shares together."""
+        """Target tokens of a whole batch, over all processes."""
         rows = self.rows[position]
         if self.sampling:
             num_tokens = len(self._sentences(position)[1].ids)
@@ -310,7 +313,7 @@ class _Epoch(Dataset[Batch]):
         return num_tokens + len(rows) * self.end_symbol
 
     def _sentences(self, position: int) -> list[Ragged]:
-        """The ids of a whole batch's sources and of its targets; with sampling, in pieces drawn anew."""
+        """The ids of a whole batch's sources and targets; with sampling, segmented anew."""
         if position in self._drawn:
             return self._drawn[position]
         sides = [array.take(self.rows[position]) for array in self.corpus]

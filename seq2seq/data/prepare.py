@@ -1,5 +1,6 @@
-"""Every dataset, generated, downloaded or the user's own, becomes six line-aligned text files in its own folder; one
-without sources, for a language model, three.
+"""Prepare a dataset: six line-aligned text files in a folder of its own.
+
+The dataset is generated, downloaded or the user's own. One without sources, for a language model, has three files.
 """
 
 from __future__ import annotations
@@ -8,48 +9,35 @@ import dataclasses
 import hashlib
 import json
 import logging
-import random
 import shutil
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from seq2seq.config.schema import ONE_SIDED, DataConfig
-from seq2seq.data.corpora import download, synthetic
-from seq2seq.data.corpora.phrasebook import grammar
-from seq2seq.data.pairs import SPLITS, Pair, filter_pairs, read_parallel, read_question_answer, read_tsv, write_splits
+from seq2seq.data.corpora.base import Lines
+from seq2seq.data.corpora.files import FILES
+from seq2seq.data.corpora.table import CORPORA
+from seq2seq.data.pairs import SPLITS, Pair, filter_pairs, write_splits
 from seq2seq.errors import UserError
-from seq2seq.files import packed
-from seq2seq.files.lines import iter_lines, read_lines, refuse_line_ends, refuse_unstable, sha256_file
+from seq2seq.files.lines import iter_lines, refuse_unstable, sha256_file
 from seq2seq.files.writing import locked, make_folder, said_in_one_line, write_lines
 
 log = logging.getLogger(__name__)
 
-SIZES = ("train_size", "valid_size", "test_size")
 FILTERS = ("max_length", "max_ratio", "skip_blank")
-FILES = ("train_src", "train_tgt", "valid_src", "valid_tgt", "test_src", "test_tgt")
-SETTINGS = {  # what decides the content of each kind's files
-    "phrasebook": ("seed", *SIZES),
-    "addition": ("seed", *SIZES, "book_exact", "book_file"),
-    "dates": ("seed", *SIZES, "book_exact", "book_file"),
-    "multi30k": ("src_lang", "tgt_lang", "variant"),
-    "iwslt15": ("src_lang", "tgt_lang"),
-    "files": FILES,
-    "text": ("train_tgt", "valid_tgt", "test_tgt", "valid_size", "test_size"),
-    "ptb": (),
-}
+INPUTS = ("book_file", *FILES)  # settings that name a file of the user's
 SPLIT_FILES = [f"{split}.{side}" for split in SPLITS for side in ("src", "tgt")]
 MANIFEST = "dataset.json"  # written last
-UNFINISHED: dict[str, Any] = {"settings": {}}  # what it says while files are moved in
+UNFINISHED: dict[str, Any] = {"settings": {}}  # the manifest while files are moved in
 ASIDE = ".new"
 
 
 def prepare(config: DataConfig, folder: Path | None = None) -> Path:
-    """The folder that holds the dataset, made first if it is not there; equal settings and inputs give the same folder.
+    """Make a dataset unless it is there, and return its folder.
 
-    Beside the files lies ``dataset.json``: the settings, how many pairs (or lines) each split has, how many training
-    pairs were left out and why, and the files' checksums.
+    Equal settings and inputs give the same folder. Beside the files lies ``dataset.json``: the settings, the number of
+    pairs (or lines) of each split, how many training pairs were left out and why, and the files' checksums.
 
     Args:
         folder: where to put the dataset, instead of one below ``config.root`` named after what is in it.
@@ -64,7 +52,7 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
         digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         folder = Path(config.root) / f"{config.kind}-{digest[:8]}"
     if _is_whole(folder, config.kind, settings):
-        return folder  # which need not be one to write to
+        return folder  # it may be read-only
     make_folder(folder)
     with locked(folder):
         if not _is_whole(folder, config.kind, settings):
@@ -73,14 +61,14 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
 
 
 def _is_whole(folder: Path, kind: str, settings: dict[str, Any]) -> bool:
-    """Whether a folder holds this very dataset."""
+    """Whether a folder holds the dataset of these settings."""
     manifest = read_manifest(folder)
     files = all((folder / name).is_file() for name in split_files(kind))
     return files and manifest is not None and manifest["settings"] == settings
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What ``dataset.json`` says, or None where there is no finished dataset."""
+    """Read ``dataset.json``; None where there is no finished dataset."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -89,7 +77,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
 
 
 def _refuse_foreign(folder: Path) -> None:
-    """Do not write over files that this module did not make.
+    """Refuse to write over files that this module did not make.
 
     Raises:
         UserError: if a folder holds such files.
@@ -97,22 +85,18 @@ def _refuse_foreign(folder: Path) -> None:
     if read_manifest(folder) is None:
         for name in (MANIFEST, *SPLIT_FILES):
             if (folder / name).exists():
-                raise UserError(f"{folder} holds a {name} that is no dataset of ours; name another folder.")
+                raise UserError(f"{folder} holds a {name} that is not a dataset of ours; name another folder.")
 
 
 def _settings(config: DataConfig) -> dict[str, Any]:
-    """The settings that decide what the files hold; where they name a file, its content decides, not its name."""
-    names = ("kind", *SETTINGS[config.kind], *(() if config.kind in ONE_SIDED else FILTERS))
+    """The settings that decide the dataset's content. A file that they name counts by its checksum, not its name."""
+    corpus = CORPORA[config.kind]
+    names = ("kind", *corpus.settings, *(() if config.kind in ONE_SIDED else FILTERS))
     settings = {name: getattr(config, name) for name in names}
-    for name in ("book_file", *FILES):
+    for name in INPUTS:
         if settings.get(name):
             settings[name] = sha256_file(settings[name])
-    if config.kind == "multi30k" and config.mirror is not None:
-        languages = (config.src_lang, config.tgt_lang)
-        settings |= download.multi30k_unchecked(*languages, variant=config.variant, mirror=config.mirror)
-    if config.kind == "ptb":
-        settings |= {name: sha256_file(path) for name, path in _ptb_files(config).items()}
-    return settings
+    return settings | corpus.inputs(config)
 
 
 def split_files(kind: str) -> list[str]:
@@ -120,33 +104,16 @@ def split_files(kind: str) -> list[str]:
     return [name for name in SPLIT_FILES if name.endswith(".tgt")] if kind in ONE_SIDED else SPLIT_FILES
 
 
-def _ptb_files(config: DataConfig) -> dict[str, Path]:
-    """By split, as the benchmark's usual files are called, plain or packed.
-
-    Raises:
-        UserError: if one of them is not there.
-    """
-    found = {}
-    for split in SPLITS:
-        name = f"ptb.{split}.txt"
-        path = packed.found(Path(str(config.mirror)) / name)
-        if path is None:
-            raise UserError(
-                f"{config.mirror} has neither {name} nor {name}.gz; put one there, or name another data.mirror."
-            )
-        found[split] = path
-    return found
-
-
 def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
-    """Make the dataset aside, and move it in when all of it is there: what cannot be made leaves an earlier one as it
-    was.
+    """Make the dataset in a folder aside, and move it in when it is complete.
+
+    If it fails, an earlier dataset stays as it was.
     """
     log.info("preparing %s in %s", config.kind, folder)
     aside = folder / ASIDE
     with said_in_one_line(folder):
         if aside.is_symlink():
-            aside.unlink()  # never what it leads to
+            aside.unlink()  # never the folder that it points to
         shutil.rmtree(aside, ignore_errors=True)
         try:
             manifest = {"settings": settings, **_make(config, folder, aside)}
@@ -161,16 +128,16 @@ def _build(config: DataConfig, folder: Path, settings: dict[str, Any]) -> None:
 
 
 def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
-    """Write the files, and say what is in them."""
+    """Write the files, and return what the manifest says of them."""
     dropped: dict[str, int] = {}
     try:
-        if config.kind in ONE_SIDED:
-            _write_lines(aside, _read_text(config))
-        elif config.kind in ("multi30k", "iwslt15"):
-            dropped = _download(config, aside, folder / "downloads")
+        made = CORPORA[config.kind].read(config, folder / "downloads")
+        if isinstance(made, Lines):
+            _write_lines(aside, made.splits)
         else:
-            splits, dropped = _read_or_generate(config)
-            write_splits(aside, splits)
+            train, filtered = _filter(config, made.splits["train"])
+            dropped = {**made.dropped, **{reason: count for reason, count in filtered.items() if count}}
+            write_splits(aside, {**made.splits, "train": train})
     except UserError:
         raise
     except ValueError as error:  # text that would not be read back as it is
@@ -187,36 +154,9 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
 
 
 def _named(config: DataConfig) -> str:
-    """The user's own files of a dataset."""
-    names = [str(getattr(config, name)) for name in ("book_file", *FILES, "mirror") if getattr(config, name)]
+    """The user's own files of a dataset, for a message."""
+    names = [str(getattr(config, name)) for name in (*INPUTS, "mirror") if getattr(config, name)]
     return ", ".join(names) or "the text"
-
-
-def _read_text(config: DataConfig) -> dict[str, list[str]]:
-    """The lines of each split of a text without sources, blank ones too."""
-    if config.kind == "ptb":
-        return {split: _lines_of(path) for split, path in _ptb_files(config).items()}
-    assert config.train_tgt is not None
-    lines = _lines_of(config.train_tgt)
-    if config.valid_tgt is not None and config.test_tgt is not None:
-        return {"train": lines, "valid": _lines_of(config.valid_tgt), "test": _lines_of(config.test_tgt)}
-    held_out = config.valid_size + config.test_size
-    if held_out >= len(lines):
-        raise UserError(
-            f"{config.train_tgt} has {len(lines)} lines, of which data.valid_size and data.test_size "
-            f"would hold out {held_out}; make them smaller."
-        )
-    first = len(lines) - held_out
-    cut = first + config.valid_size
-    return {"train": lines[:first], "valid": lines[first:cut], "test": lines[cut:]}
-
-
-def _lines_of(path: str | Path) -> list[str]:
-    lines = read_lines(path)
-    refuse_line_ends(path, lines)
-    if not any(line.strip() for line in lines):
-        raise UserError(f"{path} has no text in it; name a file that has some.")
-    return lines
 
 
 def _write_lines(folder: Path, splits: dict[str, list[str]]) -> None:
@@ -225,73 +165,6 @@ def _write_lines(folder: Path, splits: dict[str, list[str]]) -> None:
     make_folder(folder)
     for split, lines in splits.items():
         write_lines(folder / f"{split}.tgt", lines)
-
-
-def _download(config: DataConfig, folder: Path, downloads: Path) -> dict[str, int]:
-    fetch: Callable[..., dict[str, int]]
-    fetch = partial(download.multi30k, variant=config.variant) if config.kind == "multi30k" else download.iwslt15
-    dropped = fetch(folder, config.src_lang, config.tgt_lang, mirror=config.mirror, downloads=downloads)
-    if config.max_length or config.max_ratio:
-        names = (folder / "train.src", folder / "train.tgt")
-        kept, filtered = _filter(config, read_parallel(*names))
-        for side, path in enumerate(names):
-            lines = [pair[side] for pair in kept]
-            refuse_unstable(path.name, lines)
-            write_lines(path, lines)
-        dropped = {**dropped, **{reason: count for reason, count in filtered.items() if count}}
-    return dropped
-
-
-def _read_or_generate(config: DataConfig) -> tuple[dict[str, list[Pair]], dict[str, int]]:
-    if config.kind == "files":
-        splits = {
-            split: _read_split(config, split, allow_blank=split != "train" or config.skip_blank) for split in SPLITS
-        }
-    elif config.book_file:
-        splits = _split_book_file(config, read_question_answer(config.book_file))
-    else:
-        sizes = {"train": config.train_size, "valid": config.valid_size, "test": config.test_size}
-        splits = _generate(config, sizes)
-    splits["train"], dropped = _filter(config, splits["train"])
-    return splits, dropped
-
-
-def _generate(config: DataConfig, sizes: dict[str, int]) -> dict[str, list[Pair]]:
-    try:
-        if config.kind == "phrasebook":
-            return grammar.generate(config.seed, sizes)
-        task = synthetic.addition if config.kind == "addition" else synthetic.dates
-        return task(config.seed, sizes, book_exact=config.book_exact)
-    except ValueError as error:  # more sentences asked for than there are
-        raise UserError(f"{str(error).rstrip('.')}; make data.train_size, valid_size or test_size smaller.") from None
-
-
-def _read_split(config: DataConfig, split: str, *, allow_blank: bool) -> list[Pair]:
-    src, tgt = getattr(config, f"{split}_src"), getattr(config, f"{split}_tgt")
-    if tgt is None:
-        return read_tsv(src, allow_blank=allow_blank)
-    return read_parallel(src, tgt, allow_blank=allow_blank)
-
-
-def _split_book_file(config: DataConfig, pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """The book's file, shuffled by ``data.seed``: the held-out pairs, then as many to train on as are asked for."""
-    held_out = config.valid_size + config.test_size
-    answers = dict(reversed(pairs))  # by question, the first answer of each
-    if len(answers) < len(pairs):
-        log.warning("left out of %s: %d repeated questions", config.book_file, len(pairs) - len(answers))
-    pairs = [(question, answers[question]) for question in dict(pairs)]
-    if held_out >= len(pairs):
-        raise UserError(
-            f"{config.book_file} has {len(pairs)} pairs, of which data.valid_size and data.test_size "
-            f"would hold out {held_out}; make them smaller."
-        )
-    rows = [pair if config.book_exact else (pair[0].rstrip(" "), pair[1].rstrip(" ")) for pair in pairs]
-    random.Random(config.seed).shuffle(rows)
-    return {
-        "valid": rows[: config.valid_size],
-        "test": rows[config.valid_size : held_out],
-        "train": rows[held_out:][: config.train_size],
-    }
 
 
 def _filter(config: DataConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], dict[str, int]]:
@@ -306,6 +179,6 @@ def _filter(config: DataConfig, pairs: Sequence[Pair]) -> tuple[list[Pair], dict
 
 def fields_of(kind: str) -> list[dataclasses.Field[Any]]:
     """The settings of one kind of dataset, as fields of `DataConfig`."""
-    wanted = {*SETTINGS[kind], *(() if kind in ONE_SIDED else FILTERS)}
-    wanted |= {"mirror"} if kind in ("multi30k", "iwslt15", "ptb") else set()
+    corpus = CORPORA[kind]
+    wanted = {*corpus.settings, *corpus.takes, *(() if kind in ONE_SIDED else FILTERS)}
     return [field for field in dataclasses.fields(DataConfig) if field.name in wanted]

@@ -1,4 +1,4 @@
-"""A text as one stream of tokens, cut into columns that are read side by side, a window at a time."""
+"""A text as one stream of tokens, in columns that are read in parallel, window by window."""
 
 from __future__ import annotations
 
@@ -46,15 +46,13 @@ def to_stream(rows: TokenArray) -> Ids:
 
 
 def inputs_of(stream: Ids) -> Ids:
-    """What is read while ``stream`` is predicted, ``(tokens,)``: the token before, and ``<s>`` at the start of each
-    line.
-    """
+    """The input for predicting ``stream``, ``(tokens,)``: the token before each, or ``<s>`` at the start of a line."""
     before = np.concatenate([np.array([EOS], dtype=np.int32), stream[:-1]])
     return np.where(before == EOS, np.int32(BOS), before)
 
 
 class Columns:
-    """A stream in ``num_columns`` columns of equal length, one after the other; what is missing at the end is pad.
+    """A stream cut into ``num_columns`` columns of equal length; the end is filled up with pad.
 
     Each token is predicted once: none is dropped where the number does not divide the stream, and a column's first
     token is predicted from the one before it, the last of the column before.
@@ -75,10 +73,10 @@ class Columns:
 
 
 class StreamLoader:
-    """The windows of a stream in order, epoch by epoch, and from the middle of one on.
+    """Give the windows of a stream in order, epoch by epoch; can resume in the middle of one.
 
     Windows are never shuffled: the state that a network carries from one to the next belongs there. The state of a
-    loader is its position alone.
+    loader is only its position.
 
     Args:
         bptt: tokens of a column in a window; the last one may have fewer.
@@ -109,7 +107,7 @@ class StreamLoader:
         self._resumed: dict[str, int] | None = None
 
     def __len__(self) -> int:
-        """Windows in an epoch, whatever the position."""
+        """Windows in an epoch, at any position."""
         return -(-self.tokens_out.shape[1] // self.bptt)
 
     def set_epoch(self, epoch: int) -> None:

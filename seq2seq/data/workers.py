@@ -1,4 +1,4 @@
-"""Items that worker processes prepare, in order, and what is said when a worker cannot start or dies."""
+"""Prepare items in worker processes, in order; report a worker that cannot start or dies."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _started(loader: DataLoader[Any], num_workers: int) -> Iterator[Any]:
 
 @contextmanager
 def workers_alive(num_workers: int) -> Iterator[None]:
-    """Around a training too: say in one line that a worker died.
+    """Turn the death of a worker process into one line; encloses a training too.
 
     Raises:
         UserError: if one was killed, or ended by itself.

@@ -437,5 +437,5 @@ def _enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> Abstra
     return enough_memory(
         shape,
         f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
-        alone=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+        single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
     )

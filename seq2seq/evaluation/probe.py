@@ -114,7 +114,7 @@ def _batches(translator: Translator, sources: Sequence[str], references: Sequenc
 
 def _enough_memory(batch: Batch) -> AbstractContextManager[None]:
     remedy = "leave out the longest pairs"
-    return enough_memory(batch.shape, remedy, alone=remedy)
+    return enough_memory(batch.shape, remedy, single=remedy)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""Finds text in UTF-16 and UTF-32, which mostly is valid UTF-8 too, with a NUL or a control character in each second
-place.
+"""Detect text in UTF-16 and UTF-32.
+
+Such text is often valid UTF-8 too, with a NUL or a control character at every second place.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ HIGH = {  # places of a character's high bytes, and of its low ones, in four byt
 
 
 def checked(source: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The chunks of a text, whose first bytes must not be UTF-16 or UTF-32.
+    """Pass on the chunks of a text, unless its first bytes are UTF-16 or UTF-32.
 
     Raises:
         UserError: if they are, naming the encoding.
@@ -49,7 +50,7 @@ def not_utf8(name: str, encoding: str) -> UserError:
 
 
 def marked(head: bytes) -> str | None:
-    """The encoding whose byte-order mark bytes begin with, but for UTF-8."""
+    """The encoding of the byte-order mark at the start of some bytes, UTF-8 excepted."""
     return next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), None)
 
 
@@ -77,7 +78,7 @@ def _is_low(data: bytes) -> bool:
 
 
 def _is_plausible(head: bytes, encoding: str) -> bool:
-    """Whether the bytes after a mark may be in its encoding: bytes that mean nothing may begin with one, too."""
+    """Whether the bytes after a mark can be in its encoding; other data may begin with a mark by chance."""
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(head)
     except UnicodeDecodeError:

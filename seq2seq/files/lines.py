@@ -1,4 +1,4 @@
-r"""Line-aligned text files: what a line is, and how files of them are read and written.
+r"""Read line-aligned text files.
 
 A line ends at "\n" and nowhere else: U+2028, U+0085, vertical tabs, form feeds and NUL are ordinary
 characters of a line. Files are UTF-8; one that is packed is known by its first bytes, whatever its name. The
@@ -27,7 +27,7 @@ TO_NEWLINES, WITHOUT_RETURNS = r"tr '\r' '\n'", r"tr -d '\r'"  # filters of the 
 
 
 def iter_lines(path: str | Path) -> Iterator[str]:
-    """The lines of a text file, one at a time; errors come when the line that has them is reached.
+    """Iterate over the lines of a text file; errors are raised at the line that has them.
 
     Raises:
         UserError: if the file cannot be read or unpacked, or is not UTF-8.
@@ -40,7 +40,7 @@ def iter_lines(path: str | Path) -> Iterator[str]:
 
 
 def iter_raw_lines(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[bytes]:
-    """The lines of a file or of an open stream as bytes, without line ends and without a byte-order mark at the start.
+    """Iterate over the lines of a file or stream as bytes, without line ends and byte-order mark.
 
     Args:
         name: of a stream, for messages.
@@ -52,14 +52,15 @@ def iter_raw_lines(source: str | Path | BinaryIO, name: str = "the stream") -> I
 
 
 def iter_groups(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[list[bytes]]:
-    """As `iter_raw_lines`, several lines at a time: those that could be read together. An empty group says that there
-    is nothing more to read for the moment; see `chunks.chunks`.
+    """As `iter_raw_lines`, in groups of lines that were read together.
+
+    An empty group says that there is nothing more to read for the moment; see `chunks.chunks`.
     """
     if isinstance(source, (str, Path)):
         with _opened(source) as stream:
             yield from iter_groups(stream, str(source))
         return
-    rest: list[bytes] = []  # of a line whose end is still to come
+    rest: list[bytes] = []  # of a line whose end has not come yet
     is_first = True
     for chunk in encoding.checked(packed.unpacked(chunks(source), name), name):
         *ended, last = chunk.split(b"\n")
@@ -77,7 +78,7 @@ def iter_groups(source: str | Path | BinaryIO, name: str = "the stream") -> Iter
 
 
 def not_utf8(path: str | Path, number: int, raw: bytes, error: UnicodeDecodeError) -> UserError:
-    """The error for a line that is no UTF-8."""
+    """The error for a line that is not UTF-8."""
     if number == 1 and (other := encoding.marked(raw)):
         return encoding.not_utf8(str(path), other)
     bad = f"the byte 0x{raw[error.start]:02x} at offset {error.start}"
@@ -105,7 +106,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[BinaryIO]:
-    """A file to read bytes from, with a failing file system said in one line."""
+    """Open a file to read bytes; errors of the file system become a `UserError`."""
     try:
         with open(path, "rb") as stream:
             yield stream
@@ -126,8 +127,10 @@ def _unreadable(path: str | Path, error: OSError) -> UserError:
 
 
 def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
-    r"""Refuse a text whose lines end as on other systems: in "\r", as on old Macs, or in "\r\r\n", as after two
-    conversions for DOS. A second byte-order mark is refused too, since it would become part of the first line.
+    r"""Refuse a text whose lines do not end in "\n" or "\r\n".
+
+    Old Macs end lines in "\r"; two conversions for DOS end them in "\r\r\n". A second byte-order mark is refused too,
+    since it would become part of the first line.
 
     Raises:
         UserError: naming the file and a command that mends it.
@@ -149,7 +152,7 @@ def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
 
 
 def _through(path: str | Path, filter: str) -> str:
-    """The shell's command that sends the text of a file through a filter."""
+    """A shell command that sends the text of a file through a filter."""
     quoted = shlex.quote(str(path))
     kind = packed.kind_of(_head(path))
     return f"{filter} < {quoted} > NEW" if kind is None else f"{kind.tool} < {quoted} | {filter} > NEW"
@@ -170,7 +173,7 @@ def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
 
 
 def refuse_unstable(name: str, lines: Sequence[str]) -> None:
-    """See that lines would come back as they are from a file of this name.
+    """Refuse lines that would not be read back unchanged from a file.
 
     Raises:
         ValueError: for the first one that would not.

@@ -47,7 +47,7 @@ class Kind(NamedTuple):
     name: str
     marks: tuple[bytes, ...]  # that its files begin with
     endings: tuple[str, ...]  # of their names, in lower case
-    unpacker: Callable[[], Unpacker] | None = None  # None where it is refused
+    unpacker: Callable[[], Unpacker] | None = None  # None if it is refused
     tool: str = ""  # that unpacks it
 
 
@@ -145,7 +145,7 @@ PACKED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")  # names under which a mirror ma
 
 
 def unpacked(source: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The text in a byte stream, in chunks: unpacked, if its first bytes are those of a packer, else as it is.
+    """The text of a byte stream, in chunks; unpacked if its first bytes are those of a packer.
 
     Args:
         name: of the stream, for messages.
@@ -165,7 +165,7 @@ def unpacked(source: Iterator[bytes], name: str) -> Iterator[bytes]:
 
 
 def _kind(source: Iterator[bytes]) -> tuple[Kind | None, Iterator[bytes]]:
-    """What a stream is packed with, if it is, and the whole of it. No more is read than it takes to know."""
+    """The packer of a stream, if any, and the whole stream. Only the first bytes are read."""
     first = b""
     for chunk in source:
         first += chunk
@@ -175,14 +175,14 @@ def _kind(source: Iterator[bytes]) -> tuple[Kind | None, Iterator[bytes]]:
 
 
 def kind_of(head: bytes) -> Kind | None:
-    """What a file that begins with these bytes is packed with; None for another file."""
+    """The packer of a file that begins with these bytes; None if it is not packed."""
     if head[TAR_MARK_AT : TAR_MARK_AT + len(TAR_MARK)] == TAR_MARK:
         return TAR
     return next((kind for kind in KINDS if kind.marks and head.startswith(kind.marks)), None)
 
 
 def _unpacked(source: Iterator[bytes], kind: Kind, name: str) -> Iterator[bytes]:
-    """What one compressed stream, or several one after the other, hold. NULs may stand between and after them."""
+    """Unpack one compressed stream, or several in a row. NULs may stand between and after them."""
     unpacker: Unpacker | None = None
     for chunk in source:
         if chunk == PAUSE:
@@ -241,7 +241,7 @@ def ending_of(path: str | Path) -> Kind | None:
 
 
 def packer(path: str | Path) -> Callable[[bytes], bytes] | None:
-    """What packs the text of an output of this name; None for plain text. Packed texts may stand one after the other.
+    """The function that packs text for a file of this name; None for plain text. Packed texts can be joined.
 
     Raises:
         UserError: if the name promises a packer that is not written.
@@ -263,7 +263,7 @@ def packer(path: str | Path) -> Callable[[bytes], bytes] | None:
 
 @contextmanager
 def packing(stream: BinaryIO, path: str | Path) -> Iterator[BinaryIO]:
-    """A stream that packs what is written to it into ``stream``, as the name ``path`` promises.
+    """Open a stream that packs its text into ``stream``, by the ending of ``path``.
 
     Raises:
         UserError: as `packer`.

@@ -1,8 +1,9 @@
-"""An output that is being written: whole under its own name or not there, and gone on with after a kill.
+"""Resumable output files.
 
-Beside ``OUT``, and in its folder, live ``.OUT.part``, what is written so far, and ``.OUT.part.json``, the journal. The
-journal says how many bytes of the first are safe on the disk, what the writer had done by then, and with which
-settings. Both are gone when ``OUT`` is there.
+The final name appears only when the file is complete; an interrupted write can be resumed. Until then two hidden files
+lie beside ``OUT``: ``.OUT.part`` has the output so far, and ``.OUT.part.json`` is the journal. The journal says how
+many bytes of the first are safe on the disk, how far the writer had come by then, and with which settings. Both files
+are removed when ``OUT`` is complete.
 """
 
 from __future__ import annotations
@@ -36,21 +37,21 @@ log = logging.getLogger(__name__)
 
 PART, JOURNAL, DRAFT = ".part", ".part.json", ".part.json.tmp"
 FORMAT = 1  # of the journal
-SAVE_SECONDS = 5.0  # a kill loses no more than this, and the window at work
-MEMBER_BYTES = 1 << 18  # of text; a packed file is a row of members of at least this, so that it can be cut between
+SAVE_SECONDS = 5.0  # a kill loses at most the work of this time, and the current window
+MEMBER_BYTES = 1 << 18  # of text in a member of a packed file, at least; the file can be cut between members
 
-Mark = Mapping[str, Any]  # where the writer is, in its own words; plain values, for JSON
+Mark = Mapping[str, Any]  # the writer's own record of its place; plain values, for JSON
 
 
 class Done(NamedTuple):
-    """How far an output is."""
+    """How much of an output is written."""
 
     num_bytes: int  # of the hidden file
     mark: Mark | None
 
 
 class Stream:
-    """An output that keeps nothing: stdout, a pipe, a device."""
+    """An output that cannot be resumed: stdout, a pipe, a device."""
 
     mark: Mark | None = None
 
@@ -58,7 +59,7 @@ class Stream:
         self._stream, self._pack = stream, pack
 
     def write(self, data: bytes, mark: Mark) -> None:
-        """Write, at once."""
+        """Write immediately."""
         self._stream.write(data if self._pack is None else self._pack(data))
         self._stream.flush()
 
@@ -69,10 +70,10 @@ class Partial:
     Args:
         file: that file.
         settings: what the contents depend on besides the input; plain values, by name.
-        resume: go on after what is there.
+        resume: continue an earlier write.
 
     Raises:
-        UserError: if what is there was begun with other settings, or is damaged.
+        UserError: if the earlier write had other settings, or is damaged.
     """
 
     def __init__(self, target: Path, file: FileIO, settings: Mapping[str, Any], *, resume: bool) -> None:
@@ -91,7 +92,7 @@ class Partial:
 
     @property
     def mark(self) -> Mark | None:
-        """The one that came with the last text that is in the file; None before the first."""
+        """The mark of the last text in the file; None before the first."""
         return self._done.mark
 
     def write(self, data: bytes, mark: Mark) -> None:
@@ -107,12 +108,12 @@ class Partial:
             data = self._pack(bytes(self._pending))
             self._pending.clear()
         self._append(data)
-        self._done = Done(self._done.num_bytes + len(data), mark)  # at one stroke: ctrl-C may come between any two
+        self._done = Done(self._done.num_bytes + len(data), mark)  # one statement: ctrl-C may come between two
         if time.monotonic() - self._saved_at >= SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
-        """Make what is written survive a kill and a power cut."""
+        """Make the text so far survive a kill and a power cut."""
         os.fsync(self._file.fileno())
         contents = {"format": FORMAT, "settings": self._settings, **self._done._asdict()}
         draft = hidden(self.target, DRAFT)
@@ -123,7 +124,7 @@ class Partial:
                 os.fsync(stream.fileno())
             os.replace(draft, hidden(self.target, JOURNAL))
         except OSError:
-            draft.unlink(missing_ok=True)  # as an empty one on a full disk
+            draft.unlink(missing_ok=True)  # it may be empty, on a full disk
             raise
         self._saved_at = time.monotonic()
 
@@ -137,18 +138,18 @@ class Partial:
         _remove_journal(self.target)
 
     def give_up(self) -> None:
-        """Keep what is written for the next time; nothing, if there is nothing."""
+        """Keep the text so far for a resume, if there is any."""
         part = hidden(self.target, PART)
         with suppress(OSError):
-            if self.mark is None or not part.exists():  # nothing is written, or all of it has its own name
+            if self.mark is None or not part.exists():  # no text yet, or the output is complete
                 part.unlink(missing_ok=True)
                 _remove_journal(self.target)
             elif self._done != self._began_at:
                 self._save_or_remove(part)
-                log.info("%s: what is written is kept in %s; --resume goes on after it.", self.target, part)
+                log.info("%s: the text so far is kept in %s; --resume continues after it.", self.target, part)
 
     def _save_or_remove(self, part: Path) -> None:
-        """Save, or remove what no journal says how to resume, as on a full disk."""
+        """Save; if that fails, as on a full disk, remove text that no journal can resume."""
         try:
             self.save()
         except OSError:
@@ -173,24 +174,24 @@ class Partial:
         except (ValueError, TypeError, KeyError):
             is_sound = False
         if not is_sound:
-            raise self.refusal(f"what an earlier call has left, {path}, is damaged")
+            raise self.refusal(f"the journal of an earlier call, {path}, is damaged")
         if changed := _changed(before, self._settings):
             raise self.refusal(changed)
         return done
 
     def refusal(self, reason: str) -> UserError:
-        """The error where what is there cannot be gone on with."""
-        return UserError(f"{self.target} cannot be gone on with: {reason}; leave out --resume to begin it anew.")
+        """The error for an output that cannot be resumed."""
+        return UserError(f"{self.target} cannot be resumed: {reason}; leave out --resume to begin it anew.")
 
 
 @contextmanager
 def writing(
     target: str | Path | None, settings: Mapping[str, Any], *, resume: bool = False
 ) -> Iterator[Stream | Partial | None]:
-    """An output that takes its name when the block ends well; otherwise what is written is kept for ``resume``.
+    """Open an output that gets its name if the block succeeds; otherwise its text is kept for ``resume``.
 
     Args:
-        target: None for stdout. What is there already and is no regular file is written to as it is.
+        target: None for stdout. An existing pipe or device is written to directly.
         settings: see `Partial`.
 
     Yields:
@@ -228,7 +229,7 @@ def writing(
 @contextmanager
 def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
     if resume:
-        raise UserError(f"{target} is no regular file, so there is nothing to go on with; leave out --resume.")
+        raise UserError(f"{target} is not a regular file, and cannot be resumed; leave out --resume.")
     with said_in_one_line(target), open(target, "wb") as stream:
         yield Stream(stream, packed.packer(target))
 
@@ -239,9 +240,9 @@ def hidden(target: Path, ending: str) -> Path:
 
 
 def _claim(target: Path, *, resume: bool) -> FileIO | None:
-    """The hidden file, open and locked; None if there is none to resume but a finished output.
+    """Open and lock the hidden file; None if there is only a finished output.
 
-    The lock is on the file itself, and the system takes it away with the process, however that ends.
+    The lock is on the file itself. The system releases it when the process ends, also by a kill.
     """
     path = hidden(target, PART)
     if target.is_dir():
@@ -278,7 +279,7 @@ def _lock(file: FileIO, target: Path) -> None:
 
 
 def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Which settings differ, in words."""
+    """Name the settings that differ."""
     names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
     return ", ".join(f"{name} was {_short(before.get(name))} and is {_short(now.get(name))}" for name in names)
 

@@ -17,14 +17,14 @@ from seq2seq.files import packed
 
 
 def escaped(words: str) -> str:
-    r"""Text that can be written, in which a path's bytes that are not UTF-8 are spelled as in ``\udcff``."""
+    r"""Escape the bytes of a path that are not UTF-8, as in ``\udcff``, so that the text can be written."""
     return words.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def write_lines(path: str | Path, lines: Iterable[str]) -> None:
-    r"""Write lines, each with a "\n"; the file appears whole or not at all, with the same bytes each time.
+    r"""Write lines, each with a "\n"; the file appears whole or not at all.
 
-    The text goes out as it is. So a line that ends in "\r", or a first line that starts with a byte-order
+    The text is written unchanged. So a line that ends in "\r", or a first line that starts with a byte-order
     mark, loses it when `iter_lines` reads the file; `write_splits` refuses those.
 
     Raises:
@@ -40,7 +40,7 @@ def write_lines(path: str | Path, lines: Iterable[str]) -> None:
 
 @contextmanager
 def writing(path: str | Path) -> Iterator[BinaryIO]:
-    """As `replacing`, and what is written gets packed if the name says so.
+    """As `replacing`, and pack the file if its name says so.
 
     Raises:
         UserError: also for a name whose packer is not written.
@@ -52,9 +52,9 @@ def writing(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the name ``path`` when the block ends well and is removed otherwise.
+    """Open a file that gets the name ``path`` only if the block succeeds; otherwise it is removed.
 
-    What is there already and is no file (a pipe, ``/dev/null``) is written to as it is; a link stays one.
+    An existing pipe or device (``/dev/null``) is written to directly. A link stays a link.
 
     Raises:
         UserError: if it is a folder, or the file system refuses.
@@ -71,13 +71,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def followed(path: Path) -> Path:
-    """What a link leads to; of anything else, itself."""
+    """The target of a link; any other path unchanged."""
     return Path(os.path.realpath(path)) if path.is_symlink() and not is_special(path) else path
 
 
 def is_special(path: Path) -> bool:
-    """Whether a path is that of something which is there, and no file to be replaced: a device, a pipe, or what this
-    process has open already, such as ``/dev/stdout``.
+    """Whether a path exists but cannot be replaced by a new file.
+
+    Such are devices, pipes, and what this process has open, as ``/dev/stdout``.
     """
     if not path.exists():
         return False
@@ -93,7 +94,7 @@ LONGEST_NAME = 255  # bytes, of most file systems
 
 
 def hidden_name(name: str, ending: str) -> str:
-    """``.NAME`` and an ending, for a file beside the one called ``name``; of a long name a part and its checksum."""
+    """``.NAME`` and an ending, for a hidden file beside ``name``. A long name is cut, with its checksum."""
     raw = os.fsencode(f".{name}{ending}")
     if len(raw) <= LONGEST_NAME:
         return os.fsdecode(raw)
@@ -102,7 +103,7 @@ def hidden_name(name: str, ending: str) -> str:
 
 
 def refuse_long_name(path: str | Path) -> None:
-    """Refuse a name that no file of its folder can have.
+    """Refuse a name that is too long for the file system.
 
     Raises:
         UserError: for such a name.
@@ -121,8 +122,9 @@ def too_long(path: str | Path) -> UserError:
 
 
 def no_link(path: str | Path, flags: int) -> int:
-    """Open a file whose name others can foresee, unless it is a link or has a second name: someone may have put it
-    there to have another file written to.
+    """Open a file whose name others can foresee, unless it is a link or has a second name.
+
+    Someone may have put the link there to have another file overwritten.
 
     Raises:
         UserError: for what is not a regular file with one name.
@@ -145,7 +147,9 @@ def _planted(path: str | Path) -> UserError:
 
 
 def refuse_planted(path: Path) -> None:
-    """Refuse a lock file that is a link or not a regular file: older versions of filelock would empty what it leads to.
+    """Refuse a lock file that is a link or not a regular file.
+
+    Older versions of filelock would empty the file that the link points to.
 
     Raises:
         UserError: if it is.
@@ -155,14 +159,14 @@ def refuse_planted(path: Path) -> None:
 
 
 def created(path: Path) -> BinaryIO:
-    """A new file to write to, in place of what has its name; a link is not followed."""
+    """Create a file in place of an old one of its name; a link is replaced, not followed."""
     path.unlink(missing_ok=True)
     return open(path, "xb")
 
 
 @contextmanager
 def said_in_one_line(path: Path) -> Iterator[None]:
-    """Around the writing of a file: what the file system refuses is a `UserError`, but for a reader that went away."""
+    """Turn errors of the file system into a `UserError`, except for a pipe whose reader has closed it."""
     try:
         yield
     except BrokenPipeError:
@@ -210,7 +214,7 @@ def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a data folder, which is there.
+    """Keep other processes out of a data folder, which must exist.
 
     Raises:
         UserError: if the file system refuses.

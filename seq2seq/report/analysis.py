@@ -55,7 +55,7 @@ class Comparison(NamedTuple):
 
 
 class Paired(NamedTuple):
-    """A run against the baseline's run with the same seed, tested on the sentences alone."""
+    """A run against the baseline's run with the same seed, tested on the sentences only."""
 
     arm: str
     seed: int
@@ -63,8 +63,9 @@ class Paired(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Two factors with two values each, all else but ``held`` as in the baseline: ``arms[i][j]`` has value i of the
-    first one.
+    """Two factors with two values each; all other settings but ``held`` are the baseline's.
+
+    ``arms[i][j]`` has value i of the first factor and value j of the second.
     """
 
     factors: tuple[Factor, Factor]
@@ -73,8 +74,9 @@ class Grid(NamedTuple):
 
 
 class Bin(NamedTuple):
-    """Sentences whose source (or which, if there is none) has from ``low`` to ``high`` units, and each arm's mean score
-    on them.
+    """Test sentences of similar length, and each arm's mean score on them.
+
+    The length, from ``low`` to ``high`` units, is that of the source, or of the sentence where there are no sources.
     """
 
     low: int
@@ -208,7 +210,7 @@ def _statistics(arms: Sequence[Arm], metric: Metric) -> dict[str, Array]:
 
 
 def _mean(values: Sequence[float | None]) -> Mean | None:
-    """None where a value is missing: there is no average around a gap."""
+    """Mean and standard deviation; None where a value is missing."""
     known = [value for value in values if value is not None]
     if not known or any(value is None or math.isnan(value) for value in values):
         return None
@@ -298,7 +300,7 @@ def _questions(arms: Sequence[Arm], grids: Sequence[Grid]) -> list[tuple[str, st
 
 
 def _weights(grid: Grid) -> dict[str, float]:
-    """Of an interaction: both, less either alone, and more neither."""
+    """Weights of an interaction: both - first - second + neither."""
     (plain, second), (first, both) = grid.arms
     return {both.name: 1.0, first.name: -1.0, second.name: -1.0, plain.name: 1.0}
 
@@ -377,7 +379,7 @@ def _by_length(arms: Sequence[Arm], stats: dict[str, Array], metric: Metric, uni
 
 
 def _bounds(lengths: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Ranges of length that hold about equally many sentences each; a length is in one of them alone."""
+    """Ranges of length with about equally many sentences each; each length is in exactly one."""
     values, counts = np.unique(lengths, return_counts=True)
     share = len(lengths) / min(NUM_BINS, len(values))
     bounds: list[tuple[int, int]] = []

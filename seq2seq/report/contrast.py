@@ -1,4 +1,4 @@
-"""How sure a comparison of arms is: the chance of which sentences were tested and of which seeds were trained.
+"""Confidence intervals for comparisons of arms, over test sentences and seeds.
 
 An arm is a setting trained with several seeds; all runs of all arms translate the same test sentences. Seen through
 its sentences' influence on the score, run r of arm a on sentence i is a table with two crossed random factors::
@@ -63,11 +63,11 @@ ROUNDING = 1e-9  # points, or squared points; what is smaller is the floating po
 
 
 class Resampled(NamedTuple):
-    """All runs' scores on one test set, and how they go up and down together with its sentences.
+    """All runs' scores on one test set, and their covariance over its sentences.
 
     Attributes:
-        scores: each arm's corpus scores ``(seeds,)``. covariance: of the runs' scores over bootstrap samples of the
-        sentences, in squared points ``(runs, runs)``; the
+        scores: each arm's corpus scores ``(seeds,)``.
+        covariance: of the runs' scores over bootstrap samples of the sentences, in squared points ``(runs, runs)``. The
             runs stand arm by arm, in the order of ``scores``.
         num_sentences: in the test set.
         highest: score of the metric.
@@ -80,14 +80,17 @@ class Resampled(NamedTuple):
 
 
 class Contrast(NamedTuple):
-    """A weighted sum of arms' mean scores, in points, and how sure it is.
+    """A weighted sum of arms' mean scores, in points, with its uncertainty.
 
     Attributes:
-        estimate: the sum. low, high: the confidence interval, cut to what the metric's range allows. p:
-        two-sided, of the hypothesis that the sum is 0 over all seeds and sentences; None where an arm has one seed.
-        standard_error: of the estimate; its square is the sum of the next two's. seed_error: what other seeds would
-        change beyond what other sentences would; None where an arm has one seed. sentence_error: what other test
-        sentences would change. df: degrees of freedom of the t distribution. num_seeds: of each arm with a weight.
+        estimate: the sum.
+        low, high: the confidence interval, cut to the range that the metric allows.
+        p: two-sided, of the hypothesis that the sum is 0 over all seeds and sentences; None where an arm has one seed.
+        standard_error: of the estimate; its square is the sum of the next two's.
+        seed_error: what other seeds would change beyond what other sentences would; None where an arm has one seed.
+        sentence_error: what other test sentences would change.
+        df: degrees of freedom of the t distribution.
+        num_seeds: of each arm with a weight.
         num_sentences: in the test set.
     """
 
@@ -101,11 +104,6 @@ class Contrast(NamedTuple):
     df: float
     num_seeds: dict[str, int]
     num_sentences: int
-
-    @property
-    def sentences_only(self) -> bool:
-        """Whether the interval knows nothing of the seeds' chance, because an arm has a single run."""
-        return self.seed_error is None
 
 
 def metrics_with(tokenizer: str) -> dict[str, Metric]:
@@ -152,8 +150,8 @@ def _draw_counts(rng: np.random.Generator, num_sentences: int, size: int) -> Arr
 def contrast(runs: Resampled, weights: Mapping[str, float], *, confidence: float = 0.95) -> Contrast:
     """Estimate a weighted sum of arms' mean scores with both sources of chance; the module says how.
 
-    With one seed in an arm nothing is known of the seeds' chance: the interval is that of the sentences alone, and
-    there is no p. Arms whose runs are all alike give 0, the interval [0, 0] and p = 1.
+    With one seed in an arm the variance over seeds is unknown: the interval covers only the sentences, and p is None.
+    Arms whose runs are all alike give 0, the interval [0, 0] and p = 1.
 
     Args:
         runs: of one metric.

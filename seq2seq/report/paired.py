@@ -58,7 +58,7 @@ def paired_tests(
     sentence by sentence at random, makes a difference larger than the one seen. McNemar's is two-sided too. The
     bootstrap's counts the samples in which the absolute difference exceeds its mean over samples by more than the
     difference seen. Wherever there is a difference to speak of, that is one tail of two: its p is half of the others',
-    and of runs that differ by chance alone it puts about one pair in ten below 0.05. Double it to compare.
+    and of runs that differ only by chance it puts about one pair in ten below 0.05. Double it to compare.
 
     Args:
         baseline, system, references: line-aligned.
@@ -111,7 +111,7 @@ def _sacrebleu_test(
 
 @contextmanager
 def _quiet_sacrebleu(seed: int) -> Iterator[None]:
-    """SacreBLEU takes its seed from the environment alone and tells the log what it does."""
+    """Give sacreBLEU its seed, which it reads only from the environment, and silence its log."""
     logger, found = logging.getLogger("sacrebleu"), os.environ.get("SACREBLEU_SEED")
     disabled, logger.disabled = logger.disabled, True
     os.environ["SACREBLEU_SEED"] = str(seed)

@@ -52,7 +52,7 @@ def sentence(one: Comparison, metric: str) -> str:
     if one.p is None:
         return (
             f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one, lower=lower)} "
-            f"({span}, of the test sentences' chance alone). With one seed, another seed might say otherwise: train "
+            f"({span}, over test sentences only). With one seed, another seed might say otherwise: train "
             "more."
         )
     if one.p < ALPHA:
@@ -101,14 +101,14 @@ def _direction(one: Comparison, *, lower: bool) -> str:
     """Which way; ``lower``: whether less is better."""
     above = (one.contrast.estimate >= 0) != lower
     if one.kind == "interaction":
-        return "more than the sum of what each brings alone" if above else "less than the sum of what each brings alone"
+        return f"{'more' if above else 'less'} than the sum of what each brings on its own"
     if one.kind == "three-way":
         return "more" if above else "less"
     return "better" if above else "worse"
 
 
 def ranked(analysis: Analysis) -> list[Row]:
-    """The arms' rows as a table has them: of language models, the least perplexed first."""
+    """The arms' rows in the order of a table: language models by perplexity, lowest first."""
     if analysis.metric not in LOWER:
         return list(analysis.rows)
     found = {row.arm.name: row.figures[analysis.metric] for row in analysis.rows}
@@ -116,35 +116,34 @@ def ranked(analysis: Analysis) -> list[Row]:
 
 
 def findings(analysis: Analysis) -> tuple[list[str], list[str]]:
-    """What was shown, and what was not, as sentences."""
+    """Sentences about the comparisons that are significant, and about those that are not."""
     found = analysis.comparisons[analysis.metric]
     shown = [sentence(one, analysis.metric) for one in found if verdict(one) == SIGNIFICANT]
     return shown, [sentence(one, analysis.metric) for one in found if verdict(one) != SIGNIFICANT]
 
 
 def doubt(analysis: Analysis) -> str | None:
-    """What not shown means, and what would help; None where all was shown, or nothing can be."""
+    """Explain "not shown" and name what would help; None if no comparison is uncertain."""
     rest = [one for one in analysis.comparisons[analysis.metric] if verdict(one) == UNCERTAIN]
     if not rest:
         return None
     by_seeds = sum((one.contrast.seed_error or 0) > one.contrast.sentence_error for one in rest)
     wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
     return (
-        "Not shown does not mean that there is none: anything within an interval would agree with these runs, taken "
-        "alone. "
+        "Not shown does not mean that there is no difference: every value within an interval agrees with these runs. "
         f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
     )
 
 
 def chance(analysis: Analysis) -> str:
-    """How the intervals and p values came about."""
+    """Explain how the intervals and p values were computed."""
     found = analysis.comparisons[analysis.metric]
     sentences = f"{found[0].contrast.num_sentences:,} test sentences drawn anew 2,000 times"
     counted = sum(one.p is not None for one in found)
     if not counted:
         return (
-            f"The intervals are of the sentences' chance alone, {sentences}: with one seed in an arm nothing is known "
-            "of the other kind, which is often the larger one."
+            f"The intervals cover only the chance of the sentences, {sentences}: with one seed in an arm the chance of "
+            "the seeds is unknown, and it is often the larger one."
         )
     text = (
         "Scores differ between seeds, and would differ on other test sentences. The intervals hold both kinds of "
@@ -154,14 +153,14 @@ def chance(analysis: Analysis) -> str:
     if counted > 1:
         text += (
             " The more one compares, the more differences turn up by chance: the p values are corrected for "
-            f"{counted} comparisons (Holm 1979), so that in 95 of 100 such reports no difference is claimed that is "
-            "none. The intervals are not corrected, and so one may leave out 0 beside a difference that is not shown."
+            f"{counted} comparisons (Holm 1979), so that 95 of 100 such reports claim no difference that does not "
+            "exist. The intervals are not corrected, and so one may leave out 0 beside a difference that is not shown."
         )
     return text
 
 
 def convergence(analysis: Analysis) -> str | None:
-    """Says plainly where all arms end at about the same score; None where they do not, or nobody knows."""
+    """Say whether all arms end at about the same score; None if they do not, or it is unknown."""
     same = [one for one in analysis.comparisons[analysis.metric] if one.kind == "difference"]
     if not same or any(verdict(one) != UNCERTAIN for one in same):
         return None

@@ -48,8 +48,8 @@ CAPTIONS = {
     "position": (
         "Where in the target it goes wrong",
         "Left: the model writes on after its own mistakes, so one shifted word makes all later ones wrong. Right: "
-        "every step is given the reference so far, and is judged alone; here and in the pictures below a position that "
-        f"fewer than one probed sentence in {RARE} has is left out.",
+        "every step is given the reference so far, and is judged on its own; here and in the pictures below a position "
+        f"that fewer than one probed sentence in {RARE} has is left out.",
     ),
     "gradient": (
         "Which source tokens the first target words listen to",
@@ -63,7 +63,7 @@ CAPTIONS = {
     ),
     "reliance": (
         "How much peeky steps use the summary",
-        "At one step alone the summary is replaced by the average summary; the share of the probability that moves to "
+        "At a single step the summary is replaced by the average summary; the share of the probability that moves to "
         "other words. 0: the step did not need to look, 1: it knew nothing without.",
     ),
     "training": (
@@ -191,18 +191,18 @@ def _perplexities(analysis: Analysis) -> Table:
 
 
 def _speeds(analysis: Analysis) -> Table:
-    alone = analysis.task == "language_model"
+    is_language_model = analysis.task == "language_model"
     heads = (
         "arm",
         "parameters",
         "training s",
         "training tokens/s",
-        "scoring tokens/s" if alone else "decoding sentences/s",
+        "scoring tokens/s" if is_language_model else "decoding sentences/s",
         f"s to {NEAR_BEST:.0%} of the best".replace("%", " %"),
     )
     rows = []
     for row in analysis.rows:
-        last = "scored_per_second" if alone else "sentences_per_second"
+        last = "scored_per_second" if is_language_model else "sentences_per_second"
         figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", last)]
         known = (words.spread(figure, 0) for figure in figures)
         rows.append((row.arm.name, f"{row.parameters:,}", *known, words.spread(row.to_near_best, 0)))

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from seq2seq.errors import UserError
-from seq2seq.tokens.base import refuse_newline
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.base import Tokenizer, refuse_newline
 
 PER_TOKEN = 16  # characters that are read of a line for each token that is kept, or as many as the longest piece has
 MARGIN = 4096  # characters that are looked through for the end of a word

@@ -12,8 +12,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from seq2seq.tokens.base import UNK, in_form
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.base import UNK, Tokenizer, in_form
 
 log = logging.getLogger(__name__)
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.base import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.words import WORDS_MARK, Words
 
 
 def load(proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> Tokenizer:
-    """The tokenizer that `train` returned in bytes.
+    """Make the tokenizer that `train` returned in bytes.
 
     Raises:
-        UserError: as `Tokenizer` and `Words`.
+        UserError: as `Pieces` and `Words`.
     """
-    kind = Words if proto.startswith(WORDS_MARK) else Tokenizer
-    return kind(proto, lowercase=lowercase, normalization=normalization)
+    if proto.startswith(WORDS_MARK):
+        return Words(proto, lowercase=lowercase, normalization=normalization)
+    return Pieces(proto, lowercase=lowercase, normalization=normalization)
 
 
 def same_pieces(one: Tokenizer, other: Tokenizer) -> bool:

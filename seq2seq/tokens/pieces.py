@@ -25,8 +25,8 @@ _UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together;
 _UNESCAPE = re.compile(_ESCAPE + "[012]")
 
 
-class Tokenizer:
-    """A trained SentencePiece model; ids 0 to 3 are pad, unk, bos and eos.
+class Pieces:
+    """A trained SentencePiece model, as a `Tokenizer`.
 
     No id is ever built from text: ``</s>`` in a sentence is four ordinary characters. With byte fallback, or on text
     made of characters it was trained on, ``decode(encode(text)) == text`` for every text without a newline, a carriage
@@ -38,7 +38,7 @@ class Tokenizer:
         normalization: Unicode form that text is brought to before encoding: none, nfc, nfkc.
 
     Raises:
-        UserError: if ``proto`` is no SentencePiece model, or one with other special ids, or if the normalisation is
+        UserError: if ``proto`` is not a SentencePiece model, or one with other special ids, or if the normalisation is
             not known.
     """
 
@@ -54,7 +54,9 @@ class Tokenizer:
             model.id_to_piece(every)  # each is UTF-8,
             model.decode(every)  # and so is what they stand for
         except Exception as error:  # a forged one brings SentencePiece to raise nearly anything
-            raise UserError(f"the tokenizer is no SentencePiece model ({len(proto)} bytes); train it again.") from error
+            raise UserError(
+                f"the tokenizer is not a SentencePiece model ({len(proto)} bytes); train it again."
+            ) from error
         self._model = model
         self._sampler: Sampler | None = None  # made when it is asked for
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
@@ -66,12 +68,10 @@ class Tokenizer:
 
     @property
     def spaces_begin_words(self) -> bool:
-        """Whether a space is part of the word after it, and no token of its own."""
         return self._has_prefix
 
     @property
     def can_sample(self) -> bool:
-        """Whether a text has several segmentations to draw from."""
         try:
             self.encode(["a"], sampling=0.5)
         except ValueError:  # of a character or word model
@@ -79,25 +79,17 @@ class Tokenizer:
         return True
 
     def __len__(self) -> int:
-        """Size of the vocabulary, special ids included."""
         return int(self._model.get_piece_size())
 
     @cached_property
     def longest_piece(self) -> int:
-        """Most characters of a piece."""
         return max(map(len, self.pieces(range(len(self)))))
 
     def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
-        """Ids of each line, without bos and eos; a blank line has none.
+        """Ids of each line. Sampling draws a segmentation instead of taking the best.
 
-        Args:
-            sampling: draw a segmentation instead of taking the best: alpha of the unigram model (Kudo 2018,
-                https://arxiv.org/abs/1804.10959) or the probability that BPE skips a merge (Provilkov et al. 2020,
-                https://arxiv.org/abs/1910.13267). 0 is off.
-            seed: makes the draw of this call a function of it.
-
-        Raises:
-            ValueError: if a line holds a newline; with ``sampling``, of a model of characters or words.
+        ``sampling`` is alpha of the unigram model (Kudo 2018, https://arxiv.org/abs/1804.10959), or the probability
+        that BPE skips a merge (Provilkov et al. 2020, https://arxiv.org/abs/1910.13267).
         """
         escaped = [self._escape(line) for line in lines]
         if not sampling:
@@ -112,13 +104,6 @@ class Tokenizer:
         ]
 
     def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
-        """Detokenised text of each row of ids, on one line: a newline or carriage return that a model emits becomes a
-        space.
-
-        Args:
-            unknowns: the texts of the unknowns of each row, in their order; by default, and where a row has more, each
-                is U+FFFD.
-        """
         texts = self._use("decode", [list(row) for row in ids], num_threads=1)
         outputs = [self._unescape(text, row) for text, row in zip(texts, ids, strict=True)]
         for i, row in enumerate(ids):
@@ -137,19 +122,13 @@ class Tokenizer:
         return " " if self._unknown_is_word and place else ""
 
     def unknowns(self, line: str) -> list[str]:
-        """What a line has where its ids have unknowns, in their order; SentencePiece makes one of a run of them."""
+        """Texts of a line's unknowns, in order. SentencePiece makes one unknown of adjacent ones."""
         escaped = self._escape(line)
         pieces = zip(self._use("encode", escaped), self._use("encode", escaped, out_type=str), strict=True)
         texts = [self._unescape(piece, ()) for one, piece in pieces if one == UNK]
         return [text.removeprefix(" ") for text in texts] if self._unknown_is_word else texts
 
     def spell(self, ids: Sequence[int], unknowns: Sequence[str] = ()) -> list[bytes]:
-        """The bytes that each id stands for; side by side they have the words of the text, between spaces that may be
-        spelled as `SPACE_MARK`.
-
-        Args:
-            unknowns: as for `decode`, of this one row.
-        """
         left = iter(unknowns)
         spelled = []
         for i, (one, piece) in enumerate(zip(ids, self.pieces(ids), strict=True)):
@@ -163,7 +142,6 @@ class Tokenizer:
         return spelled
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
-        """The pieces behind ids, for people to look at."""
         return list(self._use("id_to_piece", [int(i) for i in ids]))
 
     def _use(self, method: str, *arguments: object, **options: object) -> Any:
@@ -178,11 +156,6 @@ class Tokenizer:
         return escaped(self.normalized(line))
 
     def normalized(self, line: str, *, keep_case: bool = False) -> str:
-        """A line as it is encoded: in lower case, where text is lower-cased, and in the tokenizer's Unicode form.
-
-        Args:
-            keep_case: only the Unicode form is changed.
-        """
         return normalized(line, lowercase=self.lowercase and not keep_case, normalization=self.normalization)
 
     def _unescape(self, text: str, ids: Sequence[int], unknowns: Sequence[str] = ()) -> str:

@@ -17,8 +17,9 @@ from seq2seq.tokens.words import WORDS_MARK
 
 
 def _train_words(lines: Iterable[str], vocab_size: int) -> bytes:
-    """The most frequent words, as `Words` reads them, of equally frequent ones the lesser first. ``vocab_size`` counts
-    ``<unk>`` and ``</s>`` as the benchmark does, and neither pad nor bos.
+    """The most frequent words, serialised as `Words` reads them; ties in the order of code points.
+
+    ``vocab_size`` counts ``<unk>`` and ``</s>`` as the benchmark does, and neither pad nor bos.
 
     Raises:
         UserError: if there is no word.

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 
 from seq2seq.errors import UserError
-from seq2seq.tokens.base import BOS, EOS, PAD, SPECIAL, UNK, known_form, refuse_newline, words
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.base import BOS, EOS, PAD, SPECIAL, UNK, in_form, known_form, normalized, refuse_newline, words
 
-WORDS_MARK = b"seq2seq words 1\n"  # what a serialised `Words` begins with
+WORDS_MARK = b"seq2seq words 1\n"  # how a serialised `Words` begins
 
 
-class Words(Tokenizer):
-    """A list of words between spaces, as the Penn Treebank benchmark has its text: an ``<unk>`` in it is the unknown
-    word, and every other word that is not in the list is taken for one too. Nothing is spelled out, so
-    ``decode(encode(text))`` has single spaces between words and ``<unk>`` for what is not known.
+class Words:
+    """A list of words between spaces, as a `Tokenizer`, for text like the Penn Treebank benchmark's.
+
+    An ``<unk>`` in the text is the unknown word, and so is every word that is not in the list. Nothing is spelled out:
+    ``decode(encode(text))`` has single spaces between words, and ``<unk>`` for unknown ones.
 
     Args:
-        proto: as `train` with type ptb returns it: a first line that says what it is, then the words, one a line, the
-            first of which has id 4.
-        lowercase, normalization: as for `Tokenizer`.
+        proto: as `train` with type ptb returns it: the line `WORDS_MARK`, then the words, one a line. The first has
+            id 4.
+        lowercase, normalization: as for `Pieces`.
 
     Raises:
-        UserError: if ``proto`` is no list of words, or if the normalisation is not known.
+        UserError: if ``proto`` is not a list of words, or if the normalisation is not known.
     """
 
     def __init__(self, proto: bytes, *, lowercase: bool = False, normalization: str = "none") -> None:
@@ -36,7 +37,7 @@ class Words(Tokenizer):
         self._words = [*SPECIAL, *words]
         self._ids = {word: i for i, word in enumerate(words, start=len(SPECIAL))}
         if not proto.startswith(WORDS_MARK) or not all(words) or len(self._ids) < len(words):
-            raise UserError(f"the tokenizer is no list of words ({len(proto)} bytes); train it again.")
+            raise UserError(f"the tokenizer is not a list of words ({len(proto)} bytes); train it again.")
 
     @property
     def spaces_begin_words(self) -> bool:
@@ -49,21 +50,24 @@ class Words(Tokenizer):
     def __len__(self) -> int:
         return len(self._words)
 
+    @cached_property
+    def longest_piece(self) -> int:
+        return max(map(len, self._words))
+
     def encode(self, lines: Sequence[str], *, sampling: float = 0.0, seed: int | None = None) -> list[list[int]]:
         """Ids of each line's words; there is nothing to sample."""
         escaped = (self._escape(line) for line in lines)
         return [[self._ids.get(word, UNK) for word in words(line)] for line in escaped]
 
     def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
-        """The words of each row between single spaces; one that is not known is ``<unk>``, or the next of the row's
-        ``unknowns``.
-        """
+        """The words of each row between single spaces. An unknown one is the next of ``unknowns``, or ``<unk>``."""
         given = unknowns or [()] * len(ids)
         rows = zip(ids, given, strict=True)
-        return [self._composed(b"".join(self.spell(row, own)).decode("utf-8")) for row, own in rows]
+        texts = (b"".join(self.spell(row, own)).decode("utf-8") for row, own in rows)
+        return [text if self.normalization == "none" else in_form(text, "nfc") for text in texts]
 
     def unknowns(self, line: str) -> list[str]:
-        """The words of a line that are not known, in their order."""
+        """The unknown words of a line, in order."""
         return [word for word in words(self._escape(line)) if word not in self._ids]
 
     def spell(self, ids: Sequence[int], unknowns: Sequence[str] = ()) -> list[bytes]:
@@ -78,6 +82,9 @@ class Words(Tokenizer):
 
     def pieces(self, ids: Sequence[int]) -> list[str]:
         return [self._words[int(i)] for i in ids]
+
+    def normalized(self, line: str, *, keep_case: bool = False) -> str:
+        return normalized(line, lowercase=self.lowercase and not keep_case, normalization=self.normalization)
 
     def _escape(self, line: str) -> str:
         refuse_newline(line)

@@ -7,16 +7,15 @@ import io
 import logging
 import math
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import MofNCompleteColumn, TaskID
 
 from seq2seq import checkpoint
-from seq2seq.console import Console
+from seq2seq.console import progress_bar
 from seq2seq.data.batches import Batch
 from seq2seq.data.stream import Window
 from seq2seq.files.writing import write_lines
@@ -268,17 +267,7 @@ class ProgressBar(L.Callback):
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self.stopwatch = stopwatch
-        self.bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not sys.stderr.isatty(),
-            refresh_per_second=2,
-        )
+        self.bar = progress_bar(MofNCompleteColumn(), "{task.fields[rate]}", refresh_per_second=2)
         self.task: TaskID | None = None
         self._shown_at = 0.0
 

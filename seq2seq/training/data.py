@@ -14,7 +14,7 @@ from seq2seq.data.pairs import SPLITS
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.base import Tokenizer
 
 WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures
 

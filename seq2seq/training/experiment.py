@@ -70,8 +70,8 @@ from seq2seq.runs import (
 )
 from seq2seq.stopping import Deferred, Interrupted, Stopped
 from seq2seq.terminal import show
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
-from seq2seq.tokens.pieces import Tokenizer
 from seq2seq.training.callbacks import Checkpoints, MetricsFile, ProgressBar, Stopwatch
 from seq2seq.training.data import TextData, TranslationData
 from seq2seq.training.distributed import choose_strategy

@@ -13,8 +13,8 @@ from seq2seq.errors import UserError
 from seq2seq.models.decoder import RNNDecoder
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
-from seq2seq.tokens.pieces import Tokenizer
 
 
 @torch.no_grad()

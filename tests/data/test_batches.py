@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from seq2seq.data.arrays import Corpus, Ragged, TokenArray, Tokenizers, write_tokens
 from seq2seq.data.batches import AT_ONCE, Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from tests.conftest import LINES
 
@@ -150,7 +150,7 @@ def test_a_state_of_another_epoch_starts_this_one_from_its_beginning(corpus: Cor
 
 
 def test_workers_change_nothing(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(train(LINES * 5, type="bpe", vocab_size=40))
+    tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
     options = {"sampling": 0.3, "tokenizers": Tokenizers(tokenizer, tokenizer)}
@@ -158,7 +158,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
 
 
 def test_subword_sampling_keeps_the_text_and_differs_between_epochs(tmp_path: Path) -> None:
-    tokenizer = Tokenizer(train(LINES * 5, type="bpe", vocab_size=40))
+    tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
     sampled = loader(corpus, sampling=0.5, tokenizers=Tokenizers(tokenizer, tokenizer))
@@ -177,7 +177,7 @@ def test_subword_sampling_keeps_the_text_and_differs_between_epochs(tmp_path: Pa
 def test_a_batch_is_cut_anew_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, world_size: int
 ) -> None:
-    tokenizer = Tokenizer(train(LINES * 5, type="bpe", vocab_size=40))
+    tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
     sampled = loader(
@@ -188,13 +188,13 @@ def test_a_batch_is_cut_anew_once(
         tokenizers=Tokenizers(tokenizer, tokenizer),
     )
     cut: list[int] = []
-    encode = Tokenizer.encode
+    encode = Pieces.encode
 
-    def counted(self: Tokenizer, lines: Sequence[str], **options: Any) -> list[list[int]]:
+    def counted(self: Pieces, lines: Sequence[str], **options: Any) -> list[list[int]]:
         cut.append(len(lines))
         return encode(self, lines, **options)
 
-    monkeypatch.setattr(Tokenizer, "encode", counted)
+    monkeypatch.setattr(Pieces, "encode", counted)
     assert len(list(sampled)) == len(sampled) > accumulate
     assert len(cut) == 2 * len(sampled)  # either side
 
@@ -206,7 +206,7 @@ def test_every_target_token_weighs_the_same_in_a_step(
     tmp_path: Path, accumulate: int, world_size: int, sampling: float
 ) -> None:
     """Lightning divides a loss by ``accumulate`` and averages over processes; the whole must be a mean over tokens."""
-    tokenizer = Tokenizer(train(LINES * 5, type="bpe", vocab_size=40))
+    tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
     options = {"accumulate": accumulate, "sampling": sampling, "tokenizers": Tokenizers(tokenizer, tokenizer)}

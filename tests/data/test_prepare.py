@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import logging
@@ -11,13 +12,15 @@ from typing import Any
 
 import pytest
 
-from seq2seq.config.schema import DataConfig, TokenizerConfig
+from seq2seq.config.schema import DATASETS, DataConfig, TokenizerConfig
 from seq2seq.data import prepare as prepare_module
 from seq2seq.data.arrays import encode_corpus, train_tokenizers
+from seq2seq.data.corpora.phrasebook import rows
+from seq2seq.data.corpora.table import CORPORA
 from seq2seq.data.pairs import SPLITS, read_parallel
 from seq2seq.data.prepare import prepare, read_manifest
 from seq2seq.errors import UserError
-from seq2seq.files import lines as lines_module
+from seq2seq.files import writing as writing_module
 from seq2seq.files.lines import read_lines, sha256_file
 
 FILES = [f"{split}.{side}" for split in SPLITS for side in ("src", "tgt")]
@@ -47,6 +50,27 @@ def test_generated_data_is_six_aligned_files_and_a_manifest(tmp_path: Path, kind
     assert manifest is not None
     assert manifest["pairs"] == {"train": 50, "valid": 5, "test": 5}
     assert manifest["sha256"] == {name: sha256_file(folder / name) for name in FILES}
+
+
+def test_the_table_of_datasets_and_the_config_know_the_same() -> None:
+    assert tuple(CORPORA) == DATASETS
+    fields = {field.name for field in dataclasses.fields(DataConfig)}
+    for corpus in CORPORA.values():
+        assert {*corpus.settings, *corpus.takes} <= fields
+
+
+def test_an_edited_table_of_words_makes_another_phrasebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = prepare(config(tmp_path, kind="phrasebook"))
+    manifest = read_manifest(folder)
+    assert manifest is not None and "words" not in manifest["settings"]  # the tables are as published
+    words = shutil.copytree(rows.FOLDER, tmp_path / "words")
+    monkeypatch.setattr(rows, "FOLDER", words)
+    for path in words.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))  # as an editor on Windows has them
+    assert prepare(config(tmp_path, kind="phrasebook")) == folder
+    with (words / "cities.tsv").open("a", encoding="utf-8") as stream:
+        stream.write("Zurich\tZürich\n")
+    assert prepare(config(tmp_path, kind="phrasebook")) != folder
 
 
 def test_equal_settings_share_a_folder_and_others_do_not(tmp_path: Path) -> None:
@@ -129,7 +153,7 @@ def test_a_read_only_copy_of_a_dataset_is_used(tmp_path: Path, monkeypatch: pyte
             raise OSError(errno.EROFS, "Read-only file system")
         return open(path, mode, *rest, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(lines_module, "open", refuse, raising=False)
+    monkeypatch.setattr(writing_module, "open", refuse, raising=False)
     again = train_tokenizers(copied, settings)
     found = encode_corpus(copied, "train", again)
     assert found.src.ids.tolist() == expected.src.ids.tolist()
@@ -293,7 +317,7 @@ def test_a_blank_side_of_a_training_tsv_is_refused(tmp_path: Path) -> None:
 
 def test_files_that_are_not_ours_are_not_written_over(tmp_path: Path) -> None:
     write(tmp_path / "own", **{"train.src": "precious\n"})
-    with pytest.raises(UserError, match=r"own holds a train.src that is no dataset of ours; name another folder"):
+    with pytest.raises(UserError, match=r"own holds a train.src that is not a dataset of ours; name another folder"):
         prepare(config(tmp_path), tmp_path / "own")
     assert (tmp_path / "own" / "train.src").read_text() == "precious\n"
 
@@ -302,7 +326,7 @@ def test_files_that_are_not_ours_are_not_written_over(tmp_path: Path) -> None:
 def test_a_dataset_json_of_somebody_else_is_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset.json").write_text(content)
     (tmp_path / "train.src").write_text("mine")
-    with pytest.raises(UserError, match="holds a dataset.json that is no dataset of ours; name another folder"):
+    with pytest.raises(UserError, match="holds a dataset.json that is not a dataset of ours; name another folder"):
         prepare(config(tmp_path), tmp_path)
     assert (tmp_path / "train.src").read_text() == "mine"
     assert (tmp_path / "dataset.json").read_text() == content
@@ -347,7 +371,7 @@ def test_a_kept_tokenizer_that_is_damaged_is_named(tmp_path: Path, content: byte
     (kept,) = folder.glob("tokenizer-*.model")
     kept.write_bytes(content)
     with pytest.raises(
-        UserError, match=rf"{kept.name} is damaged: the tokenizer is no SentencePiece model .* Delete it"
+        UserError, match=rf"{kept.name} is damaged: the tokenizer is not a SentencePiece model .* Delete it"
     ):
         train_tokenizers(folder, settings)
 

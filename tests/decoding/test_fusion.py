@@ -24,7 +24,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.rescore import parse, rescore
@@ -92,7 +92,7 @@ def test_weights_and_vocabularies_are_checked() -> None:
         step(torch.tensor([0]), FusedState(nothing(1), nothing(1)))
 
 
-def a_language_model(tokenizer: Tokenizer, seed: int = 3, **options: object) -> LanguageModel:
+def a_language_model(tokenizer: Pieces, seed: int = 3, **options: object) -> LanguageModel:
     torch.manual_seed(seed)
     settings: dict[str, object] = {"hidden_size": 6, "embedding_size": 5, **options}
     model = build_language_model(ModelConfig(**settings), len(tokenizer))  # type: ignore[arg-type]
@@ -210,7 +210,7 @@ def test_a_given_translation_has_its_own_log_probability_beside_the_fused_score(
 
 def test_other_pieces_are_refused_by_name(tokenizers: Tokenizers) -> None:
     translator = Translator(Engine([tiny_model(vocab=len(tokenizers.tgt))]), tokenizers)
-    other = Tokenizer(train(["abc"], type="char", vocab_size=0))
+    other = Pieces(train(["abc"], type="char", vocab_size=0))
     with pytest.raises(UserError, match=r"runs/lm has other pieces than the translator's target side \(7 and \d+\)"):
         translator.fuse(a_language_model(other), 0.2, name="runs/lm")
     with pytest.raises(UserError, match=r"must be in \[0, 1000\]; got -1"):
@@ -265,7 +265,7 @@ def test_an_empty_list_and_a_weight_out_of_range_are_refused(tokenizers: Tokeniz
 # A warm start.
 
 
-def saved(tmp_path: Path, tokenizer: Tokenizer, **options: object) -> tuple[Path, LanguageModel]:
+def saved(tmp_path: Path, tokenizer: Pieces, **options: object) -> tuple[Path, LanguageModel]:
     settings = {"hidden_size": 6, "embedding_size": 5, **options}
     model = a_language_model(tokenizer, **settings)
     contents = {
@@ -344,6 +344,6 @@ def test_a_start_that_does_not_fit_is_refused_by_name(tmp_path: Path, tokenizers
         path, _ = saved(tmp_path, tokenizers.tgt, **theirs)
         with pytest.raises(UserError, match="need equal decoders"):
             warm_start(tiny_model(vocab=len(tokenizers.tgt), **ours), tokenizers.tgt, path)
-    other = Tokenizer(train(["abc"], type="char", vocab_size=0))
+    other = Pieces(train(["abc"], type="char", vocab_size=0))
     with pytest.raises(UserError, match="has other pieces than the target side here"):
         warm_start(tiny_model(vocab=len(other)), other, path)

@@ -22,7 +22,7 @@ from seq2seq.decoding.forms.products import has_int8
 from seq2seq.decoding.shortlist import Shortlist, learn, links, translation_probs
 from seq2seq.errors import UserError
 from seq2seq.tokens.base import BOS, EOS, UNK
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from tests.conftest import tiny_model
 
@@ -36,7 +36,7 @@ def pair(tmp_path: Path) -> tuple[TokenArray, TokenArray, Tokenizers]:
     arrays = []
     for name, rows in (("src", SRC), ("tgt", TGT)):
         lines = [" ".join(row) for row in rows]
-        tokenizer = Tokenizer(train(lines, type="word", vocab_size=0, byte_fallback=False))
+        tokenizer = Pieces(train(lines, type="word", vocab_size=0, byte_fallback=False))
         write_tokens(tmp_path / name, tokenizer.encode(lines))
         tokenizers.append(tokenizer)
         arrays.append(TokenArray(tmp_path / name))

@@ -29,13 +29,13 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.probe import probe
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT, Command, tiny_model
 
 LETTERS = "abcdefgh"
-TOKENIZER = Tokenizer(train([LETTERS], type="char", vocab_size=0))
+TOKENIZER = Pieces(train([LETTERS], type="char", vocab_size=0))
 TOKENIZERS = Tokenizers(TOKENIZER, TOKENIZER)
 VOCAB = len(TOKENIZER)
 PAIRS = [("abcd", "dcba"), ("hg", "ghg"), ("fedcba", "abc"), ("e", "ee"), ("gab", "b"), ("ccc", "abcdefgh")]

@@ -16,14 +16,14 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model, build_seq2seq
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.training.average import average
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
 
 SIZES = {"hidden_size": 6, "embedding_size": 5}
-OTHER = Tokenizer(train(["xyz"], type="char", vocab_size=0))
+OTHER = Pieces(train(["xyz"], type="char", vocab_size=0))
 READ: dict[str, Callable[[Path], object]] = {
     checkpoint.TRANSLATION: Translator.from_checkpoint,
     checkpoint.LANGUAGE_MODEL: LanguageModel.from_checkpoint,

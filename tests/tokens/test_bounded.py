@@ -15,7 +15,7 @@ from seq2seq.tokens import bounded
 from seq2seq.tokens.base import UNK
 from seq2seq.tokens.bounded import MARGIN, MOST, PER_TOKEN, encode
 from seq2seq.tokens.load import load
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from tests.conftest import ROOT
 from tests.translate.test_translator import translator
@@ -35,12 +35,12 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @functools.cache
-def tokenizer(kind: str) -> Tokenizer:
+def tokenizer(kind: str) -> Pieces:
     settings = KINDS[kind]
     return load(train(SENTENCES[:600], **settings), lowercase=settings.get("lowercase", False))
 
 
-class Counting(Tokenizer):
+class Counting(Pieces):
     """Counts the characters that are encoded."""
 
     characters = 0

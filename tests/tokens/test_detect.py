@@ -15,7 +15,7 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.evaluation import advice
 from seq2seq.tokens import detect
 from seq2seq.tokens.detect import FormWatch
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 
 SENTENCES = {
@@ -146,7 +146,7 @@ def folder_of(path: Path, src: list[str], tgt: list[str], test: list[str]) -> Pa
 
 
 def of_training(path: Path, normalization: str = "nfc", **data: object) -> list[str]:
-    tokenizer = Tokenizer(train(["a"], type="char", vocab_size=0), normalization=normalization)
+    tokenizer = Pieces(train(["a"], type="char", vocab_size=0), normalization=normalization)
     config = Config(
         data=DataConfig(**data),  # type: ignore[arg-type]
         tokenizer=TokenizerConfig(normalization=normalization),
@@ -181,19 +181,19 @@ def test_a_training_is_told_of_references_that_its_metric_does_not_fit(tmp_path:
     assert said.startswith('most lines of the validation references end in " ."')
     assert of_training(folder_of(tmp_path, NFC, tokens, tokens), kind="multi30k", variant="tokenized") == []
     config = Config(metrics=MetricsConfig("zh"))
-    tokenizer = Tokenizer(train(["a"], type="char", vocab_size=0), normalization="nfc")
+    tokenizer = Pieces(train(["a"], type="char", vocab_size=0), normalization="nfc")
     folder = folder_of(tmp_path, NFC, chinese, chinese)
     assert advice.of_training(config, folder, Tokenizers(tokenizer, tokenizer)) == []
 
 
-CHARS = Tokenizer(train(NFC, type="char", vocab_size=0))
-BYTES = Tokenizer(train(NFC * 9, type="bpe", vocab_size=300, byte_fallback=True))
-MARKS = Tokenizer(train(NFD, type="char", vocab_size=0))
+CHARS = Pieces(train(NFC, type="char", vocab_size=0))
+BYTES = Pieces(train(NFC * 9, type="bpe", vocab_size=300, byte_fallback=True))
+MARKS = Pieces(train(NFD, type="char", vocab_size=0))
 
 
 @pytest.mark.parametrize("tokenizer, better, worse", [(CHARS, NFC, NFD), (BYTES, NFC, NFD), (MARKS, NFD, NFC)])
 def test_input_in_a_form_that_a_model_has_not_seen_is_said_once(
-    tokenizer: Tokenizer, better: list[str], worse: list[str], caplog: pytest.LogCaptureFixture
+    tokenizer: Pieces, better: list[str], worse: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = FormWatch(tokenizer)
     watch.look(["plain"] * 500)
@@ -207,6 +207,6 @@ def test_input_in_a_form_that_a_model_has_not_seen_is_said_once(
 
 
 def test_a_tokenizer_that_normalises_is_not_watched(caplog: pytest.LogCaptureFixture) -> None:
-    watch = FormWatch(Tokenizer(CHARS.proto, normalization="nfc"))
+    watch = FormWatch(Pieces(CHARS.proto, normalization="nfc"))
     watch.look(NFD)
     assert caplog.messages == []

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from seq2seq.errors import UserError
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, UNK_SURFACE, normalized, words
 from seq2seq.tokens.load import load, same_pieces
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.reservoir import sample
 from seq2seq.tokens.train import train
 
 LINES = ["Ein Hund läuft durch den Schnee.", "Zwei Männer stehen am Herd und kochen Essen.", "a b c d e f"] * 10
 SIZES = {"unigram": 290, "bpe": 320, "char": 0, "word": 0}
 TOKENIZERS = {
-    kind: Tokenizer(train(LINES, type=kind, vocab_size=size, byte_fallback=True)) for kind, size in SIZES.items()
+    kind: Pieces(train(LINES, type=kind, vocab_size=size, byte_fallback=True)) for kind, size in SIZES.items()
 }
 AWKWARD = [
     "Ein <s> </s> <unk> <pad> x",
@@ -52,7 +52,7 @@ def test_below_the_bound_a_sample_is_the_whole_text_and_above_it_no_character_is
     assert sampled == train(iter(lines), type=kind, sample_lines=6, **size)
     assert sampled != train(lines, type=kind, **size)
     if kind != "word":
-        assert UNK not in Tokenizer(sampled).encode(["xyz"])[0]
+        assert UNK not in Pieces(sampled).encode(["xyz"])[0]
 
 
 def test_a_list_of_words_is_counted_over_all_lines() -> None:
@@ -95,19 +95,19 @@ def test_known_characters_survive_without_bytes(lines: list[str]) -> None:
     assert PLAIN.decode(PLAIN.encode(lines)) == lines
 
 
-PLAIN = Tokenizer(train(LINES, type="char", vocab_size=0))
+PLAIN = Pieces(train(LINES, type="char", vocab_size=0))
 
 
 @pytest.mark.parametrize("kind, size", [("unigram", 60), ("bpe", 60), ("char", 0)])
 def test_markers_survive_without_bytes_where_the_text_had_them(kind: str, size: int) -> None:
     lines = ["a <unk> b", "x \u2581 y", "</s> \uf8fe <s>"] * 3
-    tokenizer = Tokenizer(train(lines, type=kind, vocab_size=size))
+    tokenizer = Pieces(train(lines, type=kind, vocab_size=size))
     assert tokenizer.decode(tokenizer.encode(lines)) == lines
 
 
 def test_a_leading_space_survives_where_the_prefix_is_spelled_in_bytes() -> None:
     for kind in ("word", "char"):
-        tokenizer = Tokenizer(train([" a"] * 5, type=kind, vocab_size=0, byte_fallback=True))
+        tokenizer = Pieces(train([" a"] * 5, type=kind, vocab_size=0, byte_fallback=True))
         texts = [" zz", "zz", "  zz", " a", " "]
         assert tokenizer.decode(tokenizer.encode(texts)) == texts
 
@@ -133,7 +133,7 @@ def test_a_line_break_that_a_model_emits_stays_on_the_line() -> None:
 
 
 def test_lower_casing_is_done_on_the_way_in() -> None:
-    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0, lowercase=True), lowercase=True)
+    tokenizer = Pieces(train(LINES, type="char", vocab_size=0, lowercase=True), lowercase=True)
     assert tokenizer.decode(tokenizer.encode(["EIN Hund"])) == ["ein hund"]
 
 
@@ -152,11 +152,11 @@ def test_training_twice_gives_the_same_bytes() -> None:
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "char", "word"])
 def test_a_vocabulary_larger_than_the_text_allows_is_clipped(kind: str) -> None:
-    assert 4 < len(Tokenizer(train(LINES, type=kind, vocab_size=9000))) < 300
+    assert 4 < len(Pieces(train(LINES, type=kind, vocab_size=9000))) < 300
 
 
 def test_a_word_vocabulary_keeps_the_most_frequent_words() -> None:
-    tokenizer = Tokenizer(train(["a a a b b c"], type="word", vocab_size=6))
+    tokenizer = Pieces(train(["a a a b b c"], type="word", vocab_size=6))
     assert [tokenizer.pieces(row) for row in tokenizer.encode(["a b"])] == [["▁a", "▁b"]]
     assert tokenizer.decode(tokenizer.encode(["a c b"])) == [f"a {UNK_SURFACE} b"]
 
@@ -184,8 +184,8 @@ def test_a_newline_is_refused() -> None:
 
 def test_bytes_that_are_no_model_are_refused() -> None:
     for proto in (b"\xff\xffno", b""):
-        with pytest.raises(UserError, match=rf"no SentencePiece model \({len(proto)} bytes\)"):
-            Tokenizer(proto)
+        with pytest.raises(UserError, match=rf"not a SentencePiece model \({len(proto)} bytes\)"):
+            Pieces(proto)
 
 
 def test_a_word_that_has_no_utf_8_is_an_unknown_one() -> None:
@@ -212,7 +212,7 @@ def test_a_model_with_other_special_ids_is_refused() -> None:
         sentence_iterator=iter(LINES), model_writer=model, vocab_size=30, model_type="char", minloglevel=2
     )
     with pytest.raises(UserError, match=r"ids of pad, unk, bos, eos must be \(0, 1, 2, 3\); got \(-1, 0, 1, 2\)"):
-        Tokenizer(model.getvalue())
+        Pieces(model.getvalue())
 
 
 # Unicode forms
@@ -269,7 +269,7 @@ def test_nfc_makes_no_blank_and_so_no_other_words() -> None:
 
 
 def test_a_mark_that_is_a_piece_of_its_own_is_composed_in_the_output() -> None:
-    marks = Tokenizer(train(["e q\u0301"], type="char", vocab_size=0), normalization="nfc")
+    marks = Pieces(train(["e q\u0301"], type="char", vocab_size=0), normalization="nfc")
     assert marks.decode([marks.encode(["e"])[0] + marks.encode(["q\u0301"])[0][1:]]) == ["é"]
 
 
@@ -307,7 +307,7 @@ def mutated(proto: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
-def use(tokenizer: Tokenizer) -> None:
+def use(tokenizer: Pieces) -> None:
     """All that a translation does with it."""
     lines = [*LINES, "xyz äö \u2581 日本"]
     for row in [*tokenizer.encode(lines), list(range(len(tokenizer)))]:
@@ -350,5 +350,5 @@ def test_what_fails_only_at_work_is_a_users_error_too(monkeypatch: pytest.Monkey
 
 
 def test_a_tokenizer_can_be_sent_to_another_process() -> None:
-    tokenizer = Tokenizer(train(LINES, **KINDS[0]))
+    tokenizer = Pieces(train(LINES, **KINDS[0]))
     assert pickle.loads(pickle.dumps(tokenizer)).encode(LINES) == tokenizer.encode(LINES)

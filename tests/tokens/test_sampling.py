@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.tokens.base import UNK
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.sampling import SPACE_MARK, Sampler
 from seq2seq.tokens.train import train
 
 LINES = ["the cat sat on the mat", "the cats and the dogs sat", "a dog ran that way", "cats ran at the dogs"] * 5
-BYTES = {kind: Tokenizer(train(LINES, type=kind, vocab_size=310, byte_fallback=True)) for kind in ("bpe", "unigram")}
-PLAIN = {kind: Tokenizer(train(LINES, type=kind, vocab_size=40)) for kind in ("bpe", "unigram")}
+BYTES = {kind: Pieces(train(LINES, type=kind, vocab_size=310, byte_fallback=True)) for kind in ("bpe", "unigram")}
+PLAIN = {kind: Pieces(train(LINES, type=kind, vocab_size=40)) for kind in ("bpe", "unigram")}
 WORD = SPACE_MARK + "thecats"
 DRAWS = 4000
 
@@ -27,14 +27,14 @@ def marked(text: str) -> str:
     return SPACE_MARK + text.replace(" ", SPACE_MARK)
 
 
-def pieces_of(tokenizer: Tokenizer) -> dict[str, float]:
+def pieces_of(tokenizer: Pieces) -> dict[str, float]:
     """Every piece that a text can have, with its score."""
     model = tokenizer._model
     ids = [i for i in range(len(tokenizer)) if not (model.is_byte(i) or model.is_control(i) or model.is_unknown(i))]
     return {model.id_to_piece(i): model.get_score(i) for i in ids}
 
 
-def drawn(tokenizer: Tokenizer, amount: float) -> Counter[tuple[str, ...]]:
+def drawn(tokenizer: Pieces, amount: float) -> Counter[tuple[str, ...]]:
     """How often each segmentation of the word was drawn."""
     sampler = Sampler(tokenizer._model)
     generator = random.Random(5)
@@ -49,7 +49,7 @@ def distance(counts: Counter[tuple[str, ...]], expected: dict[tuple[str, ...], f
 
 @pytest.mark.parametrize("tokenizer", [BYTES["bpe"], PLAIN["bpe"]], ids=["bytes", "plain"])
 @given(text=st.text(st.sampled_from("the catsdognrwy☃漢\0"), min_size=1))
-def test_bpe_that_skips_no_merge_is_sentencepieces_own(tokenizer: Tokenizer, text: str) -> None:
+def test_bpe_that_skips_no_merge_is_sentencepieces_own(tokenizer: Pieces, text: str) -> None:
     ids = Sampler(tokenizer._model).draw(marked(text), 0.0, random.Random(1))
     assert ids == tokenizer._model.encode(text)
 
@@ -140,6 +140,6 @@ def test_equal_seeds_draw_the_same_in_every_process(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["char", "word"])
 def test_characters_and_words_have_one_segmentation(kind: str) -> None:
-    tokenizer = Tokenizer(train(LINES, type=kind, vocab_size=0))
+    tokenizer = Pieces(train(LINES, type=kind, vocab_size=0))
     with pytest.raises(ValueError, match="there is nothing to draw"):
         tokenizer.encode(LINES, sampling=0.5)

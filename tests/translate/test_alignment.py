@@ -17,7 +17,7 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.tokens.base import UNK, UNK_SURFACE, words
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.alignment import align, most_attended, pharaoh, words_of_pieces
 from seq2seq.translate.translator import Translator
@@ -26,13 +26,13 @@ from tests.conftest import LINES, tiny_model
 
 AWKWARD = [*LINES, "日本 läuft", "x\u2581y \uf8fe2 \uf8fe0z"]
 TOKENIZERS = {
-    "unigram": Tokenizer(train(AWKWARD, type="unigram", vocab_size=60)),
-    "bpe": Tokenizer(train(AWKWARD, type="bpe", vocab_size=80)),
-    "bytes": Tokenizer(train(LINES, type="bpe", vocab_size=310, byte_fallback=True)),
-    "char": Tokenizer(train(AWKWARD, type="char", vocab_size=0)),
-    "word": Tokenizer(train(LINES, type="word", vocab_size=9)),
-    "words and bytes": Tokenizer(train(LINES, type="word", vocab_size=300, byte_fallback=True)),
-    "lower": Tokenizer(train(LINES, type="word", vocab_size=9, lowercase=True), lowercase=True),
+    "unigram": Pieces(train(AWKWARD, type="unigram", vocab_size=60)),
+    "bpe": Pieces(train(AWKWARD, type="bpe", vocab_size=80)),
+    "bytes": Pieces(train(LINES, type="bpe", vocab_size=310, byte_fallback=True)),
+    "char": Pieces(train(AWKWARD, type="char", vocab_size=0)),
+    "word": Pieces(train(LINES, type="word", vocab_size=9)),
+    "words and bytes": Pieces(train(LINES, type="word", vocab_size=300, byte_fallback=True)),
+    "lower": Pieces(train(LINES, type="word", vocab_size=9, lowercase=True), lowercase=True),
 }
 TEXT = st.text(st.sampled_from("adogthe  \t\u00a0\u3000日本\u2581\uf8fe012XÄ\x0b\x85"), max_size=25)
 
@@ -147,7 +147,7 @@ def test_an_unknown_becomes_the_source_word_with_most_attention(search: dict[str
 def test_copies_and_alignments_are_of_the_words_of_the_normalised_line(form: str) -> None:
     """Where a form changes how long a line is, or how many words it has."""
     plain = copying("word", 9)
-    both = Tokenizers(*(Tokenizer(one.proto, normalization=form) for one in plain.tokenizers))
+    both = Tokenizers(*(Pieces(one.proto, normalization=form) for one in plain.tokenizers))
     composing = Translator(Engine([plain.model]), both, plain.decode)
     lines = [
         "a ze\u0301bra\xa0fou dog",

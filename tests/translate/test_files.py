@@ -532,7 +532,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_translates_the_rest_alone(
     stopped(many, target)
     assert target.read_text() == "old"
     assert caplog.messages == [
-        f"{target}: what is written is kept in {many.parent}/.out.part; --resume goes on after it."
+        f"{target}: the text so far is kept in {many.parent}/.out.part; --resume continues after it."
     ]
     seen: list[str] = []
     report = upper(many, target, seen.extend, resume=True, window=7)
@@ -609,7 +609,7 @@ def test_resume_refuses_by_name_what_has_changed(many: Path, change: Any, messag
         stub.decode = options.pop("decode", stub.decode)
         stub.normalization = options.pop("normalization", stub.normalization)
     before = {path: path.read_bytes() for path in many.parent.iterdir()}
-    with pytest.raises(UserError, match=r"out cannot be gone on with: .*" + message) as refused:
+    with pytest.raises(UserError, match=r"out cannot be resumed: .*" + message) as refused:
         translate_file(stub, many, target, resume=True, **options)  # type: ignore[arg-type]
     assert str(refused.value).endswith("; leave out --resume to begin it anew.")
     assert {path: path.read_bytes() for path in many.parent.iterdir()} == before
@@ -739,7 +739,7 @@ def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
             (5, 7, r"decode.batch_tokens was \d+ and is 7"),
         ):
             other = translator(decode=dataclasses.replace(one.decode, batch_tokens=batch_tokens))
-            with pytest.raises(UserError, match=rf"cannot be gone on with: {said}; leave out --resume"):
+            with pytest.raises(UserError, match=rf"cannot be resumed: {said}; leave out --resume"):
                 translate_file(other, tmp_path / "in", tmp_path / "out", window=window, wanted=wanted, resume=True)
         report = translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted, resume=True)
         assert report.num_kept == 10
@@ -1029,7 +1029,7 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
         (["-i", "in", "-o", "/dev/full"], "/dev/full cannot be written: No space left on device"),
         (
             ["-i", "in", "-o", "/dev/null", "--resume"],
-            "/dev/null is no regular file, so there is nothing to go on with",
+            "/dev/null is not a regular file, and cannot be resumed",
         ),
         (["-i", "in", "--resume"], "--resume needs a named input and a named output"),
         (["-o", "out", "--resume"], "--resume needs a named input and a named output"),

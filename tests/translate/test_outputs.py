@@ -126,7 +126,7 @@ def test_a_killed_one_is_gone_on_with_to_the_same_bytes(
     monkeypatch.setattr(Translator, name, killed_later)
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
-    with pytest.raises(UserError, match=r"out cannot be gone on with: (n-best|scores of|a file of|prefix).* was"):
+    with pytest.raises(UserError, match=r"out cannot be resumed: (n-best|scores of|a file of|prefix).* was"):
         translate_file(beam, "in", "out", window=2, resume=True)
     report = translate_file(beam, "in", "out", resume=True, **options)
     assert report.num_kept == 6

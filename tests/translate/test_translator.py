@@ -29,7 +29,7 @@ from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms.products import has_int8
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests import attentive, forked
@@ -42,7 +42,7 @@ OPTIONS = ("cell", "bidirectional", "reverse", "peeky", "attention")
 
 def translator(seed: int = 0, decode: DecodeConfig | None = None, **options: object) -> Translator:
     """Random weights over a character vocabulary; different lines get different translations."""
-    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
+    tokenizer = Pieces(train(LINES, type="char", vocab_size=0))
     model = tiny_model(seed, vocab=len(tokenizer), **options)
     with torch.no_grad():
         model.decoder.output.bias[:3] -= 50  # pad, unk and bos are never what a trained model emits
@@ -226,10 +226,10 @@ def test_attention_has_a_row_for_each_piece_and_a_column_for_each_source_piece(s
 
 
 def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = Tokenizer(train(LINES, type="char", vocab_size=0))
-    other = Tokenizer(train([*LINES, "xyz"], type="char", vocab_size=0))
-    lower = Tokenizer(own.proto, lowercase=True)
-    composed = Tokenizer(own.proto, normalization="nfc")
+    own = Pieces(train(LINES, type="char", vocab_size=0))
+    other = Pieces(train([*LINES, "xyz"], type="char", vocab_size=0))
+    lower = Pieces(own.proto, lowercase=True)
+    composed = Pieces(own.proto, normalization="nfc")
     loaded = {
         "a": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, own), DecodeConfig()),
         "b": checkpoint.Checkpoint(tiny_model(), Tokenizers(own, other), DecodeConfig()),

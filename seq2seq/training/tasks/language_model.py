@@ -18,8 +18,7 @@ from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.terminal import printable
-from seq2seq.tokens.base import BOS
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.base import BOS, Tokenizer
 from seq2seq.training.tasks.translation import LitModel
 
 

@@ -322,7 +322,7 @@ class LitTranslator(LitModel):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         remedy = f"make decode.batch_tokens (now {self.config.decode.batch_tokens}) smaller"
-        with enough_memory(batch.shape, remedy, alone="shorten the longest lines of the validation set"):
+        with enough_memory(batch.shape, remedy, single="shorten the longest lines of the validation set"):
             self._valid_nll += self.model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
         self._valid_tokens += batch.num_tokens
 
@@ -368,7 +368,7 @@ class LitTranslator(LitModel):
         return out_of_memory(
             self._at_work,
             f"make data.batch_tokens (now {data.batch_tokens}){sentences} smaller",
-            alone="make the network smaller, or leave out such pairs with data.max_length",
+            single="make the network smaller, or leave out such pairs with data.max_length",
         )
 
 

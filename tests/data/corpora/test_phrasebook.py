@@ -1,24 +1,33 @@
 """The phrasebook writes correct German for correct English, always the same, in millions of sentences."""
 
+import hashlib
 import itertools
 import re
+import runpy
+import shutil
 
 import pytest
 
-from seq2seq.data.corpora.phrasebook import grammar, lexicon
-from seq2seq.data.corpora.phrasebook.grammar import (
-    PRONOUNS,
-    WHO,
-    Adjunct,
-    Clause,
-    english,
-    german,
-    noun_phrase,
-    proper_name,
-)
+from seq2seq.data.corpora.phrasebook import generate as generating
+from seq2seq.data.corpora.phrasebook import lexicon, rows
+from seq2seq.data.corpora.phrasebook.drawing import Dice, all_noun_phrases, nouns_of
+from seq2seq.data.corpora.phrasebook.english import english
+from seq2seq.data.corpora.phrasebook.generate import generate
+from seq2seq.data.corpora.phrasebook.german import german, prepositional
+from seq2seq.data.corpora.phrasebook.inflection import conjugate, third_person
 from seq2seq.data.corpora.phrasebook.lexicon import ADJECTIVES, MODALS, NAMES, NOUNS, TIMES, VERBS
+from seq2seq.data.corpora.phrasebook.phrases import PRONOUNS, WHO, Adjunct, Clause, noun_phrase, proper_name
+from seq2seq.data.corpora.phrasebook.sentences import Sentence, draw_sentence
+from seq2seq.errors import UserError
 
-SAMPLE = grammar.phenomena(seed=2024, size=12000)
+
+def phenomena(seed: int, size: int) -> list[Sentence]:
+    """Sentences with tags for the phenomena they show; duplicates are possible."""
+    dice = Dice(seed)
+    return [draw_sentence(dice) for _ in range(size)]
+
+
+SAMPLE = phenomena(seed=2024, size=12000)
 
 
 def phrase(text):
@@ -132,8 +141,8 @@ def test_verbs_conjugate_like_the_hand_written_table(row):
     infinitive, *forms = row.split()
     changed = next((v.changed for v in VERBS.values() if v.de.rpartition("|")[2] == infinitive), "")
     cells = ((1, False), (2, False), (3, False), (1, True))
-    assert [lexicon.conjugate(infinitive, *cell, changed) for cell in cells] == forms
-    assert lexicon.conjugate(infinitive, 3, True, changed) == forms[3]
+    assert [conjugate(infinitive, *cell, changed) for cell in cells] == forms
+    assert conjugate(infinitive, 3, True, changed) == forms[3]
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,7 @@ def test_verbs_conjugate_like_the_hand_written_table(row):
 )
 def test_third_person_s_is_spelled_right(pair):
     verb, third = pair.split()
-    assert lexicon.third_person(verb) == third
+    assert third_person(verb) == third
 
 
 # --- Hand-written pairs ---
@@ -268,7 +277,7 @@ def test_subordinate_clauses_end_in_their_verb_as_written_by_hand(meaning, tgt):
     ],
 )
 def test_prepositions_contract_with_the_definite_article_alone(preposition, place, expected):
-    assert grammar.prepositional(preposition, phrase(place), "dative") == expected
+    assert prepositional(preposition, phrase(place), "dative") == expected
 
 
 # --- Word order and spelling in what is drawn ---
@@ -279,7 +288,7 @@ def _finite_forms():
     infinitives = {(v.de.rpartition("|")[2], v.changed) for v in VERBS.values()}
     infinitives |= {(modal.de, "") for modal in MODALS.values()}
     cells = ((1, False), (2, False), (3, False), (1, True), (3, True))
-    present = {lexicon.conjugate(verb, *cell, changed) for verb, changed in infinitives for cell in cells}
+    present = {conjugate(verb, *cell, changed) for verb, changed in infinitives for cell in cells}
     return present | {"war", "warst", "waren", "hatte", "hattest", "hatten"}
 
 
@@ -405,19 +414,33 @@ def test_the_english_sentence_decides_the_german_one():
         assert translations.setdefault(sentence.src, sentence.tgt) == sentence.tgt
 
 
+def count_simple_sentences() -> int:
+    """How many sentences of one single shape there are: someone, a verb in the present, a thing.
+
+    A lower bound on all, since every other shape comes on top. Subjects are nouns for people, objects are
+    things, so no choice excludes another; and the verb separates the two, so no two choices spell the same.
+    """
+    subjects = {p.en for noun in nouns_of(VERBS["buy"].subjects) for p in all_noun_phrases(noun, "subject")}
+    total = 0
+    for verb in VERBS.values():
+        if verb.frame == "accusative" and "person" not in verb.objects:
+            total += len({p.en for noun in nouns_of(verb.objects) for p in all_noun_phrases(noun, "object")})
+    return len(subjects) * total
+
+
 def test_there_are_millions_of_sentences():
-    assert grammar.count_simple_sentences() >= 10_000_000
+    assert count_simple_sentences() >= 10_000_000
 
 
 def test_counted_sentences_are_really_different():
     """The words of the counted verbs never occur in a noun phrase, so no two choices spell the same sentence."""
     verbs = [v for v in VERBS.values() if v.frame == "accusative" and "person" not in v.objects]
-    nouns = grammar.nouns_of(lexicon.PEOPLE | frozenset().union(*(v.objects for v in verbs)))
-    words = {word for noun in nouns for p in grammar.all_noun_phrases(noun, "object") for word in p.en.split()}
+    nouns = nouns_of(lexicon.PEOPLE | frozenset().union(*(v.objects for v in verbs)))
+    words = {word for noun in nouns for p in all_noun_phrases(noun, "object") for word in p.en.split()}
     assert not {v.en.split()[0] for v in verbs} & words
-    assert not {lexicon.third_person(v.en.split()[0]) for v in verbs} & words
+    assert not {third_person(v.en.split()[0]) for v in verbs} & words
     people, things = lexicon.PEOPLE, frozenset().union(*(v.objects for v in verbs))
-    assert not set(grammar.nouns_of(people)) & set(grammar.nouns_of(things))
+    assert not set(nouns_of(people)) & set(nouns_of(things))
 
 
 # --- Data sets ---
@@ -427,7 +450,7 @@ SIZES = {"train": 3000, "valid": 300, "test": 300}
 
 @pytest.fixture(scope="module")
 def data():
-    return grammar.generate(7, SIZES)
+    return generate(7, SIZES)
 
 
 def test_sizes_and_their_order_are_those_asked_for(data):
@@ -436,8 +459,53 @@ def test_sizes_and_their_order_are_those_asked_for(data):
 
 
 def test_the_same_arguments_give_the_same_data(data):
-    assert grammar.generate(7, SIZES) == data
-    assert grammar.generate(8, SIZES)["test"] != data["test"]
+    assert generate(7, SIZES) == data
+    assert generate(8, SIZES)["test"] != data["test"]
+
+
+def test_the_sentences_are_those_that_published_figures_are_of(data):
+    """A digest of the six files: any edit of a table, or of a draw, makes another dataset."""
+    text = "".join(f"{src}\t{tgt}\n" for name in ("train", "valid", "test") for src, tgt in data[name])
+    assert (
+        hashlib.sha256(text.encode()).hexdigest() == "f54f6d01a5d3e008fa155f2195d2656d9c3ada7a1df6a039e672c7731a0dfada"
+    )
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "edit", "problem"),
+    [
+        ("nouns", 4, ("\tm\t", "\tx\t"), 'the gender is "x"; choose from m, f, n'),
+        ("nouns", 5, ("woman", "man"), '"man" is there already; write each english once'),
+        ("nouns", 5, ("tired", "tried"), 'the adjectives have "tried"; choose from old, young, '),
+        ("nouns", 2, ("\tknown", ""), "there are 9 cells; write 10, between tabs"),
+        ("verbs", 2, ("hat ", ""), 'the german_perfect is "geschlafen"; write hat or ist, and the participle'),
+        ("verbs", 2, ("animal", "beast"), 'the subjects have "beast"; choose from '),
+        ("adjectives", 2, ("alt\talt", "\talt"), "the german is empty; fill it in"),
+        ("places", 2, ("station", "moon"), 'the noun is "moon", which nouns.tsv does not have; add it there'),
+        ("names", 1, ("pronoun", "sex"), "the columns must be name, pronoun; got name, sex"),
+    ],
+)
+def test_a_mistake_in_a_row_is_one_line_with_its_number(table, row, edit, problem, tmp_path, monkeypatch):
+    shutil.copytree(rows.FOLDER, tmp_path / "words")
+    path = tmp_path / "words" / f"{table}.tsv"
+    lines = path.read_text(encoding="utf-8").split("\n")
+    assert edit[0] in lines[row - 1]
+    lines[row - 1] = lines[row - 1].replace(*edit, 1)
+    path.write_text("\n".join(lines), encoding="utf-8")
+    monkeypatch.setattr(rows, "FOLDER", tmp_path / "words")
+    with pytest.raises(UserError) as error:
+        runpy.run_path(lexicon.__file__)
+    assert str(error.value).startswith(f"{path}, row {row}: {problem}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_row_that_the_grammar_needs_is_missed_by_name(tmp_path, monkeypatch):
+    shutil.copytree(rows.FOLDER, tmp_path / "words")
+    path = tmp_path / "words" / "verbs.tsv"
+    path.write_text(re.sub("^be\t.*\n", "", path.read_text(encoding="utf-8"), flags=re.M), encoding="utf-8")
+    monkeypatch.setattr(rows, "FOLDER", tmp_path / "words")
+    with pytest.raises(UserError, match='lacks "be", which the grammar needs; put its row back'):
+        runpy.run_path(lexicon.__file__)
 
 
 def test_no_source_sentence_occurs_twice_within_or_across_sets(data):
@@ -446,22 +514,22 @@ def test_no_source_sentence_occurs_twice_within_or_across_sets(data):
 
 
 def test_the_training_size_has_no_influence_on_the_other_sets(data):
-    smaller = grammar.generate(7, {**SIZES, "train": 10})
+    smaller = generate(7, {**SIZES, "train": 10})
     assert (smaller["valid"], smaller["test"]) == (data["valid"], data["test"])
     assert smaller["train"] == data["train"][:10]
 
 
 def test_a_negative_size_is_refused():
     with pytest.raises(ValueError, match=r"^the size of valid must be 0 or more; got -1\.$"):
-        grammar.generate(1, {"train": 5, "valid": -1})
+        generate(1, {"train": 5, "valid": -1})
 
 
 def test_asking_for_more_than_there_is_ends_with_one_line(monkeypatch):
     few = itertools.cycle(SAMPLE[:50])
     available = len({sentence.src for sentence in SAMPLE[:50]})
-    monkeypatch.setattr(grammar, "draw_sentence", lambda dice: next(few))
+    monkeypatch.setattr(generating, "draw_sentence", lambda dice: next(few))
     with pytest.raises(ValueError, match=f"train asks for 51 sentences, but after {available} of them") as error:
-        grammar.generate(1, {"train": 51})
+        generate(1, {"train": 51})
     assert "\n" not in str(error.value)
 
 
@@ -469,7 +537,7 @@ def test_the_documented_sample_is_what_the_phrasebook_gives(request):
     text = (request.config.rootpath / "docs" / "phrasebook.md").read_text(encoding="utf-8")
     block = text.split("<!-- sample -->")[1]
     rows = [tuple(cell.strip() for cell in row.strip("|").split("|")) for row in block.strip().splitlines()[2:]]
-    assert rows == grammar.generate(1, {"sample": 40})["sample"]
+    assert rows == generate(1, {"sample": 40})["sample"]
 
 
 def test_the_documented_counts_are_those_of_the_lexicon(request):
@@ -477,14 +545,14 @@ def test_the_documented_counts_are_those_of_the_lexicon(request):
     counts = {"nouns": NOUNS, "verbs": VERBS, "adjectives": ADJECTIVES, "names": NAMES, "numbers": lexicon.NUMBERS}
     for word, entries in counts.items():
         assert re.search(rf"\b{len(entries)}\s+{word}\b", text), word
-    assert f"{grammar.count_simple_sentences():,} ways" in text
+    assert f"{count_simple_sentences():,} ways" in text
 
 
 def test_each_documented_example_shows_its_phenomenon(request):
     text = (request.config.rootpath / "docs" / "phrasebook.md").read_text(encoding="utf-8")
     block = text.split("<!-- phenomena -->")[1]
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in block.strip().splitlines()[2:]]
-    drawn = {(s.src, s.tgt): s.tags for s in grammar.phenomena(seed=1, size=3000)}
+    drawn = {(s.src, s.tgt): s.tags for s in phenomena(seed=1, size=3000)}
     assert len(rows) >= 20
     for _, tag, src, tgt in rows:
         assert tag.strip("`") in drawn[src, tgt]

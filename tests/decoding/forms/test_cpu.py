@@ -24,7 +24,7 @@ from seq2seq.decoding.step import _highest
 from seq2seq.errors import UserError
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS
-from seq2seq.tokens.pieces import Tokenizer
+from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, tiny_model
@@ -239,7 +239,7 @@ def test_columns_hold_the_networks_own_shares_of_what_is_allowed(int8: bool) -> 
 
 
 def translator(seed: int = 0, **options: Any) -> Translator:
-    tokenizer = Tokenizer(train(LINES, type="char", vocab_size=0))
+    tokenizer = Pieces(train(LINES, type="char", vocab_size=0))
     model = tiny_model(seed, vocab=len(tokenizer), **options)
     with torch.no_grad():
         model.decoder.output.bias[:3] -= 50

@@ -10,11 +10,14 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from seq2seq.data.corpora import download
+from seq2seq.config.schema import LANGUAGES, TOKENIZED_LANGUAGES, DataConfig
+from seq2seq.data.corpora import fetch, iwslt15, multi30k
 from seq2seq.data.pairs import read_parallel
+from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines, sha256_file
 from seq2seq.files.writing import write_lines
@@ -60,10 +63,10 @@ def test_download_is_checked_and_kept(server: tuple[str, Path], tmp_path: Path) 
     url, served = server
     (served / "a.txt").write_bytes(CONTENT)
     target = tmp_path / "new" / "a.txt"
-    assert download.fetch(f"{url}/a.txt", SHA256, target) == target
+    assert fetch.fetch(f"{url}/a.txt", SHA256, target) == target
     assert target.read_bytes() == CONTENT
     (served / "a.txt").unlink()
-    assert download.fetch(f"{url}/a.txt", SHA256, target) == target
+    assert fetch.fetch(f"{url}/a.txt", SHA256, target) == target
 
 
 def test_damaged_earlier_download_is_replaced(server: tuple[str, Path], tmp_path: Path) -> None:
@@ -71,7 +74,7 @@ def test_damaged_earlier_download_is_replaced(server: tuple[str, Path], tmp_path
     (served / "a.txt").write_bytes(CONTENT)
     target = tmp_path / "a.txt"
     target.write_bytes(CONTENT[:-1])
-    download.fetch(f"{url}/a.txt", SHA256, target)
+    fetch.fetch(f"{url}/a.txt", SHA256, target)
     assert target.read_bytes() == CONTENT
 
 
@@ -80,7 +83,7 @@ def test_wrong_checksum_keeps_nothing(server: tuple[str, Path], tmp_path: Path) 
     (served / "a.txt").write_bytes(CONTENT)
     target = tmp_path / "downloads" / "a.txt"
     with pytest.raises(UserError) as error:
-        download.fetch(f"{url}/a.txt", WRONG, target)
+        fetch.fetch(f"{url}/a.txt", WRONG, target)
     assert message(error) == (
         f"{url}/a.txt has the wrong SHA-256: expected {WRONG}, got {SHA256}; nothing was kept. "
         "Try again, or give a folder that holds the right files with data.mirror=DIR."
@@ -91,7 +94,7 @@ def test_wrong_checksum_keeps_nothing(server: tuple[str, Path], tmp_path: Path) 
 def test_missing_file_on_the_server_is_named(server: tuple[str, Path], tmp_path: Path) -> None:
     url, _ = server
     with pytest.raises(UserError) as error:
-        download.fetch(f"{url}/a.txt", SHA256, tmp_path / "a.txt")
+        fetch.fetch(f"{url}/a.txt", SHA256, tmp_path / "a.txt")
     assert message(error) == (
         f"cannot reach {url}/a.txt (HTTP Error 404: File not found); "
         "give a folder that holds these files with data.mirror=DIR."
@@ -103,7 +106,7 @@ def test_no_network_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), QuietHandler) as closed:
         url = f"http://127.0.0.1:{closed.server_port}/a.txt"
     with pytest.raises(UserError) as error:
-        download.fetch(url, SHA256, tmp_path / "a.txt")
+        fetch.fetch(url, SHA256, tmp_path / "a.txt")
     assert message(error).startswith(f"cannot reach {url} (")
     assert "refused" in message(error)
     assert message(error).endswith("give a folder that holds these files with data.mirror=DIR.")
@@ -112,11 +115,11 @@ def test_no_network_is_said_in_one_line(tmp_path: Path, monkeypatch: pytest.Monk
 
 def test_silent_server_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(download, "TIMEOUT", 0.05)
+    monkeypatch.setattr(fetch, "TIMEOUT", 0.05)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), QuietHandler) as silent:  # listens, never answers
         url = f"http://127.0.0.1:{silent.server_port}/a.txt"
         with pytest.raises(UserError) as error:
-            download.fetch(url, SHA256, tmp_path / "a.txt")
+            fetch.fetch(url, SHA256, tmp_path / "a.txt")
     assert message(error).startswith(f"cannot reach {url} (timed out); ")
 
 
@@ -127,7 +130,7 @@ def test_nothing_but_errors_is_printed(
     caplog.set_level(logging.WARNING, logger="seq2seq")
     url, served = server
     (served / "a.txt").write_bytes(CONTENT)
-    download.fetch(f"{url}/a.txt", SHA256, tmp_path / "a.txt")
+    fetch.fetch(f"{url}/a.txt", SHA256, tmp_path / "a.txt")
     assert capfd.readouterr() == ("", "")
 
 
@@ -136,7 +139,7 @@ def test_nothing_but_errors_is_printed(
 
 def test_mirror_file_is_used_in_place(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(CONTENT)
-    path = download.fetch("https://example.org/a.txt", SHA256, tmp_path / "target", mirror=tmp_path)
+    path = fetch.fetch("https://example.org/a.txt", SHA256, tmp_path / "target", mirror=tmp_path)
     assert path == tmp_path / "a.txt"
     assert not (tmp_path / "target").exists()
 
@@ -149,10 +152,10 @@ def test_mirror_may_pack_otherwise(tmp_path: Path, remote: str, local: str) -> N
     pack = {".gz": gzip.compress, ".xz": lzma.compress, ".bz2": bz2.compress}.get(Path(local).suffix, bytes)
     (tmp_path / local).write_bytes(pack(CONTENT))
     url = f"https://example.org/{remote}"
-    path = download.fetch(url, WRONG, tmp_path / "target", mirror=tmp_path, unpacked_sha256=SHA256)
+    path = fetch.fetch(url, WRONG, tmp_path / "target", mirror=tmp_path, unpacked_sha256=SHA256)
     assert path == tmp_path / local
     with pytest.raises(UserError) as error:
-        download.fetch(url, SHA256, tmp_path / "target", mirror=tmp_path, unpacked_sha256=WRONG)
+        fetch.fetch(url, SHA256, tmp_path / "target", mirror=tmp_path, unpacked_sha256=WRONG)
     assert message(error) == (f"{path} has the wrong SHA-256: expected {WRONG}, got {SHA256}; replace the file.")
 
 
@@ -160,7 +163,7 @@ def test_unpacked_file_without_known_checksum_is_taken_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "a.txt").write_bytes(CONTENT)
-    path = download.fetch("https://example.org/a.txt.gz", WRONG, tmp_path / "target", mirror=tmp_path)
+    path = fetch.fetch("https://example.org/a.txt.gz", WRONG, tmp_path / "target", mirror=tmp_path)
     assert path == tmp_path / "a.txt"
     assert caplog.messages == [f"{path} is taken as it is: its checksum is known only for the file packed as a.txt.gz"]
 
@@ -168,7 +171,7 @@ def test_unpacked_file_without_known_checksum_is_taken_with_a_warning(
 def test_wrong_file_in_a_mirror_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes(CONTENT)
     with pytest.raises(UserError) as error:
-        download.fetch("https://example.org/a.txt", WRONG, tmp_path / "target", mirror=tmp_path)
+        fetch.fetch("https://example.org/a.txt", WRONG, tmp_path / "target", mirror=tmp_path)
     assert message(error) == (
         f"{tmp_path / 'a.txt'} has the wrong SHA-256: expected {WRONG}, got {SHA256}; replace the file."
     )
@@ -176,7 +179,7 @@ def test_wrong_file_in_a_mirror_is_refused(tmp_path: Path) -> None:
 
 def test_mirror_without_the_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        download.fetch("https://example.org/a.gz", WRONG, tmp_path / "target", mirror=tmp_path / "none")
+        fetch.fetch("https://example.org/a.gz", WRONG, tmp_path / "target", mirror=tmp_path / "none")
     assert message(error) == (
         f"the mirror {tmp_path / 'none'} has neither a.gz nor a; put one there, or unset data.mirror."
     )
@@ -193,78 +196,62 @@ def small_iwslt15(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("train", "tst2012", "tst2013"):
         write_lines(mirror / f"{name}.en", [f"{name} one", "", "three \u2028"])
         write_lines(mirror / f"{name}.vi", [f"{name} mot", "hai", "ba"])
-    monkeypatch.setattr(download, "IWSLT15", {path.name: sha256_file(path) for path in mirror.iterdir()})
+    monkeypatch.setattr(iwslt15, "FILES", {path.name: sha256_file(path) for path in mirror.iterdir()})
     return mirror
 
 
+def config(kind: str, src_lang: str, tgt_lang: str, **options: Any) -> DataConfig:
+    return DataConfig(kind=kind, src_lang=src_lang, tgt_lang=tgt_lang, **options)
+
+
 def test_iwslt15_leaves_out_blank_training_pairs_only(tmp_path: Path, small_iwslt15: Path) -> None:
-    folder = tmp_path / "data"
-    assert download.iwslt15(folder, "vi", "en", mirror=small_iwslt15) == {"blank": 1}
-    assert read_parallel(folder / "train.src", folder / "train.tgt") == [
-        ("train mot", "train one"),
-        ("ba", "three \u2028"),
-    ]
-    assert (folder / "valid.src").read_bytes() == (small_iwslt15 / "tst2012.vi").read_bytes()
-    assert (folder / "test.tgt").read_bytes() == (small_iwslt15 / "tst2013.en").read_bytes()
+    splits, dropped = iwslt15.read(config("iwslt15", "vi", "en", mirror=str(small_iwslt15)), tmp_path)
+    assert dropped["blank"] == 1
+    assert splits["train"] == [("train mot", "train one"), ("ba", "three \u2028")]
+    for split, name in (("valid", "tst2012"), ("test", "tst2013")):
+        assert splits[split] == read_parallel(
+            small_iwslt15 / f"{name}.vi", small_iwslt15 / f"{name}.en", allow_blank=True
+        )
 
 
 def test_iwslt15_is_downloaded_once(
     tmp_path: Path, small_iwslt15: Path, server: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, served = server
-    monkeypatch.setattr(download, "IWSLT15_URL", url)
+    monkeypatch.setattr(iwslt15, "URL", url)
     for path in small_iwslt15.iterdir():
         path.rename(served / path.name)
-    assert download.iwslt15(tmp_path / "data", "en", "vi") == {"blank": 1}
+    first = iwslt15.read(config("iwslt15", "en", "vi"), tmp_path / "downloads")
     for path in served.iterdir():
         path.unlink()
-    assert download.iwslt15(tmp_path / "data", "en", "vi") == {"blank": 1}
-
-
-@pytest.mark.parametrize("langs", [("en", "en"), ("en", "de")])
-def test_iwslt15_refuses_other_languages(tmp_path: Path, langs: tuple[str, str]) -> None:
-    with pytest.raises(UserError) as error:
-        download.iwslt15(tmp_path, *langs)
-    assert message(error) == f"iwslt15 needs two different languages of en, vi; got en and {langs[1]}."
-
-
-def test_multi30k_refuses_a_language_the_test_set_lacks(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        download.multi30k(tmp_path, "en", "cs", test_set="test_2017_mscoco")
-    assert message(error) == (
-        "multi30k (raw, test_2017_mscoco) needs two different languages of de, en, fr; got en and cs."
-    )
-
-
-def test_multi30k_refuses_an_unknown_test_set(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        download.multi30k(tmp_path, "en", "de", variant="tokenized", test_set="test_2017_flickr")
-    assert message(error) == "multi30k (tokenized) has the test sets test_2016_flickr; got test_2017_flickr."
-
-
-def test_multi30k_refuses_an_unknown_variant(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as error:
-        download.multi30k(tmp_path, "en", "de", variant="bpe")
-    assert message(error) == 'multi30k has the variants "raw" and "tokenized"; got "bpe".'
+    assert iwslt15.read(config("iwslt15", "en", "vi"), tmp_path / "downloads") == first
 
 
 def test_multi30k_files_are_where_the_repository_has_them() -> None:
     """The addresses and the number of files, which no test can try out."""
-    raw, tokenized = download._multi30k_files("raw"), download._multi30k_files("tokenized")
-    assert (len(raw), len(tokenized)) == (22, 6)
-    base = download.MULTI30K_URL
-    assert raw["val.cs"].url == f"{base}/raw/val.cs.gz"
-    assert tokenized["train.de"].url == f"{base}/tok/train.lc.norm.tok.de"
+    raw, tokenized = multi30k.files_of("raw"), multi30k.files_of("tokenized")
+    assert raw["val.cs"].url == f"{multi30k.URL}/raw/val.cs.gz"
+    assert tokenized["train.de"].url == f"{multi30k.URL}/tok/train.lc.norm.tok.de"
+
+
+def test_every_language_that_the_config_allows_has_its_files() -> None:
+    known = (
+        (iwslt15.FILES, iwslt15.SPLITS, LANGUAGES["iwslt15"]),
+        (multi30k.files_of("raw"), multi30k.SPLITS, LANGUAGES["multi30k"]),
+        (multi30k.files_of("tokenized"), multi30k.SPLITS, TOKENIZED_LANGUAGES),
+    )
+    for files, splits, languages in known:
+        assert set(files) == {f"{name}.{lang}" for name in splits.values() for lang in languages}
 
 
 @needs_multi30k
 @pytest.mark.parametrize(("variant", "infix"), [("raw", ""), ("tokenized", ".lc.norm.tok")])
 def test_real_multi30k_is_written_unchanged(tmp_path: Path, variant: str, infix: str) -> None:
-    assert download.multi30k(tmp_path, "de", "en", variant=variant, mirror=REAL) == {}
-    for split, name in (("train", "train"), ("valid", "val"), ("test", "test_2016_flickr")):
+    folder = prepare(config("multi30k", "de", "en", variant=variant, mirror=str(REAL)), tmp_path)
+    for split, name in multi30k.SPLITS.items():
         for side, lang in (("src", "de"), ("tgt", "en")):
             original = gzip.decompress((REAL / f"{name}{infix}.{lang}.gz").read_bytes())
-            assert (tmp_path / f"{split}.{side}").read_bytes() == original
+            assert (folder / f"{split}.{side}").read_bytes() == original
 
 
 @needs_multi30k
@@ -274,11 +261,11 @@ def test_unpacked_mirror_of_real_multi30k_is_checked(tmp_path: Path) -> None:
     for path in REAL.glob("*.gz"):
         (mirror / path.stem).write_bytes(gzip.decompress(path.read_bytes()))
     for variant in ("raw", "tokenized"):
-        download.multi30k(tmp_path / variant, "en", "de", variant=variant, mirror=mirror)
+        multi30k.read(config("multi30k", "en", "de", variant=variant, mirror=str(mirror)), tmp_path)
     lines = read_lines(mirror / "val.en")
     write_lines(mirror / "val.en", lines[:-1])
     with pytest.raises(UserError) as error:
-        download.multi30k(tmp_path / "raw", "en", "de", mirror=mirror)
+        multi30k.read(config("multi30k", "en", "de", mirror=str(mirror)), tmp_path)
     assert message(error).startswith(f"{mirror / 'val.en'} has the wrong SHA-256: expected 1f2a23d9")
 
 
