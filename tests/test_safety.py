@@ -24,8 +24,9 @@ from seq2seq.cli import evaluate, overrides, probe
 from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import download
 from seq2seq.errors import UserError
-from seq2seq.training.callbacks import Checkpoints
-from seq2seq.training.experiment import claim, run
+from seq2seq.training.checkpoints import Checkpoints
+from seq2seq.training.claim import claim
+from seq2seq.training.experiment import run
 from seq2seq.translate import translator
 from seq2seq.translate.translator import Translator
 from tests import attentive

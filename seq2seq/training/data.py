@@ -7,13 +7,15 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 
+from seq2seq import checkpoint
 from seq2seq.config.schema import Config
-from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
+from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side, train_tokenizers
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
 from seq2seq.data.pairs import SPLITS
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
+from seq2seq.tokens.load import same_pieces
 from seq2seq.tokens.pieces import Tokenizer
 
 WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures
@@ -134,3 +136,32 @@ class TextData(L.LightningDataModule):
 
     def val_dataloader(self) -> StreamLoader:
         return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)
+
+
+def tokenizers_of(config: Config, data_folder: Path) -> Tokenizers:
+    """The tokenizers of a run: those of another one, where ``tokenizer.like`` names it, else trained ones.
+
+    Raises:
+        UserError: if a translation is to have the tokenizers of a language model, which has one; if those of another
+            run have two vocabularies, or cannot be sampled from, where the model or the training needs that.
+    """
+    tgt_only = config.task == "language_model"
+    if config.tokenizer.like is None:
+        return train_tokenizers(data_folder, config.tokenizer, tgt_only=tgt_only)
+    kind, found = checkpoint.load_tokenizers(config.tokenizer.like)
+    if not tgt_only and kind == checkpoint.LANGUAGE_MODEL:
+        raise UserError(
+            f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name a "
+            "translator."
+        )
+    if config.model.tie == "all" and not same_pieces(*found):
+        raise UserError(
+            f"model.tie=all needs one vocabulary for both sides, and tokenizer.like={config.tokenizer.like} has two; "
+            "use model.tie=decoder."
+        )
+    if config.tokenizer.sampling and not found.src.can_sample:
+        raise UserError(
+            f"tokenizer.sampling={config.tokenizer.sampling:g} needs pieces that can be cut anew, and those of "
+            f"tokenizer.like={config.tokenizer.like} cannot; leave it 0."
+        )
+    return found
