@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch.utilities import rank_zero_only
 
+import seq2seq
 from seq2seq import __version__, checkpoint
 from seq2seq.config.schema import Config
 from seq2seq.data.arrays import encode_corpus
@@ -130,10 +131,11 @@ def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
 
 
 def git_revision() -> str | None:
-    """The commit of the checkout that this code runs from, ``+`` after it if there are changes; None where there is
-    none.
+    """Return the commit of the checkout that this code runs from, or None outside a checkout.
+
+    A ``+`` at its end says that there are uncommitted changes.
     """
-    checkout = Path(__file__).resolve().parent.parent
+    checkout = Path(seq2seq.__file__).resolve().parent.parent
     if not (checkout / ".git").exists():  # installed, perhaps below somebody else's checkout
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
