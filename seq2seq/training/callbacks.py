@@ -21,26 +21,6 @@ from seq2seq.training.tasks.base import LitModel
 
 log = logging.getLogger(__name__)
 
-COLUMNS = (  # those that the task has
-    "epoch",
-    "step",
-    "seconds",
-    "tokens_per_second",
-    "lr",
-    "train/loss",
-    "valid/loss",
-    "valid/perplexity",
-    "valid/word_perplexity",
-    "valid/bleu",
-    "valid/chrf",
-    "valid/exact_match",
-    "train/grad_norm",
-    "train/grad_norm_max",
-    "train/clipped",
-    "encoder/spectral_radius",
-    "decoder/spectral_radius",
-)
-
 
 class Stopwatch(L.Callback):
     """Seconds and target tokens of the training alone, and seconds of its validations; all survive a resume."""
@@ -125,20 +105,18 @@ class MetricsFile(L.Callback):
 
     def _write(self) -> None:
         table = io.StringIO(newline="")
-        columns = [name for name in COLUMNS if name in self.rows[0]]
-        writer = csv.DictWriter(table, columns, lineterminator="\n")
+        writer = csv.DictWriter(table, list(self.rows[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
         write_lines(self.path, table.getvalue().split("\n")[:-1])
 
     def _show(self, row: dict[str, Any], module: LitModel) -> None:
         log.info(
-            "epoch %d  step %d  train loss %.4f  valid loss %.4f  perplexity %.2f  %s  %.0f tokens/s  %.0f s",
+            "epoch %d  step %d  train loss %.4f  valid loss %.4f  %s  %.0f tokens/s  %.0f s",
             row["epoch"],
             row["step"],
             row["train/loss"],
             row["valid/loss"],
-            row["valid/perplexity"],
             module.summary(),
             row["tokens_per_second"],
             row["seconds"],

@@ -9,7 +9,7 @@ import numpy as np
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
-from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side, train_tokenizers
+from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
 from seq2seq.data.pairs import SPLITS
 from seq2seq.data.stream import StreamLoader, to_stream
@@ -138,22 +138,17 @@ class TextData(L.LightningDataModule):
         return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)
 
 
-def tokenizers_of(config: Config, data_folder: Path) -> Tokenizers:
-    """The tokenizers of a run: those of another one, where ``tokenizer.like`` names it, else trained ones.
+def load_like(config: Config) -> tuple[str, Tokenizers]:
+    """Load the tokenizers of the checkpoint that ``tokenizer.like`` names.
+
+    Returns:
+        The checkpoint's kind, and its tokenizers; a language model has one, as both sides.
 
     Raises:
-        UserError: if a translation is to have the tokenizers of a language model, which has one; if those of another
-            run have two vocabularies, or cannot be sampled from, where the model or the training needs that.
+        UserError: if the model needs one vocabulary and they have two, or if the training samples and they cannot.
     """
-    tgt_only = config.task == "language_model"
-    if config.tokenizer.like is None:
-        return train_tokenizers(data_folder, config.tokenizer, tgt_only=tgt_only)
+    assert config.tokenizer.like is not None
     kind, found = checkpoint.load_tokenizers(config.tokenizer.like)
-    if not tgt_only and kind == checkpoint.LANGUAGE_MODEL:
-        raise UserError(
-            f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name a "
-            "translator."
-        )
     if config.model.tie == "all" and not same_pieces(*found):
         raise UserError(
             f"model.tie=all needs one vocabulary for both sides, and tokenizer.like={config.tokenizer.like} has two; "
@@ -164,4 +159,4 @@ def tokenizers_of(config: Config, data_folder: Path) -> Tokenizers:
             f"tokenizer.sampling={config.tokenizer.sampling:g} needs pieces that can be cut anew, and those of "
             f"tokenizer.like={config.tokenizer.like} cannot; leave it 0."
         )
-    return found
+    return kind, found

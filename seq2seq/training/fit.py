@@ -34,17 +34,12 @@ from seq2seq.stopping import Deferred, Stopped
 from seq2seq.training.callbacks import MetricsFile, ProgressBar, Stopwatch
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
-from seq2seq.training.data import TextData, TranslationData
 from seq2seq.training.distributed import choose_strategy
-from seq2seq.training.tasks.base import PROGRESS, LitModel
-from seq2seq.training.tasks.language_model import LitLanguageModel, build_language_model_task
-from seq2seq.training.tasks.translation import LitTranslator, build_translation
+from seq2seq.training.tasks import TASKS
+from seq2seq.training.tasks.base import PROGRESS, Built, LitModel
 from seq2seq.training.trainer import Trainer, build_trainer, refusals
 
 log = logging.getLogger(__name__)
-
-
-KINDS = {"translation": checkpoint.TRANSLATION, "language_model": checkpoint.LANGUAGE_MODEL}  # by task
 
 
 def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers, stopwatch: Stopwatch) -> int | None:
@@ -56,61 +51,103 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     Raises:
         UserError: if the network cannot be built or does not fit, or ``last.ckpt`` is of other text or pieces.
     """
-    data: TranslationData | TextData
-    module: LitTranslator | LitLanguageModel
     last = folder / CHECKPOINTS / checkpoint.LAST
     contents = None if config.overwrite else _read_last(last)
     if contents is not None:
         _refuse_other_network(config, last, contents)
-    try:
-        if config.task == "language_model":
-            data, module = build_language_model_task(config, data_folder, tokenizers.tgt, fresh=contents is None)
-        else:
-            data, module = build_translation(config, data_folder, tokenizers, fresh=contents is None)
-    except RuntimeError as error:  # no memory for it
-        reason = " ".join(str(error).split())
-        raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
-    module.text = _digests(data_folder)
+    data, module = _build(config, data_folder, tokenizers, fresh=contents is None)
     if contents is not None:
         _refuse_other_text(folder, contents, module)
     if config.trainer.threads or num_parameters(module) < SMALL:
         torch.set_num_threads(config.trainer.threads or 1)
-    checkpoints = Checkpoints(
-        folder / CHECKPOINTS,
-        monitor=config.trainer.monitor,
-        save_minutes=config.trainer.save_minutes,
-        keep_best=config.trainer.keep_best,
-        stop=(stop := Deferred()),
-    )
-    metrics = MetricsFile(folder / METRICS, stopwatch, samples=config.trainer.samples)
-    # The checkpoints come last, so that what they save is of after the others.
-    callbacks = [stopwatch, metrics, *_optional_callbacks(config, stopwatch), checkpoints]
-    trainer = build_trainer(config, folder, callbacks, choose_strategy(config.trainer, module.model))
-    rank_zero_only(claim)(config, folder)  # now that nothing refuses it, for it may take an old run away
+    training = _Training(config, folder, module, stopwatch)
+    # Nothing refuses the config from here on. Claiming may remove an old run.
+    rank_zero_only(claim)(config, folder)
     if contents is not None:
-        if contents["training"]["stopped"]:  # early, which Lightning does not remember: nothing is trained any more
-            for callback in (stopwatch, metrics, checkpoints):
-                callback.load_state_dict(contents["callbacks"][callback.state_key])
-            if metrics.rows and metrics.rows[-1]["step"] == contents["global_step"]:
-                return checkpoints.best_step if trainer.is_global_zero else None
-            # The timer of max_minutes stopped it before its validation; it remembers that its time is over.
+        if training.has_ended(contents):
+            return training.best_step()
         log.info("going on from %s", last)
-    with warnings.catch_warnings(), module.enough_memory(), _ended_at_once(trainer), stop, refusals(config):
-        # Our loaders are not torch's: Lightning's advice on workers and its inspection of samplers do not apply to
-        # them.
-        warnings.filterwarnings("ignore", module="lightning")
-        with workers_alive(config.data.num_workers):
-            trainer.fit(module, data, ckpt_path=None if contents is None else str(last), weights_only=True)
-            checkpoints.end_if_asked(trainer)
-            if not metrics.rows or metrics.rows[-1]["step"] < trainer.global_step:  # it ended between two validations
-                trainer.validate(module, data, verbose=False)
-                checkpoints.end_if_asked(trainer)
-    return checkpoints.best_step if trainer.is_global_zero else None
+    training.run(data, None if contents is None else last)
+    return training.best_step()
+
+
+def _build(config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
+    try:
+        built = TASKS[config.task].build(config, data_folder, tokenizers, fresh=fresh)
+    except RuntimeError as error:  # out of memory
+        reason = " ".join(str(error).split())
+        raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
+    built.module.text = _digests(data_folder)
+    return built
+
+
+class _Training:
+    """Lightning's Trainer with our callbacks, for one network."""
+
+    def __init__(self, config: Config, folder: Path, module: LitModel, stopwatch: Stopwatch) -> None:
+        self.config, self.module, self.stopwatch = config, module, stopwatch
+        self.stop = Deferred()
+        self.metrics = MetricsFile(folder / METRICS, stopwatch, samples=config.trainer.samples)
+        self.checkpoints = Checkpoints(
+            folder / CHECKPOINTS,
+            monitor=config.trainer.monitor,
+            save_minutes=config.trainer.save_minutes,
+            keep_best=config.trainer.keep_best,
+            stop=self.stop,
+        )
+        # The checkpoints come last, so that they save the states that the other callbacks have after the same hook.
+        callbacks = [stopwatch, self.metrics, *_optional_callbacks(config, stopwatch), self.checkpoints]
+        strategy = choose_strategy(config.trainer, module.model, module.smallest_loss)
+        self.trainer = build_trainer(config, folder, callbacks, strategy)
+
+    def best_step(self) -> int | None:
+        """Return the step of the best checkpoint; None in all processes but the first."""
+        return self.checkpoints.best_step if self.trainer.is_global_zero else None
+
+    def has_ended(self, contents: dict[str, Any]) -> bool:
+        """Return whether a checkpoint is of a training that stopped early and was validated.
+
+        Lightning would train it further: it does not remember that it stopped. Of a training that stopped without a
+        validation the callbacks are loaded too; the timer of ``max_minutes`` remembers that its time is over.
+        """
+        if not contents["training"]["stopped"]:
+            return False
+        for callback in (self.stopwatch, self.metrics, self.checkpoints):
+            callback.load_state_dict(contents["callbacks"][callback.state_key])
+        return self._is_validated(contents["global_step"])
+
+    def _is_validated(self, step: int) -> bool:
+        return bool(self.metrics.rows) and self.metrics.rows[-1]["step"] >= step
+
+    def run(self, data: L.LightningDataModule, last: Path | None) -> None:
+        """Train, resuming from the checkpoint ``last`` if given, and validate at the end.
+
+        Raises:
+            Interrupted: if a signal asked the training to stop; it is saved.
+            UserError: if memory does not suffice, the loss is not finite, or Lightning refuses an argument.
+        """
+        module, trainer = self.module, self.trainer
+        path = None if last is None else str(last)
+        with (
+            warnings.catch_warnings(),
+            module.enough_memory(),
+            _ended_at_once(trainer),
+            self.stop,
+            refusals(self.config),
+        ):
+            # Lightning's advice on workers and its inspection of samplers are about torch's loaders, and not ours.
+            warnings.filterwarnings("ignore", module="lightning")
+            with workers_alive(self.config.data.num_workers):
+                trainer.fit(module, data, ckpt_path=path, weights_only=True)
+                self.checkpoints.end_if_asked(trainer)
+                if not self._is_validated(trainer.global_step):  # it ended between two validations
+                    trainer.validate(module, data, verbose=False)
+                    self.checkpoints.end_if_asked(trainer)
 
 
 @contextmanager
 def _ended_at_once(trainer: Trainer) -> Iterator[None]:
-    """Around a training: it leaves no process behind, and a second ctrl-C is one again."""
+    """Around a training: end its processes with it, and raise a second ctrl-C as `KeyboardInterrupt`."""
     before = multiprocessing.active_children()
     try:
         yield
@@ -121,15 +158,15 @@ def _ended_at_once(trainer: Trainer) -> Iterator[None]:
         raise
     finally:
         for child in multiprocessing.active_children():
-            if child not in before:  # a loader's, which would not heed a signal
+            if child not in before:  # a loader's process ignores signals
                 child.kill()
 
 
 def _read_last(last: Path) -> dict[str, Any] | None:
-    """What ``last.ckpt`` holds, or None where there is none yet; a damaged one is replaced by the one before it.
+    """Read ``last.ckpt``, if there is one; replace a damaged one by the checkpoint before it.
 
     Raises:
-        UserError: if neither is whole.
+        UserError: if both are damaged.
     """
     previous = last.with_name(checkpoint.PREVIOUS)
     if not last.is_file() and not previous.is_file():
@@ -151,16 +188,16 @@ def _read_last(last: Path) -> dict[str, Any] | None:
 
 
 def _refuse_other_network(config: Config, last: Path, contents: dict[str, Any]) -> None:
-    """Do not build a network for weights that are not its own.
+    """Compare a checkpoint's network with that of the config, before the network is built.
 
     Raises:
-        UserError: if the checkpoint's network is not that of the settings, or its weights are not those of its network.
+        UserError: if they differ, or if the checkpoint's weights are not those of its network.
     """
     theirs, mine = checkpoint.describe(last, contents).config, config.model
-    if mine.match_peeky:  # carried out, it is a width
+    if mine.match_peeky:  # a checkpoint has the width that it leads to
         mine = dataclasses.replace(mine, match_peeky=False, hidden_size=theirs.hidden_size)
     different = differences(dataclasses.asdict(theirs), dataclasses.asdict(mine))
-    if different or contents[checkpoint.SECTION]["kind"] != KINDS[config.task]:
+    if different or contents[checkpoint.SECTION]["kind"] != TASKS[config.task].kind:
         what = ", ".join(f"model.{name}" for name in different) or "task"
         raise UserError(
             f"{last} is of another network than the run's settings ({what}); start anew there with overwrite=true."
@@ -168,18 +205,18 @@ def _refuse_other_network(config: Config, last: Path, contents: dict[str, Any]) 
 
 
 def _digests(data_folder: Path) -> dict[str, str]:
-    """SHA-256 of each file that a training reads, by name."""
+    """Return the SHA-256 of each file that a training reads, by name."""
     manifest = read_manifest(data_folder) or {}
     return {name: digest for name, digest in manifest.get("sha256", {}).items() if not name.startswith("test")}
 
 
 def _refuse_other_text(folder: Path, contents: dict[str, Any], module: LitModel) -> None:
-    """Do not go on with weights that were trained on other text, or for other pieces.
+    """Compare the text and the pieces with those that a checkpoint was trained on.
 
     Raises:
-        UserError: if either has changed since the checkpoint was written.
+        UserError: if either has changed.
     """
-    before = contents["training"].get("text", module.text)  # older checkpoints do not say
+    before = contents["training"].get("text", module.text)  # missing in older checkpoints
     changed = sorted(name for name in {*before, *module.text} if before.get(name) != module.text.get(name))
     if changed:
         raise UserError(

@@ -30,6 +30,7 @@ from omegaconf import OmegaConf
 from seq2seq import checkpoint, stopping
 from seq2seq.cli import train as cli_train
 from seq2seq.config.schema import (
+    TASKS,
     Config,
     DataConfig,
     DecodeConfig,
@@ -47,7 +48,7 @@ from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.runs import read_config, read_result
 from seq2seq.stopping import Interrupted, Stopped
-from seq2seq.training import experiment
+from seq2seq.training import experiment, tasks
 from seq2seq.training.callbacks import Stopwatch
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
@@ -57,7 +58,7 @@ from seq2seq.training.ema import RunningAverage
 from seq2seq.training.experiment import run
 from seq2seq.training.optimiser import build_optimizer, lr_factor
 from seq2seq.training.tasks.base import LitModel
-from seq2seq.training.tasks.translation import LitTranslator
+from seq2seq.training.tasks.translation import LitTranslator, smallest_loss
 from seq2seq.training.trainer import (
     ALLOWED,
     REFUSED,
@@ -173,6 +174,11 @@ def test_every_step_of_every_epoch_and_process_draws_its_own_numbers() -> None:
                     assert torch.initial_seed() % 2**64 == int(expected)
                     seeds.add(torch.initial_seed())
     assert len(seeds) == 2 * 2 * 2 * 150
+
+
+def test_the_config_knows_every_task_and_only_those() -> None:
+    assert tuple(tasks.TASKS) == TASKS
+    assert len({task.kind for task in tasks.TASKS.values()}) == len(TASKS)
 
 
 def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -558,7 +564,7 @@ def test_gradients_are_clipped_and_told_as_by_hand(kind: str, tmp_path: Path) ->
     assert weight.grad is None
     weight.grad = torch.tensor([[torch.inf, 0.0]])  # a step that is left out
     module.configure_gradient_clipping(optimizer, bound, "norm")
-    figures = module._gradient_figures()
+    figures = module.norms.figures()
     assert figures["train/grad_norm"] == pytest.approx((0.6 + 5.0) / 3)
     assert figures["train/grad_norm_max"] == 5.0
     assert figures["train/clipped"] == pytest.approx(100 * {"norm": 1, "value": 2, "none": 0}[kind] / 3)
@@ -571,7 +577,7 @@ def test_gradients_are_told_of_many_steps(tmp_path: Path) -> None:
         module.model.weight.grad = torch.tensor([[float(step % 7)]])
         module.configure_gradient_clipping(optimizer, 3.0, "norm")
     norms = [step % 7 for step in range(2500)]
-    figures = module._gradient_figures()
+    figures = module.norms.figures()
     assert figures["train/grad_norm"] == sum(norms) / 2500
     assert figures["train/grad_norm_max"] == 6.0
     assert figures["train/clipped"] == 100 * sum(norm > 3 for norm in norms) / 2500
@@ -609,12 +615,12 @@ def test_several_processes_look_for_parameters_without_gradient_where_there_are_
     model = tiny_model(bridge=bridge, attention=attention, peeky="both", dropout=0.3).train()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    missing = set(without_gradient(model))
+    missing = set(without_gradient(model, lambda: smallest_loss(model)))
     encoder = {f"encoder.{name}" for name, _ in model.encoder.named_parameters()}
     assert missing == (encoder if (bridge, attention) == ("zero", "none") else set())
     assert model.training and torch.equal(torch.get_rng_state(), before)
     assert all(one.grad is None for one in model.parameters())
-    chosen = choose_strategy(TrainerConfig(devices=devices), model)
+    chosen = choose_strategy(TrainerConfig(devices=devices), model, lambda: smallest_loss(model))
     assert chosen == ("ddp_find_unused_parameters_true" if devices > 1 and missing else "auto")
 
 

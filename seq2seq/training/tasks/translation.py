@@ -1,4 +1,4 @@
-"""The Lightning modules: what a step does, what a validation measures, what a checkpoint holds besides weights."""
+"""The task of translating: a `Seq2Seq` is trained on pairs of lines, and scored by BLEU."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 
 from seq2seq import checkpoint, metrics
-from seq2seq.config.schema import Config
-from seq2seq.data.arrays import Tokenizers
-from seq2seq.data.batches import Batch, Shape, enough_memory, out_of_memory
+from seq2seq.config.schema import Config, ModelConfig
+from seq2seq.data.arrays import Tokenizers, encode_corpus, train_tokenizers
+from seq2seq.data.batches import Batch, Shape, collate, enough_memory, out_of_memory
 from seq2seq.decoding.forms.available import check_form
 from seq2seq.decoding.forms.products import require_int8
+from seq2seq.decoding.shortlist import learn
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate, show_samples
 from seq2seq.evaluation.probe import probe
 from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import write_lines
-from seq2seq.metrics import bleu
+from seq2seq.metrics import bleu, scorer
 from seq2seq.models.build import build_seq2seq, num_parameters, widened
 from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
@@ -37,8 +38,9 @@ from seq2seq.runs import (
     write_json,
 )
 from seq2seq.terminal import show
-from seq2seq.training.data import TranslationData
-from seq2seq.training.tasks.base import LitModel, num_batches, num_steps, test_device
+from seq2seq.tokens.base import UNK
+from seq2seq.training.data import TranslationData, load_like
+from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
 
@@ -46,10 +48,10 @@ log = logging.getLogger(__name__)
 
 
 class LitTranslator(LitModel):
-    """Trains a `Seq2Seq`.
+    """Train a `Seq2Seq`, and translate the validation set greedily.
 
     Args:
-        valid_src, valid_tgt: the validation text, untouched.
+        valid_src, valid_tgt: the lines of the validation text.
         num_steps, steps_per_epoch: as for `LitModel`.
     """
 
@@ -67,8 +69,8 @@ class LitTranslator(LitModel):
         steps_per_epoch: int,
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
-        # A shortlist is learnt at the end, and a graph would go on with weights that stand elsewhere meanwhile.
-        # 8-bit weights are for the CPU, which is where the test set is translated if they are asked for.
+        # A shortlist is learnt after training. A CUDA graph would keep reading memory that the weights have left.
+        # 8-bit weights need the CPU, where the test set is translated if decode.int8 is set.
         int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
         decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
         self.translator = Translator(model, tokenizers, decode)
@@ -98,7 +100,7 @@ class LitTranslator(LitModel):
         self._valid_tokens += batch.num_tokens
 
     def on_validation_epoch_end(self) -> None:
-        """Perplexity from sums over all tokens, BLEU once over all hypotheses, whatever the number of processes."""
+        """Compute perplexity and BLEU over the texts of all processes."""
         rank, world_size = self.global_rank, self.trainer.world_size
         mine = self.translator.translate(self.valid_src[rank::world_size])
         parts = self._gather((self._valid_nll, self._valid_tokens, mine, self.train_loss, self.train_tokens))
@@ -107,26 +109,39 @@ class LitTranslator(LitModel):
         for other, part in enumerate(parts):
             self.hypotheses[other::world_size] = part[2]
         train_tokens = sum(part[4] for part in parts)
-        self.valid_figures = {
-            "train/loss": sum(part[3] for part in parts) / train_tokens if train_tokens else math.nan,
-            "valid/loss": nll / num_tokens,
-            "valid/perplexity": metrics.perplexity(nll, num_tokens),
+        self._validated(
+            {
+                "train/loss": sum(part[3] for part in parts) / train_tokens if train_tokens else math.nan,
+                "valid/loss": nll / num_tokens,
+                "valid/perplexity": metrics.perplexity(nll, num_tokens),
+                **self._scores(),
+                **self.norms.figures(),
+                "encoder/spectral_radius": spectral_radius(cast(nn.Module, self.model.encoder)),
+                "decoder/spectral_radius": spectral_radius(self.model.decoder),
+            }
+        )
+
+    def _scores(self) -> dict[str, float]:
+        """Score the translations of the validation set."""
+        return {
             "valid/bleu": metrics.bleu(self.hypotheses, self.valid_tgt, tokenizer=self.config.metrics.tokenizer).value,
             "valid/chrf": metrics.chrf(self.hypotheses, self.valid_tgt).value,
             "valid/exact_match": metrics.exact_match(self.hypotheses, self.valid_tgt),
-            **self._gradient_figures(),
-            "encoder/spectral_radius": spectral_radius(cast(nn.Module, self.model.encoder)),
-            "decoder/spectral_radius": spectral_radius(self.model.decoder),
         }
-        self._validated()
 
     def summary(self) -> str:
-        """The figures of the last validation that a log line has for a translation."""
-        return f"BLEU {self.valid_figures['valid/bleu']:.2f}  exact {self.valid_figures['valid/exact_match']:.2f} %"
+        figures = self.valid_figures
+        return (
+            f"perplexity {figures['valid/perplexity']:.2f}  BLEU {figures['valid/bleu']:.2f}  "
+            f"exact {figures['valid/exact_match']:.2f} %"
+        )
 
     def samples(self, count: int) -> str:
-        """The first translations of the last validation."""
+        """Return the first translations of the last validation."""
         return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
+
+    def smallest_loss(self) -> Tensor:
+        return smallest_loss(self.model)
 
     def section(self) -> dict[str, Any]:
         config = self.config
@@ -143,69 +158,113 @@ class LitTranslator(LitModel):
         )
 
 
-def build_translation(
-    config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool
-) -> tuple[TranslationData, LitTranslator]:
-    data = TranslationData(config, data_folder, tokenizers)
-    network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
+class Translation:
+    """The task ``translation``."""
+
+    kind = checkpoint.TRANSLATION
+
+    def check(self, config: Config) -> None:
+        scorer(config.metrics.tokenizer)  # a tokenizer of BLEU may have to be installed first
+
+    def tokenizers(self, config: Config, data_folder: Path) -> Tokenizers:
+        """Train both tokenizers, or load those that ``tokenizer.like`` names.
+
+        Raises:
+            UserError: if it names a language model, which has one tokenizer; see also `load_like`.
+        """
+        if config.tokenizer.like is None:
+            return train_tokenizers(data_folder, config.tokenizer)
+        kind, found = load_like(config)
+        if kind == checkpoint.LANGUAGE_MODEL:
+            raise UserError(
+                f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name "
+                "a translator."
+            )
+        return found
+
+    def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
+        data = TranslationData(config, data_folder, tokenizers)
+        network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
+        model = _network(config, network, tokenizers)
+        if fresh and config.warm_start is not None:
+            warm_start(model, tokenizers.tgt, config.warm_start)
+        rank_zero_only(log.info)(
+            "%d + %d pieces, %s parameters, %d training pairs",
+            len(tokenizers.src),
+            len(tokenizers.tgt),
+            f"{num_parameters(model):,}",
+            len(data.train_corpus.src),
+        )
+        module = LitTranslator(
+            dataclasses.replace(config, model=network),
+            model,
+            tokenizers,
+            valid_src=data.valid_src,
+            valid_tgt=data.valid_tgt,
+            **step_counts(config, num_batches(config, data.train_dataloader())),
+        )
+        return Built(data, module)
+
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+        """Translate, score and probe the test set with the best checkpoint, after adding the shortlist to it."""
+        if config.trainer.shortlist:
+            _add_shortlist(config, folder, data_folder, tokenizers)
+        best = folder / CHECKPOINTS / checkpoint.BEST
+        translator = Translator.from_checkpoint(best, device=scoring_device(config))
+        sources, references = read_lines(data_folder / "test.src"), read_lines(data_folder / "test.tgt")
+        evaluation = evaluate(translator, sources, references)
+        for name, lines in ((SOURCES, sources), (REFERENCES, references), (HYPOTHESES, evaluation.hypotheses)):
+            write_lines(folder / name, lines)
+        if config.trainer.probe:
+            probed = slice(0, config.trainer.probe)
+            _write_probe(folder / PROBE, translator, sources[probed], references[probed])
+        figures = evaluation.figures
+        if config.data.variant == "tokenized":
+            tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
+            figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
+        return figures
+
+    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
+        lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
+        if config.trainer.samples and all(path.is_file() for path in lines):
+            shown = slice(0, config.trainer.samples)
+            show(show_samples(*(read_lines(path)[shown] for path in lines)) + "\n")
+        show(
+            f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
+            f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
+        )
+        show(f"signature {result['bleu_signature']}")
+        if "bleu_tokenized" in result:
+            show(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
+
+
+def smallest_loss(model: Seq2Seq) -> Tensor:
+    """Return the loss of one pair with one token on each side."""
+    batch = collate([[UNK]], [[UNK]], [0], end_symbol=not model.fixed_length)
+    return model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out)
+
+
+def _network(config: Config, network: ModelConfig, tokenizers: Tokenizers) -> Seq2Seq:
+    """Build a network with its first weights, and check that it can be decoded as ``decode`` says."""
     torch.manual_seed(config.seed)
     model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
-    check_form(config.decode, model, test_device(config))  # now, and not when all is trained
+    check_form(config.decode, model, scoring_device(config))
     if config.decode.int8:
         require_int8()
-    if fresh and config.warm_start is not None:
-        warm_start(model, tokenizers.tgt, config.warm_start)
-    rank_zero_only(log.info)(
-        "%d + %d pieces, %s parameters, %d training pairs",
-        len(tokenizers.src),
-        len(tokenizers.tgt),
-        f"{num_parameters(model):,}",
-        len(data.train_corpus.src),
-    )
-    batches = num_batches(config, data.train_dataloader())
-    return data, LitTranslator(
-        dataclasses.replace(config, model=network),
-        model,
-        tokenizers,
-        valid_src=data.valid_src,
-        valid_tgt=data.valid_tgt,
-        num_steps=num_steps(config, batches),
-        steps_per_epoch=-(-batches // config.trainer.accumulate),
-    )
+    return model
 
 
-def score_translation(config: Config, folder: Path, data_folder: Path) -> dict[str, Any]:
-    """Score and probe the best checkpoint on the test set, whose text is kept in the run folder."""
-    translator = Translator.from_checkpoint(folder / CHECKPOINTS / checkpoint.BEST, device=test_device(config))
-    sources, references = (
-        read_lines(data_folder / "test.src"),
-        read_lines(data_folder / "test.tgt"),
-    )
-    evaluation = evaluate(translator, sources, references)
-    for name, lines in ((SOURCES, sources), (REFERENCES, references), (HYPOTHESES, evaluation.hypotheses)):
-        write_lines(folder / name, lines)
-    if config.trainer.probe:
-        probed = slice(0, config.trainer.probe)
-        try:
-            write_json(folder / PROBE, probe(translator, sources[probed], references[probed]))
-        except UserError as error:
-            log.warning("%s is not written: %s", folder / PROBE, error)
-    figures = evaluation.figures
-    if config.data.variant == "tokenized":
-        tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
-        figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
-    return figures
+def _add_shortlist(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> None:
+    """Learn a shortlist from the training pairs, and add it to the best checkpoints."""
+    corpus = encode_corpus(data_folder, "train", tokenizers)
+    shortlist = learn(*corpus, tokenizers, count=config.trainer.shortlist)
+    for path in (folder / CHECKPOINTS / checkpoint.BEST, *checkpoint.kept_best(folder)):
+        checkpoint.add_shortlist(path, shortlist)
 
 
-def show_translation(folder: Path, config: Config, result: dict[str, Any]) -> None:
-    lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
-    if config.trainer.samples and all(path.is_file() for path in lines):
-        shown = slice(0, config.trainer.samples)
-        show(show_samples(*(read_lines(path)[shown] for path in lines)) + "\n")
-    show(
-        f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
-        f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
-    )
-    show(f"signature {result['bleu_signature']}")
-    if "bleu_tokenized" in result:
-        show(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
+def _write_probe(path: Path, translator: Translator, sources: Sequence[str], references: Sequence[str]) -> None:
+    """Probe the memory, or log why that is not possible."""
+    try:
+        write_json(path, probe(translator, sources, references))
+    except UserError as error:
+        log.warning("%s is not written: %s", path, error)
