@@ -43,7 +43,6 @@ from seq2seq.data.arrays import train_tokenizers
 from seq2seq.data.batches import Batch, collate
 from seq2seq.data.pairs import SPLITS
 from seq2seq.data.prepare import prepare
-from seq2seq.decoding.forms import cpu
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.runs import read_config, read_result
@@ -676,7 +675,7 @@ def test_what_the_network_cannot_be_decoded_with_is_refused_before_it_is_trained
 def test_8_bits_that_this_machine_lacks_are_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cpu, "has_int8", lambda: False)
+    monkeypatch.setattr("seq2seq.decoding.forms.products.has_int8", lambda: False)
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("trained in vain"))
     with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
         run(dataclasses.replace(config(tmp_path), decode=DecodeConfig(int8=True)), tmp_path / "run")
@@ -1096,7 +1095,7 @@ def test_a_checkpoint_that_is_not_whole_is_refused_by_name(tmp_path: Path) -> No
     [
         (
             {"lightning": {"max_epoch": 3}},
-            r"trainer.lightning.max_epoch is no argument of lightning.Trainer; there are: ",
+            r"trainer.lightning.max_epoch is not an argument of lightning.Trainer; there are: ",
         ),
         ({"lightning": {"max_epochs": 3}}, r"trainer.lightning.max_epochs is set by seq2seq itself"),
     ],
