@@ -1,4 +1,7 @@
-"""Handle signals that ask a process to stop: ctrl-C, and TERM and USR1, which job schedulers send before a kill."""
+"""Handle signals that ask a process to stop.
+
+They are ctrl-C, and TERM and USR1, which job schedulers send before a kill.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +52,19 @@ def name(number: int) -> str:
 
 
 def ignore(worker: int = 0) -> None:
-    """Ignore the signals: the parent ends this process, though a terminal or scheduler signals the whole group."""
+    """Ignore the signals in this process, which its parent ends.
+
+    A terminal or scheduler signals the whole process group.
+    """
     for number in (signal.SIGINT, *ASKING):
         signal.signal(number, signal.SIG_IGN)
 
 
 class Handlers:
-    """Install signal handlers while a block runs; without effect outside the main thread, which gets all signals."""
+    """Install signal handlers while a block runs.
+
+    Without effect outside the main thread, which gets all signals.
+    """
 
     def __init__(self, signals: tuple[signal.Signals, ...]) -> None:
         self.number = 0  # the first signal that came

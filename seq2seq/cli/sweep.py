@@ -1,4 +1,4 @@
-"""Follow a sweep: the runs that it plans, their progress, and the report when all have ended.
+"""Follow a sweep: its planned runs, their progress, and the final report.
 
 The runs may be in this process, in others, or on other machines that share the folders. So their state is read only
 from their folders.
@@ -47,7 +47,10 @@ made: list[Path] = []  # the folders that Hydra makes for a single run, the inne
 
 
 class Refused(BaseException):
-    """A plan cannot be made. It is not an `Exception`, because Hydra only warns of those in callbacks."""
+    """A plan cannot be made.
+
+    It is not an `Exception`, because Hydra only warns of those in callbacks.
+    """
 
 
 class Plan(Callback):
@@ -234,7 +237,7 @@ def stop_processes(number: int) -> bool:
 
 
 def note_deaths() -> None:
-    """Note in the folders of unfinished runs that a process died; it is not known which run it did."""
+    """Note in the folders of unfinished runs that a process died, whichever run it did."""
     for folder in planned:
         if (folder / runs.CONFIG).is_file() and not runs.is_finished(folder) and runs.read_error(folder) is None:
             note_error(folder, "its process, or one beside it, was killed or crashed; there may be too little memory.")
@@ -261,7 +264,7 @@ def print_table(analysis: Analysis) -> None:
 
 
 def objective(folder: Path) -> float | None:
-    """Return the figure of a run's best checkpoint that ``trainer.monitor`` names, or None if the run is not finished.
+    """Return the monitored figure of a run's best checkpoint; None for an unfinished run.
 
     Hydra hands it to the sweeper, which may choose the next runs by it. It is the figure on the validation set.
     """

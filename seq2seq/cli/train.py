@@ -126,7 +126,9 @@ def usage() -> str:
 
 
 def _job(failures: list[UserError], parent: int, composed: DictConfig) -> float | None:
-    """Run one experiment, in a sweep or not; in a sweep, one that fails does not stop the others.
+    """Run one experiment, in a sweep or not.
+
+    In a sweep, one that fails does not stop the others.
 
     Returns:
         The objective for sweepers that optimise: see `sweep.objective`. None for a run that failed.
@@ -171,7 +173,10 @@ _worker = _Worker()
 
 
 def _job_in_process(composed: DictConfig, folder: Path) -> None:
-    """Do a run in a process that the sweep has started; its parent stops it by a signal, and reports that."""
+    """Do a run in a process that the sweep has started.
+
+    Its parent stops it by a signal, and reports that.
+    """
     set_up()
     if multiprocessing.parent_process() is not None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
@@ -190,7 +195,10 @@ def _job_in_process(composed: DictConfig, folder: Path) -> None:
 
 
 def _job_of_sweep(composed: DictConfig, folder: Path) -> None:
-    """Do a run of a sweep without output, since others may run at once; the sweep reports how each run ends."""
+    """Do a run of a sweep without output.
+
+    Other runs may print at the same time, so the sweep reports how each one ends.
+    """
     logging.getLogger("seq2seq").setLevel(logging.WARNING)
     try:
         with open(os.devnull, "w", encoding="utf-8", errors=BYTES) as nowhere, redirect_stdout(nowhere):
@@ -207,7 +215,7 @@ def _job_of_sweep(composed: DictConfig, folder: Path) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """End this process when the one that started it was killed: the next sweep does the work again."""
+    """End this process when its parent was killed: the next sweep does the work again."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(EXIT_INTERRUPTED)

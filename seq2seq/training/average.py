@@ -16,7 +16,9 @@ from seq2seq.errors import UserError
 
 
 def find_all(paths: Sequence[str | Path]) -> list[Path]:
-    """Return the checkpoints that paths name: files, and all the best checkpoints that a run folder keeps.
+    """Return the checkpoints that files and run folders name.
+
+    A run folder names all the best checkpoints that it keeps.
 
     Raises:
         UserError: if a path names none, or all of them name fewer than two different ones.
@@ -36,7 +38,7 @@ def find_all(paths: Sequence[str | Path]) -> list[Path]:
 
 
 def average(paths: Sequence[Path]) -> dict[str, Any]:
-    """Return the contents of a checkpoint with the mean weights of ``paths``, and all else from the first.
+    """Average checkpoints: the contents of the first, with the mean weights of all.
 
     The mean is useful for weights that are close to each other: of one training, not of trainings from different first
     weights.

@@ -1,4 +1,4 @@
-"""Write an experiment's config into its run folder, or compare it with the config that is there."""
+"""Claim a run folder for one config."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from seq2seq.runs import (
 
 
 def claim(config: Config, folder: Path) -> None:
-    """Write the config into a new run folder, or check that the folder has the same config.
+    """Write the config into a new run folder, or compare it with the one there.
 
     Raises:
         UserError: if the folder holds a run with another config, or with none.

@@ -1,4 +1,4 @@
-"""The exponential moving average of a training's weights, which translates better than the last weights."""
+"""Average weights over a training; the average translates better than the last weights."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch import nn
 
 
 class RunningAverage:
-    """An exponential moving average of all parameters: a' = d a + (1 - d) w after each step.
+    """An exponential moving average of all parameters.
+
+    After each step a' = d a + (1 - d) w.
 
     It starts from the initial weights. The decay d at step t, from 1, is min(decay, (1 + t) / (10 + t)), so that they
     are forgotten quickly.

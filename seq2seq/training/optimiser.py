@@ -12,7 +12,11 @@ from seq2seq.config.schema import OptimConfig
 
 
 def build_optimizer(config: OptimConfig, model: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
-    """Build Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, fused where torch can."""
+    """Build the optimiser that the config names.
+
+    Source:
+        Kingma and Ba (2015) for Adam; Loshchilov and Hutter (2019) for AdamW.
+    """
     parameters = list(model.parameters())
     if config.algorithm == "sgd":
         return torch.optim.SGD(
@@ -27,9 +31,9 @@ def build_optimizer(config: OptimConfig, model: nn.Module, *, fused: bool = True
 
 
 def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -> None:
-    """Rescale eps so that torch's Adam, which adds it after bias correction, matches the form that adds it before.
+    """Rescale eps to match the form of Adam that adds it before bias correction.
 
-    It becomes eps / sqrt(1 - beta2^t) at step t.
+    torch adds it after that correction. So it becomes eps / sqrt(1 - beta2^t) at step t.
     """
     for group in adam.param_groups:
         states = (adam.state.get(one) for one in group["params"])  # empty without a gradient so far

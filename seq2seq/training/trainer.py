@@ -1,4 +1,4 @@
-"""Lightning's Trainer as we use it: its arguments, what a config may set of them, and no job scheduler."""
+"""Lightning's Trainer as we use it: checked arguments, no job scheduler."""
 
 from __future__ import annotations
 
@@ -206,7 +206,10 @@ def trainer_arguments(config: Config) -> dict[str, Any]:
 
 
 class _NoProfiler(PassThroughProfiler):
-    """A profiler that does nothing, at less cost than Lightning's, which makes some forty generators in a step."""
+    """A profiler that does nothing.
+
+    Lightning's own costs more: it makes some forty generators in a step.
+    """
 
     def profile(self, action_name: str) -> Any:
         return _NOTHING

@@ -128,7 +128,7 @@ def test_a_sweep_that_gets_term_saves_its_runs_and_begins_no_other(
     tmp_path: Path, processes: int, whole_group: bool
 ) -> None:
     folder = tmp_path / "runs" / "s"
-    words = ["-m", "name=s", *SMALL_RUN, "trainer.max_epochs=500", "seed=1,2,3", "data.train_size=3000"]
+    words = ["-m", "name=s", *small_run("trainer.max_epochs=500", "data.train_size=3000"), "seed=1,2,3"]
     words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if processes == 2 else []
     process = start(tmp_path, words)
     until = time.monotonic() + 240
