@@ -1,4 +1,7 @@
-"""Signals that ask a process to stop: ctrl-C, and TERM and USR1, which a job scheduler sends before it kills."""
+"""Handle signals that ask a process to stop.
+
+They are ctrl-C, and TERM and USR1, which job schedulers send before a kill.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +18,12 @@ from typing import Any, Self
 log = logging.getLogger(__name__)
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-ONE_STROKE = 0.1  # seconds: timeout(1), say, signals a process and then its whole group
+# Signals within so many seconds count as one: timeout(1) signals a process and then its whole group.
+ONE_STROKE = 0.1
 
 
 class Interrupted(Exception):
-    """A signal came, and the training is saved."""
+    """A signal asked to stop, and the training is saved."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -27,8 +31,9 @@ class Interrupted(Exception):
 
 
 class Stopped(BaseException):
-    """A signal came where there is nothing to save, or came once more. Of a `KeyboardInterrupt` Lightning would make
-    an exit status of 1.
+    """A signal asked to stop where there is nothing to save, or asked a second time.
+
+    It is not a `KeyboardInterrupt`, because Lightning would end the process with status 1.
     """
 
     def __init__(self, number: int) -> None:
@@ -37,23 +42,29 @@ class Stopped(BaseException):
 
 
 def exit_status(number: int) -> int:
-    """What a process ends with that a signal ends: 130 for ctrl-C, 138 for USR1 and 143 for TERM."""
+    """Return the exit status after a signal: 130 for ctrl-C, 138 for USR1 and 143 for TERM."""
     return 128 + number
 
 
 def name(number: int) -> str:
-    """What a signal is called in a message."""
+    """Return a signal's name for messages."""
     return "ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
 
 
 def ignore(worker: int = 0) -> None:
-    """Leave it to the parent when this process ends, though a terminal or a scheduler signals the whole group."""
+    """Ignore the signals in this process, which its parent ends.
+
+    A terminal or scheduler signals the whole process group.
+    """
     for number in (signal.SIGINT, *ASKING):
         signal.signal(number, signal.SIG_IGN)
 
 
 class Handlers:
-    """Handlers of some signals while a block runs; outside of the main thread, which gets all signals, none."""
+    """Install signal handlers while a block runs.
+
+    Without effect outside the main thread, which gets all signals.
+    """
 
     def __init__(self, signals: tuple[signal.Signals, ...]) -> None:
         self.number = 0  # the first signal that came
@@ -63,7 +74,7 @@ class Handlers:
         self._old: dict[int, Any] = {}
 
     def install(self) -> None:
-        """Let them handle the signals from now on."""
+        """Install the handlers now."""
         self._owner = os.getpid()
         if not self._old and threading.current_thread() is threading.main_thread():
             self._old = {number: signal.signal(number, self._handle) for number in self._signals}
@@ -78,7 +89,7 @@ class Handlers:
         self._old = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self._owner:  # a child, whose parent says when it ends
+        if os.getpid() != self._owner:  # a child process: its parent ends it
             return
         now = time.monotonic()
         if not self.number:
@@ -92,8 +103,9 @@ class Handlers:
 
 
 class Deferred(Handlers):
-    """While the block runs, the first signal is noted in ``number``, for the block to end where nothing is lost; a
-    second one raises `Stopped`.
+    """Note the first signal in ``number``, so that the block can end where nothing is lost.
+
+    A second signal raises `Stopped`.
     """
 
     def __init__(self) -> None:
@@ -107,8 +119,9 @@ class Deferred(Handlers):
 
 
 class Later(Handlers):
-    """While the block runs, the first signal waits; it raises `Stopped` at its end. For imports, that an exception in
-    their middle would leave half-done.
+    """Raise `Stopped` for the first signal at the end of the block.
+
+    It is for imports, which an exception would leave half done.
     """
 
     def __init__(self) -> None:
@@ -120,15 +133,15 @@ class Later(Handlers):
             raise Stopped(self.number)
 
     def _first(self, number: int) -> None:
-        """Nothing is to be said yet."""
+        """Log nothing: the block ends soon."""
 
 
 class Ending(Handlers):
-    """While the block runs, TERM and USR1 raise `Stopped`.
+    """Raise `Stopped` for TERM and USR1 while the block runs.
 
     Args:
-        passed_on: is given the first signal, and returns whether other processes see to it, for whose end the block
-            waits.
+        passed_on: is called with the first signal, and returns whether other processes handle it. If so, `Stopped` is
+            not raised, and the block has to wait for their end.
     """
 
     def __init__(self, passed_on: Callable[[int], bool]) -> None:

@@ -1,7 +1,7 @@
-"""A sweep from above: which runs it means to make, how far they are, and what is written when all are through.
+"""Follow a sweep: its planned runs, their progress, and the final report.
 
-The runs may be in this process, in others beside it, or on other machines that share the folders: all that is known of
-them here is what their folders say.
+The runs may be in this process, in others, or on other machines that share the folders. So their state is read only
+from their folders.
 """
 
 from __future__ import annotations
@@ -38,25 +38,29 @@ REPORT = "report"  # folder beside the runs
 FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
 PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
 SHOWN = {"translation": FIGURES, "language_model": PERPLEXITIES}  # by task
-WIDTH = 140  # of a table that goes to a file or a pipe, which have none
+WIDTH = 140  # of a table in a file or a pipe
 LOOK_SECONDS = 1.0  # between two looks at the folders
-planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
-stale: dict[Path, int] = {}  # when the results were written that this sweep is to replace
-made: list[Path] = []  # the folders that Hydra makes for a single run, from the innermost
+planned: list[Path] = []  # the runs of the sweep that this process started, in its order
+stale: dict[Path, int] = {}  # modification times of results that this sweep is to replace, in ns
+made: list[Path] = []  # the folders that Hydra makes for a single run, the innermost first
 
 
 class Refused(BaseException):
-    """A plan cannot be made. Of an `Exception` in a callback Hydra makes a warning, and goes on."""
+    """A plan cannot be made.
+
+    It is not an `Exception`, because Hydra only warns of those in callbacks.
+    """
 
 
 class Plan(Callback):
-    """Hydra calls this before a single run, whose new folders are noted in `made`, and before the first job of a sweep:
-    the folders that the jobs will have are noted in `planned`, and in ``sweep.json`` beside them, so that a run that
-    never came about is missed.
+    """A Hydra callback that notes the folders of the coming runs.
+
+    Before a single run, its new folders go into `made`. Before a sweep, the folders of all its jobs go into `planned`,
+    and into ``sweep.json`` beside them, so that the report lists runs that never started.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
-        with suppress(HydraException, OmegaConfBaseException):  # which the run itself is about to meet, and says
+        with suppress(HydraException, OmegaConfBaseException):  # the run meets the same error, and reports it
             words = config.hydra.overrides.task
             folder = Path(run_folder(config.runs, config.name, config.seed, config.resume, words))
             made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -65,18 +69,18 @@ class Plan(Callback):
         from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
         if not str(config.hydra.sweeper._target_).endswith(".BasicSweeper"):
-            return  # one that decides on its way what comes next
+            return  # an optimising sweeper chooses its runs later; see `note_begun`
         loader = GlobalHydra.instance().config_loader()
         words = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
         given: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
-        words += given  # as the sweep takes them, references and all
+        words += given  # unresolved, as the sweep takes them
         try:
             overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
             (jobs,) = BasicSweeper.split_arguments(overrides, None)
             composed = [loader.load_sweep_config(config, job) for job in jobs]
             folders = [run_folder(one.runs, one.name, one.seed, None, one.hydra.overrides.task) for one in composed]
         except (HydraException, OmegaConfBaseException):
-            return  # which the sweep itself is about to meet, and says
+            return  # the sweep meets the same error, and reports it
         overwritten = [Path(folder) for one, folder in zip(composed, folders, strict=True) if one.overwrite]
         stale.update({folder: _written(folder) for folder in overwritten if runs.is_finished(folder)})
         planned[:] = dict.fromkeys(map(Path, folders))
@@ -89,12 +93,12 @@ class Plan(Callback):
 
 
 def _written(folder: Path) -> int:
-    """When a run's result was written, in nanoseconds."""
+    """Return when a run's result was written, in nanoseconds."""
     return (folder / runs.RESULT).stat().st_mtime_ns
 
 
 def _is_stale(folder: Path) -> bool:
-    """Whether all there is of the run is what this sweep is to replace."""
+    """Return whether the run's result is an old one, which this sweep is to replace."""
     try:
         return _written(folder) == stale.get(folder)
     except FileNotFoundError:
@@ -103,8 +107,9 @@ def _is_stale(folder: Path) -> bool:
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """While the block runs, and once a sweep has begun in it: say on stderr which runs are through, and show a bar over
-    all of them if that is a terminal.
+    """Report on stderr, while the block runs, which runs of a sweep have ended.
+
+    If stderr is a terminal, a bar shows the progress of all runs.
     """
     over = threading.Event()
     watcher = threading.Thread(target=_watch, args=(over,), daemon=True)
@@ -129,7 +134,7 @@ def _watch(over: threading.Event) -> None:
         last = False
         while not last:
             last = over.wait(LOOK_SECONDS)
-            with suppress(UserError):  # of a file that is no run's: the run itself will say so
+            with suppress(UserError):  # of a damaged file: the run itself reports it
                 _tell(console, told)
                 begun = [folder for folder in planned if not _is_stale(folder)]
                 shown = f"{sum(map(runs.is_finished, begun))} of {len(planned)} runs"
@@ -143,7 +148,7 @@ def _bar(console: Console) -> Progress:
 
 
 def _tell(console: Console, told: set[Path]) -> None:
-    """A line for each run that has ended since the last look."""
+    """Print a line for each run that has ended since the last look."""
     for folder in planned:
         if folder in told or _is_stale(folder):
             continue
@@ -192,8 +197,9 @@ def finish(folders: Sequence[Path]) -> None:
 
 
 def _refused(folders: Sequence[Path]) -> dict[Path, str]:
-    """Why runs that are finished were not begun: theirs is another experiment. It is said here, and kept no longer,
-    for the run that is there did not fail.
+    """Return, for finished runs with other settings, why this sweep did not start them.
+
+    The reasons are deleted from the folders, because the runs there did not fail.
     """
     reasons = {folder: runs.read_error(folder) for folder in folders if runs.is_finished(folder)}
     refused = {folder: reason for folder, reason in reasons.items() if reason is not None}
@@ -203,7 +209,7 @@ def _refused(folders: Sequence[Path]) -> dict[Path, str]:
 
 
 def remove_empty_folders() -> None:
-    """Remove what Hydra has made for a run that was refused."""
+    """Remove the empty folders that Hydra made for a refused run."""
     for folder in made:
         with suppress(OSError):  # it is not empty
             folder.rmdir()
@@ -211,23 +217,23 @@ def remove_empty_folders() -> None:
 
 
 def stop_processes(number: int) -> bool:
-    """Pass a signal on to the processes in which a sweep's runs are, and return whether there are any."""
+    """Send a signal to the processes that do a sweep's runs, and return whether there are any."""
     processes = [one for one in multiprocessing.active_children() if type(one).__module__.startswith("joblib.")]
     for process in processes:
-        with suppress(OSError, TypeError):  # it is gone, or has not begun
+        with suppress(OSError, TypeError):  # it has ended, or has not started
             os.kill(process.pid, number)  # type: ignore[arg-type]
     return bool(processes)
 
 
 def note_deaths() -> None:
-    """Leave in the folders of runs that are begun and not finished that a process died; nobody knows whose."""
+    """Note in the folders of unfinished runs that a process died, whichever run it did."""
     for folder in planned:
         if (folder / runs.CONFIG).is_file() and not runs.is_finished(folder) and runs.read_error(folder) is None:
             note_error(folder, "its process, or one beside it, was killed or crashed; there may be too little memory.")
 
 
 def print_table(analysis: Analysis) -> None:
-    """The arms' figures on stdout."""
+    """Print a table of the arms' figures on stdout."""
     from seq2seq.report.words import ranked, spread
 
     shown = SHOWN[analysis.task]
@@ -247,7 +253,7 @@ def print_table(analysis: Analysis) -> None:
 
 
 def objective(folder: Path) -> float | None:
-    """Return the figure of a run's best checkpoint that ``trainer.monitor`` names, or None if the run is not finished.
+    """Return the monitored figure of a run's best checkpoint; None for an unfinished run.
 
     Hydra hands it to the sweeper, which may choose the next runs by it. It is the figure on the validation set.
     """
@@ -268,6 +274,6 @@ def note_begun(folder: Path) -> None:
 
 
 def note_error(folder: Path, reason: str) -> None:
-    """Leave in a run's folder why it failed."""
+    """Write into a run's folder why it failed."""
     make_folder(folder)
     write_lines(folder / runs.ERROR, [escaped(" ".join(reason.split()))])

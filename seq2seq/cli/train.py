@@ -1,4 +1,4 @@
-"""``seq2seq-train [key=value ...] [-m]``: Hydra composes an experiment, then `training.run` has it."""
+"""``seq2seq-train [key=value ...] [-m]``: Hydra composes an experiment, and `training.experiment` runs it."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ NAME = "seq2seq-train"
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
-register_resolvers()  # here, since a process that a sweep starts imports this module and then composes
+register_resolvers()  # at import: the processes of a sweep import this module and then compose
 
 
 def main() -> None:
-    """The command. Exit status 2 means a mistake of the user's, 130 ctrl-C, 143 TERM, 138 USR1."""
+    """Run the command. Exit status 2 means a mistake of the user, 130 ctrl-C, 143 TERM, 138 USR1."""
     set_up()
     sys.exit(exit_status(_compose_and_run, NAME))
 
@@ -59,7 +59,7 @@ def _compose_and_run() -> None:
     sys.argv = [sys.argv[0], *plain_words(sys.argv[1:], many=many)]
     check_overrides(sys.argv[1:], many=many)
     ConfigStore.instance().store(name="schema", node=Config)
-    # Hydra prints errors itself and exits with 1, unless it is told to raise them.
+    # Without this, Hydra prints errors itself and exits with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     failures: list[UserError] = []
     job = partial(_job, failures, os.getpid())
@@ -76,7 +76,7 @@ def _compose_and_run() -> None:
             raise
     finally:
         sweep.remove_empty_folders()
-    if ending.number:  # the processes of a sweep have ended as told, or an exception came out of something half-done
+    if ending.number:  # the sweep's processes have ended, or the signal caused an exception
         raise stopping.Stopped(ending.number)
     if failures:
         raise failures[0]
@@ -86,7 +86,7 @@ def _compose_and_run() -> None:
 
 @contextmanager
 def _in_one_line() -> Iterator[None]:
-    """Say in our words what Hydra and the file system refuse."""
+    """Raise errors of Hydra and the file system as a `UserError` of one line."""
     try:
         yield
     except (HydraException, OmegaConfBaseException) as error:
@@ -105,13 +105,13 @@ def _in_one_line() -> Iterator[None]:
 
 
 def usage() -> str:
-    """What ``--help`` says; Hydra's own help takes a second, and does not say what a key means."""
+    """Return the text of ``--help``; Hydra's own takes a second, and does not explain the keys."""
     groups = sorted(path for path in conf_dir().iterdir() if path.is_dir())
     names = {path.name: sorted(one.stem for one in path.glob("*.yaml")) for path in groups}
     lines = [
         f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help]",
         "",
-        "Train an experiment and score it; the same command goes on with one that was stopped.",
+        "Train an experiment and score it; the same command resumes one that was stopped.",
         "  -m, --multirun  run every combination of values with commas, such as seed=1,2,3",
         "  --cfg job       print every value of the experiment, and do nothing",
         "  --hydra-help    Hydra's own flags",
@@ -126,7 +126,9 @@ def usage() -> str:
 
 
 def _job(failures: list[UserError], parent: int, composed: DictConfig) -> float | None:
-    """Run one experiment, in a sweep or not; in a sweep, one that fails does not stop the others.
+    """Run one experiment, in a sweep or not.
+
+    In a sweep, one that fails does not stop the others.
 
     Returns:
         The objective for sweepers that optimise: see `sweep.objective`. None for a run that failed.
@@ -153,8 +155,9 @@ def _job(failures: list[UserError], parent: int, composed: DictConfig) -> float 
 
 
 class _Worker(stopping.Handlers):
-    """Signals in a process in which the runs of a sweep are, one after another: the first one stops the run that is
-    there, and no other is begun.
+    """Signal handlers of a process that does runs of a sweep, one after another.
+
+    The first signal stops the current run, and no other is started.
     """
 
     def __init__(self) -> None:
@@ -170,7 +173,10 @@ _worker = _Worker()
 
 
 def _job_in_process(composed: DictConfig, folder: Path) -> None:
-    """In another process than the sweep's, which is told of a stop by its parent, and does not raise it there."""
+    """Do a run in a process that the sweep has started.
+
+    Its parent stops it by a signal, and reports that.
+    """
     set_up()
     if multiprocessing.parent_process() is not None:
         threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
@@ -189,13 +195,16 @@ def _job_in_process(composed: DictConfig, folder: Path) -> None:
 
 
 def _job_of_sweep(composed: DictConfig, folder: Path) -> None:
-    """Quiet, since there may be others beside it: the sweep says how each run ends."""
+    """Do a run of a sweep without output.
+
+    Other runs may print at the same time, so the sweep reports how each one ends.
+    """
     logging.getLogger("seq2seq").setLevel(logging.WARNING)
     try:
         with open(os.devnull, "w", encoding="utf-8", errors=BYTES) as nowhere, redirect_stdout(nowhere):
             _train(composed, folder)
     except Busy:
-        pass  # the other process says how it ends
+        pass  # the other process reports how it ends
     except stopping.Interrupted:
         raise
     except UserError as error:
@@ -206,7 +215,7 @@ def _job_of_sweep(composed: DictConfig, folder: Path) -> None:
 
 
 def _end_with(parent: int) -> None:
-    """Do not go on when the process that started this one was killed: its successor does the work again."""
+    """End this process when its parent was killed: the next sweep does the work again."""
     while os.getppid() == parent:
         time.sleep(0.5)
     os._exit(EXIT_INTERRUPTED)
@@ -223,7 +232,7 @@ def _train(composed: DictConfig, folder: Path) -> None:
         config = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, progress=False))
     with stopping.Later():
         from seq2seq import runs
-        from seq2seq.training import experiment  # torch and Lightning: after the config is known to be right
+        from seq2seq.training import experiment  # imports torch and Lightning: only for a valid config
 
     if config.resume is not None:
         watched = config.trainer.progress
@@ -233,10 +242,10 @@ def _train(composed: DictConfig, folder: Path) -> None:
 
 
 def to_config(composed: DictConfig) -> Config:
-    """A composed config as our dataclasses, every value checked.
+    """Convert a composed config to our dataclasses, and check every value.
 
     Raises:
-        UserError: for a value of the wrong type or out of range, and for a key that ``+`` slipped past the schema.
+        UserError: for a value of the wrong type or out of range, and for a key that ``+`` added to the schema's.
     """
     try:
         _refuse_strays(composed, Config())
@@ -261,5 +270,5 @@ def _refuse_strays(composed: object, schema: Any, prefix: str = "") -> None:
 
 
 if __name__ == "__main__":
-    # By its name: what is defined in __main__ could not be imported by the processes that a sweep starts.
+    # By its name: the processes of a sweep could not import functions of __main__.
     importlib.import_module("seq2seq.cli.train").main()

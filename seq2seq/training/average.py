@@ -1,4 +1,4 @@
-"""One checkpoint out of several of one training: the mean of their weights."""
+"""Average the weights of several checkpoints of one training."""
 
 from __future__ import annotations
 
@@ -16,10 +16,12 @@ from seq2seq.errors import UserError
 
 
 def find_all(paths: Sequence[str | Path]) -> list[Path]:
-    """The checkpoints that paths mean: files themselves, and of a run folder all the best ones that it kept.
+    """Return the checkpoints that files and run folders name.
+
+    A run folder names all the best checkpoints that it keeps.
 
     Raises:
-        UserError: if a path means none, or all of them mean fewer than two different ones.
+        UserError: if a path names none, or all of them name fewer than two different ones.
     """
     found: dict[Path, Path] = {}
     for path in paths:
@@ -29,17 +31,17 @@ def find_all(paths: Sequence[str | Path]) -> list[Path]:
     if len(found) < 2:
         only = ", ".join(map(str, found.values()))
         raise UserError(
-            f"an average needs two checkpoints at least; got {only} alone. A run keeps its K best with "
+            f"an average needs two checkpoints at least; got only {only}. A run keeps its K best with "
             "trainer.keep_best=K."
         )
     return list(found.values())
 
 
 def average(paths: Sequence[Path]) -> dict[str, Any]:
-    """The contents of a checkpoint whose weights are the mean of those of ``paths``; all else is as in the first one.
+    """Average checkpoints: the contents of the first, with the mean weights of all.
 
-    The mean of weights is of use where they are close to each other: for checkpoints of one training, not for trainings
-    from different first weights.
+    The mean is useful for weights that are close to each other: of one training, not of trainings from different first
+    weights.
 
     Raises:
         UserError: for a checkpoint that is refused, or whose model settings or tokenizers are not those of the first
@@ -58,12 +60,12 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
         for name, tensor in checkpoint.named_weights(other).items():
             sums[name] += tensor
     means = {name: total / len(paths) for name, total in sums.items()}
-    checkpoint.load_weights(model, means, first)  # where tied weights are one again
+    checkpoint.load_weights(model, means, first)  # ties weights again
     return {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section}
 
 
 def _read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network of a checkpoint, and all but its weights with every setting written out."""
+    """Return the network of a checkpoint, and its other contents with every setting written out."""
     mine = checkpoint.read(path)[checkpoint.SECTION]
     if mine["kind"] == checkpoint.LANGUAGE_MODEL:
         found = checkpoint.load_language_model(path)

@@ -1,4 +1,4 @@
-"""What watches a training: the metrics file, the checkpoints and the progress bar."""
+"""Callbacks that report on a training: stopwatch, metrics file and progress bar."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Stopwatch(L.Callback):
-    """Seconds and target tokens of the training alone, and seconds of its validations; all survive a resume."""
+    """Count seconds and target tokens of training, without validation, and seconds of validation, across resumes."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
@@ -56,7 +56,7 @@ class Stopwatch(L.Callback):
         self._running_since = now
 
     def tokens_per_second(self) -> float:
-        """Target tokens for each second of training so far."""
+        """Return the target tokens per second of training so far."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,13 +64,14 @@ class Stopwatch(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.tokens = state_dict["seconds"], state_dict["tokens"]
-        self.valid_seconds = state_dict.get("valid_seconds", 0.0)  # which older checkpoints do not count
+        self.valid_seconds = state_dict.get("valid_seconds", 0.0)  # missing in older checkpoints
 
 
 class MetricsFile(L.Callback):
-    """A row of ``metrics.csv`` for each validation, and its figures and a few translations in the log.
+    """Write a row of ``metrics.csv`` for each validation, and log its figures and some outputs.
 
-    The rows travel in the checkpoint, so a resumed run's file has no row twice and none from a future that was lost.
+    The rows are saved in the checkpoint. So the file of a resumed run has every row once, and only rows up to its
+    checkpoint.
     """
 
     def __init__(self, path: Path, stopwatch: Stopwatch, *, samples: int) -> None:
@@ -83,7 +84,7 @@ class MetricsFile(L.Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: Any, outputs: Any, batch: Batch | Window, batch_idx: int
     ) -> None:
-        self.epoch = trainer.current_epoch + 1  # which a validation after the training would find one too high
+        self.epoch = trainer.current_epoch + 1  # Lightning counts it up before a validation after the training
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LitModel)
@@ -131,7 +132,7 @@ class MetricsFile(L.Callback):
 
 
 class ProgressBar(L.Callback):
-    """Where the training stands, on stderr, if that is a terminal: epoch, batches, loss, tokens/s, time left."""
+    """Show epoch, batches, loss, tokens/s and time left on stderr, if that is a terminal."""
 
     def __init__(self, stopwatch: Stopwatch) -> None:
         self.stopwatch = stopwatch
@@ -155,9 +156,9 @@ class ProgressBar(L.Callback):
         if self.task is None:
             return
         self.bar.advance(self.task)
-        if time.monotonic() - self._shown_at > 0.5:  # a loss on a GPU is not worth waiting for at every step
+        if time.monotonic() - self._shown_at > 0.5:  # reading a loss waits for the GPU
             self._shown_at = time.monotonic()
-            loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # by which Lightning has divided it
+            loss = float(outputs["loss"]) * trainer.accumulate_grad_batches  # Lightning has divided it
             rate = f"loss {loss:.3f}  {self.stopwatch.tokens_per_second():,.0f} tokens/s"
             self.bar.update(self.task, description=f"epoch {trainer.current_epoch + 1}", rate=rate)
 

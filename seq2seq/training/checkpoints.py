@@ -18,15 +18,15 @@ from seq2seq.training.tasks.base import LitModel
 
 
 class Checkpoints(L.Callback):
-    """Keeps ``best.ckpt``, what is needed to translate, and ``last.ckpt``, what is needed to go on.
+    """Write ``best.ckpt``, from which to translate, and ``last.ckpt``, from which to resume.
 
-    ``last.ckpt`` is written where an optimiser step is complete and no validation is due: after an epoch and its
-    validation, every ``save_minutes`` unless that is 0, and as soon as possible after a signal that asks to ``stop``.
-    Both are written whole or not at all; what was ``last.ckpt`` until then is kept as ``previous.ckpt``, should a disk
-    damage the new one.
+    ``last.ckpt`` is written after an epoch and its validation, every ``save_minutes`` unless that is 0, and as soon as
+    possible after a signal to ``stop``. It is only written after a complete optimiser step, when no validation is due.
+    Both files are written atomically. The old ``last.ckpt`` is kept as ``previous.ckpt``, in case a disk damages the
+    new one.
 
-    With ``keep_best`` above 1 so many of the best are there as ``step-N.ckpt`` too, to be averaged. One that drops out
-    of them is removed once ``last.ckpt`` knows, so that a training that is gone on with finds all that it knows of.
+    With ``keep_best > 1`` the K best checkpoints are also kept as ``step-N.ckpt``, to be averaged. A file that drops
+    out of the K is deleted only after ``last.ckpt`` is saved, so a resumed run finds every file it expects.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Checkpoints(L.Callback):
         self.best: list[float] | None = None
         self.best_step = 0
         self.keep_best = keep_best
-        self.kept: list[list[float]] = []  # the best ones' ranks and steps, from the best, if there are to be several
+        self.kept: list[list[float]] = []  # ranks and steps of the K best, the best first; empty with keep_best=1
         self._saved_at = time.monotonic()
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -51,16 +51,16 @@ class Checkpoints(L.Callback):
     ) -> None:
         done = batch_idx + 1
         if done % trainer.accumulate_grad_batches:
-            return  # gradients of an unfinished step are in no checkpoint
+            return  # a checkpoint has no gradients of an unfinished step
         if done == trainer.num_training_batches or done % int(trainer.val_check_batch or 1) == 0:
-            return  # a validation comes next, which Lightning would take for done when it starts from here
+            return  # a validation comes next, and Lightning would skip it after a resume from here
         due = bool(self.stop.number) or time.monotonic() - self._saved_at > self.save_seconds
-        if trainer.strategy.reduce_boolean_decision(due, all=False):  # processes save together, or not at all
+        if trainer.strategy.reduce_boolean_decision(due, all=False):  # all processes save, or none
             self._save_last(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, LitModel)
-        # Where the scores are equal (a BLEU of 0 at the start, say), the lower loss is the better one.
+        # Of equal scores, such as a BLEU of 0 at the start, the one with the lower loss is better.
         figures = pl_module.valid_figures
         rank = [self.sign * figures[self.metric], -figures["valid/loss"]]
         is_best = self.best is None or rank > self.best
@@ -77,15 +77,16 @@ class Checkpoints(L.Callback):
                     checkpoint.name_also(path, checkpoint.BEST)
 
     def _keep(self, rank: list[float], step: int) -> bool:
-        """Whether this one is among the best; of equals the earlier one is the better. Each step counts once, also if
-        it is validated twice before the next.
+        """Return whether this checkpoint is among the K best; of equals, the earlier one is better.
+
+        A step that is validated twice counts once.
         """
         others = [one for one in self.kept if one[-1] != step]
         self.kept = sorted([*others, [*rank, step]], key=lambda one: one[:-1], reverse=True)[: self.keep_best]
         return any(one[-1] == step for one in self.kept)
 
     def _remove_others(self, trainer: L.Trainer) -> None:
-        """Remove what is among the best no more."""
+        """Delete the files of checkpoints that dropped out of the K best."""
         kept = {checkpoint.step_name(int(one[-1])) for one in self.kept}
         if trainer.is_global_zero and kept:
             for path in checkpoint.kept_best(self.folder):
@@ -107,10 +108,10 @@ class Checkpoints(L.Callback):
         self.end_if_asked(trainer)
 
     def end_if_asked(self, trainer: L.Trainer) -> None:
-        """End the training in all processes, if one of them was asked to: now that the first one has saved it.
+        """End the training in all processes if a signal asked one of them to stop.
 
         Raises:
-            Interrupted: if so.
+            Interrupted: if so; the training is saved.
         """
         if trainer.strategy.reduce_boolean_decision(bool(self.stop.number), all=False):
             raise Interrupted(self.stop.number or signal.SIGTERM)
@@ -120,4 +121,4 @@ class Checkpoints(L.Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best, self.best_step = state_dict["best"], state_dict["best_step"]
-        self.kept = state_dict.get("kept", [])  # which older versions do not write
+        self.kept = state_dict.get("kept", [])  # missing in older checkpoints

@@ -1,4 +1,4 @@
-"""A run folder belongs to one config: write it there, or compare it with the one that is there."""
+"""Claim a run folder for one config."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from seq2seq.runs import (
 
 
 def claim(config: Config, folder: Path) -> None:
-    """Write the config into a new run folder, or see that the one there is the same.
+    """Write the config into a new run folder, or compare it with the one there.
 
     Raises:
         UserError: if the folder holds a run with another config, or with none.
@@ -43,7 +43,7 @@ def claim(config: Config, folder: Path) -> None:
         for name in (CHECKPOINTS, TENSORBOARD):
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
-        # The config last: as long as something of the run is left, its settings are too, however this ends.
+        # The config comes last: while any file of the run is left, its settings are too, even after a kill.
         written = (METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
         for name in written:
             (folder / name).unlink(missing_ok=True)
@@ -54,20 +54,19 @@ def claim(config: Config, folder: Path) -> None:
 
 
 def kept_settings(config: Config) -> dict[str, Any]:
-    """What a run folder keeps of a config: a run that is gone on with must not start anew once more."""
+    """Return a config as it is written: a resumed run must not be overwritten again."""
     return dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
 
 
 def refuse_another_run(config: Config, folder: Path) -> None:
-    """See that a folder holds no run, or this one, or one that may be overwritten.
+    """Check that a folder holds this run, or a run that may be overwritten, or none.
 
     Raises:
         UserError: if the folder holds a run with another config, or with none.
     """
     if (folder / CONFIG).is_file():
-        different = (
-            [] if config.overwrite else differences(dataclasses.asdict(read_config(folder)), kept_settings(config))
-        )
+        there = dataclasses.asdict(read_config(folder))
+        different = [] if config.overwrite else differences(there, kept_settings(config))
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
@@ -83,7 +82,7 @@ def refuse_another_run(config: Config, folder: Path) -> None:
 
 
 def as_begun(config: Config, folder: Path) -> Config:
-    """The config that holds: a run from before there was ``tokenizer.normalization`` is resumed without one."""
+    """Resume a run without ``tokenizer.normalization`` if it began before that key existed."""
     if config.overwrite or not (folder / CONFIG).is_file():
         return config
     if config.tokenizer.normalization != TokenizerConfig().normalization or not lacks_normalization(folder):

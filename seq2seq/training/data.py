@@ -1,4 +1,4 @@
-"""A prepared dataset as Lightning wants it: loaders of batches, and the untouched text beside them."""
+"""A prepared dataset for Lightning: loaders of batches, and the lines of the validation text."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seq2seq.files.lines import iter_lines, read_lines
 from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
 
-WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures
+WINDOW = 1024  # tokens that a validation reads at a time, without effect on its figures
 
 
 class TranslationData(L.LightningDataModule):
@@ -109,8 +109,9 @@ def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int)
 
 
 class TextData(L.LightningDataModule):
-    """Windows of one side of a prepared dataset, as a stream: the training's in columns, validation's in a single one,
-    so that what is measured there does not depend on their number.
+    """Windows of one side of a prepared dataset, read as a stream.
+
+    The training text is read in columns, the validation text in one, so that its figures do not depend on the columns.
 
     Args:
         folder: as `seq2seq.data.prepare.prepare` returns it.

@@ -1,4 +1,4 @@
-"""A running average of a training's weights, which translates better than the weights of any one step."""
+"""Average weights over a training; the average translates better than the last weights."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from torch import nn
 
 
 class RunningAverage:
-    """An exponential moving average of all parameters: a' = d a + (1 - d) w after each step.
+    """An exponential moving average of all parameters.
 
-    It begins as the first weights, and so that these are soon forgotten, d is min(decay, (1 + steps) / (10 + steps)),
-    with the steps taken so far, this one included.
+    After each step a' = d a + (1 - d) w.
+
+    It starts from the initial weights. The decay d at step t, from 1, is min(decay, (1 + t) / (10 + t)), so that they
+    are forgotten quickly.
 
     Args:
-        model: the network that is trained; its tied parameters count once.
-        decay: in (0, 1); the average looks back over some 1 / (1 - decay) steps.
+        model: the trained network; its tied parameters count once.
+        decay: in (0, 1); the average covers about 1 / (1 - decay) steps.
 
     Source:
         Polyak and Juditsky (1992), https://doi.org/10.1137/0330046.
@@ -27,12 +29,12 @@ class RunningAverage:
         self.model = model
         self.decay = decay
         self.steps = 0
-        self.swapped = False  # whether the model has the average and this the weights
+        self.swapped = False  # whether the model has the average, and this object the weights
         self.weights = {name: one.detach().clone() for name, one in model.named_parameters()}
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights that a step has led to."""
+        """Update the average after a step."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         for name, parameter in self.model.named_parameters():
@@ -40,7 +42,7 @@ class RunningAverage:
 
     @torch.no_grad()
     def swap(self) -> None:
-        """Put the average into the model and keep its weights, or the other way round."""
+        """Exchange the average and the model's weights."""
         for name, parameter in self.model.named_parameters():
             mine = self.weights[name].to(parameter.device)
             self.weights[name] = parameter.detach().clone()

@@ -1,4 +1,7 @@
-"""Run one experiment: from its config to its scores, in a folder of plain files that can be resumed."""
+"""Run one experiment, from its config to its scores, in one folder.
+
+The folder has plain files, and an unfinished run can be resumed from it.
+"""
 
 from __future__ import annotations
 

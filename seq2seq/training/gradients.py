@@ -44,9 +44,10 @@ class GradientNorms:
             self.count()
 
     def count(self) -> None:
-        """Add the pending norms to the sums, one by one, so that a resumed run has the same sums.
+        """Add the pending norms to the sums.
 
-        A step whose norm is not finite is skipped: the scaler of precision 16-mixed skips it too.
+        They are added one by one, so that a resumed run has the same sums. A step whose norm is not finite is skipped:
+        the scaler of precision 16-mixed skips it too.
         """
         steps, total, largest, num_clipped = self.sums
         for norm, clipped in ((float(norm), float(clipped)) for norm, clipped in self._pending):
@@ -56,7 +57,7 @@ class GradientNorms:
         self.sums = [steps, total, largest, num_clipped]
 
     def figures(self) -> dict[str, float]:
-        """Return the mean and the largest norm, and the percentage of clipped steps; NaN without a step."""
+        """Return the mean norm, the largest norm and the percentage of clipped steps."""
         self.count()
         steps, total, largest, num_clipped = self.sums
         mean = total / steps if steps else math.nan

@@ -1,4 +1,4 @@
-"""The optimiser, and its learning rate at each step."""
+"""Build the optimiser, and compute the learning rate of each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from seq2seq.config.schema import OptimConfig
 
 
 def build_optimizer(config: OptimConfig, model: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, fused where torch can."""
+    """Build the optimiser that the config names.
+
+    Source:
+        Kingma and Ba (2015) for Adam; Loshchilov and Hutter (2019) for AdamW.
+    """
     parameters = list(model.parameters())
     if config.algorithm == "sgd":
         return torch.optim.SGD(
@@ -27,22 +31,26 @@ def build_optimizer(config: OptimConfig, model: nn.Module, *, fused: bool = True
 
 
 def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -> None:
-    """Before a step: torch adds eps to the corrected root of the second moment; corrected alike, it is as if it had
-    been added before.
+    """Rescale eps to match the form of Adam that adds it before bias correction.
+
+    torch adds it after that correction. So it becomes eps / sqrt(1 - beta2^t) at step t.
     """
     for group in adam.param_groups:
-        states = (adam.state.get(one) for one in group["params"])  # none of what never had a gradient
+        states = (adam.state.get(one) for one in group["params"])  # empty without a gradient so far
         steps = next((int(state["step"]) for state in states if state), 0) + 1
         group["eps"] = config.eps / math.sqrt(1 - config.beta2**steps)
 
 
 def lr_factor(config: OptimConfig, step: int, num_steps: int, steps_per_epoch: int = 1) -> float:
-    """The learning rate of a step (from 0) as a share of the highest.
+    """Return the learning rate of a step (from 0) as a share of ``optim.lr``.
 
-    Linear warm-up to 1 over ``warmup_steps``; then 1, or falling with the inverse square root of the step (Vaswani et
-    al. 2017), along half a cosine to 0 at ``num_steps`` (Loshchilov and Hutter 2017), or 1 and, from ``decay_start`` of
-    all steps on, falling along a line to 0; or with ``decay`` falling by ``decay_factor`` at the start of each epoch
-    after the first ``decay_after`` (Zaremba et al. 2014).
+    It rises linearly to 1 over ``warmup_steps``. Then it depends on the schedule:
+
+    - ``constant``: 1.
+    - ``inverse_sqrt``: sqrt(warmup_steps / (step + 1)) (Vaswani et al. 2017).
+    - ``cosine``: half a cosine, to 0 at ``num_steps`` (Loshchilov and Hutter 2017).
+    - ``linear``: 1 up to the share ``decay_start`` of all steps, then a line to 0.
+    - ``decay``: multiplied by ``decay_factor`` at the start of each epoch after ``decay_after`` (Zaremba et al. 2014).
     """
     warmup = config.warmup_steps
     rising = (step + 1) / warmup if step < warmup else 1.0

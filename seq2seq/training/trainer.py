@@ -1,4 +1,4 @@
-"""Lightning's Trainer as we use it: it minds no job scheduler, and which of its arguments a config may set."""
+"""Lightning's Trainer as we use it: checked arguments, no job scheduler."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from seq2seq.runs import (
 
 ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, and of which types
     "num_nodes": (int,),  # machines that share a training with strategy=ddp
-    "limit_train_batches": (int, float),  # a shorter epoch; schedules, and a training that is gone on with, know it
-    "log_every_n_steps": (int,),  # of loggers alone
+    "limit_train_batches": (int, float),  # a shorter epoch, for schedules and resumed runs too
+    "log_every_n_steps": (int,),  # only for loggers
     "profiler": (str,),  # times what Lightning does, and changes none of it
     "detect_anomaly": (bool,),  # looks for the operation that made a NaN; slower, to the same weights
     "benchmark": (bool,),  # lets cuDNN try its algorithms
 }
 _PART = "would put a loss of a part of the validation set beside a score of the whole; make the "
 _SHORT = "would leave out checkpoints and scores; use trainer=debug for a quick look"
-_LONG = "would be forgotten by a training that is gone on with; use a larger trainer.patience"
+_LONG = "would be forgotten by a resumed training; use a larger trainer.patience"
 REFUSED = {  # what the other arguments would do, and what to do instead
     "overfit_batches": _PART + "training set itself smaller",
     "limit_val_batches": _PART + "validation set itself smaller",
@@ -51,7 +51,7 @@ REFUSED = {  # what the other arguments would do, and what to do instead
     "check_val_every_n_epoch": "is set by seq2seq itself; use trainer.validate_every",
     "inference_mode": "would do nothing, since a validation computes no gradients anyway; leave it out",
     "reload_dataloaders_every_n_epochs": "would do nothing, since each epoch draws its batches anew; leave it out",
-    "sync_batchnorm": "would do nothing, since there is no batch normalisation here; leave it out",
+    "sync_batchnorm": "would do nothing, since no network has batch normalisation; leave it out",
     "enable_autolog_hparams": "would do nothing, since config.yaml has every setting; leave it out",
     "model_registry": "would send checkpoints away; they stay in the run folder: leave it out",
     "plugins": "would need an object, and none is built from a config; use the keys of trainer",
@@ -60,7 +60,7 @@ REFUSED = {  # what the other arguments would do, and what to do instead
 
 
 def check_arguments(given: dict[str, Any]) -> None:
-    """Let pass those arguments of Lightning's Trainer alone that leave a run what it says it is.
+    """Check the arguments of Lightning's Trainer that a config sets, by name and value.
 
     Raises:
         UserError: naming the argument, and what to do instead.
@@ -69,7 +69,9 @@ def check_arguments(given: dict[str, Any]) -> None:
     for name, value in given.items():
         where = f"trainer.lightning.{name}"
         if name not in known:
-            raise UserError(f"{where} is no argument of lightning.Trainer; there are: {', '.join(sorted(ALLOWED))}.")
+            raise UserError(
+                f"{where} is not an argument of lightning.Trainer; there are: {', '.join(sorted(ALLOWED))}."
+            )
         if name not in ALLOWED and name not in REFUSED:
             raise UserError(f"{where} is set by seq2seq itself; use the keys of trainer and optim.")
         if isinstance(value, dict):
@@ -87,7 +89,7 @@ def _check_value(where: str, value: object, types: tuple[type, ...]) -> None:
 
 
 class Alone(LightningEnvironment):
-    """One process, whatever a job scheduler's variables say."""
+    """An environment of one process, which ignores the variables of job schedulers."""
 
     @property
     def creates_processes_externally(self) -> bool:
@@ -100,13 +102,14 @@ class Alone(LightningEnvironment):
         return 0
 
     def teardown(self) -> None:
-        """Leave the variables as they are."""
+        """Keep the environment variables, which Lightning would delete."""
 
 
 class Trainer(L.Trainer):
-    """Lightning's Trainer without what it does under a job scheduler: it begins with no checkpoint but the one that it
-    is given, writes none by itself, and leaves signals alone. Nor does it take arguments from variables
-    ``PL_TRAINER_...``.
+    """Lightning's Trainer without its handling of job schedulers.
+
+    It only resumes from the checkpoint that it is given, writes none by itself, and installs no signal handlers. It
+    ignores the environment variables ``PL_TRAINER_...``.
     """
 
     def __init__(self, **arguments: Any) -> None:
@@ -119,7 +122,7 @@ class Trainer(L.Trainer):
         self.fit_loop.epoch_loop = epoch_loop
 
     def forsake(self, number: int) -> None:
-        """Pass a signal on to the processes that this one has started."""
+        """Send a signal to the processes that this one has started."""
         kill = getattr(self.strategy.launcher, "kill", None)
         if kill is not None:
             kill(number)
@@ -127,8 +130,9 @@ class Trainer(L.Trainer):
 
 class _Epochs(_FitLoop):
     def _iteration_based_training(self) -> bool:
-        """Lightning takes every training with a bound in steps for one that was stopped inside an epoch, and so counts
-        a finished epoch twice when it goes on; without a bound it looks.
+        """Let Lightning check whether a resumed training was stopped inside an epoch.
+
+        With a bound in steps it would assume so, and count a finished epoch twice.
         """
         return False
 
@@ -136,24 +140,23 @@ class _Epochs(_FitLoop):
 class _NoHpcCheckpoint(_CheckpointConnector):
     @property
     def _hpc_resume_path(self) -> None:
-        """Under Slurm Lightning would begin with any ``hpc_ckpt_N.ckpt`` that lies in the working directory."""
+        """Ignore files ``hpc_ckpt_N.ckpt`` in the working directory, from which Lightning resumes under Slurm."""
         return None
 
 
 class _NoSignals(_SignalConnector):
     def register_signal_handlers(self) -> None:
-        """Under Slurm Lightning would answer USR1 with a checkpoint in the working directory, and swallow TERM."""
+        """Install none: under Slurm Lightning saves a checkpoint elsewhere on USR1, and ignores TERM."""
 
     def teardown(self) -> None:
-        """There is nothing to restore."""
+        """Restore nothing: no handler was installed."""
 
 
 def check_trainer(config: Config) -> None:
-    """Refuse arguments of Lightning's Trainer that are not to be set, and devices that are not there, before any data
-    is read.
+    """Check the Trainer's arguments, loggers and devices, before any data is read.
 
     Raises:
-        UserError: naming the argument and what there is.
+        UserError: naming the key.
     """
     check_arguments(config.trainer.lightning)
     if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
@@ -167,7 +170,7 @@ def check_trainer(config: Config) -> None:
 
 
 def cpu_has_bfloat16() -> bool:
-    """Whether torch can train a recurrent layer in bfloat16 on this CPU; not every one has the instructions."""
+    """Return whether torch can train a recurrent layer in bfloat16 on this CPU."""
     layer, inputs = torch.nn.LSTM(2, 2), torch.zeros(1, 1, 2)
     try:
         with torch.autocast("cpu", torch.bfloat16):
@@ -203,7 +206,10 @@ def trainer_arguments(config: Config) -> dict[str, Any]:
 
 
 class _NoProfiler(PassThroughProfiler):
-    """Lightning's own one makes a generator for each of the forty things that it might time in a step."""
+    """A profiler that does nothing.
+
+    Lightning's own costs more: it makes some forty generators in a step.
+    """
 
     def profile(self, action_name: str) -> Any:
         return _NOTHING
@@ -216,7 +222,7 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], str
     settings = {"profiler": _NoProfiler(), **trainer_arguments(config), **config.trainer.lightning}
     settings["strategy"] = strategy
     if "profiler" in config.trainer.lightning:
-        logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # or its table would not be seen
+        logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # it logs its table at this level
     if config.trainer.is_alone:
         settings["plugins"] = [Alone()]
     with refusals(config, TypeError, ValueError):
@@ -225,7 +231,7 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], str
 
 @contextmanager
 def refusals(config: Config, *others: type[Exception]) -> Iterator[None]:
-    """Say in one line what Lightning makes nothing of."""
+    """Raise what Lightning refuses as a `UserError` of one line."""
     try:
         yield
     except Exception as error:

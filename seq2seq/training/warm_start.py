@@ -1,4 +1,4 @@
-"""A network that begins with the weights of a language model where the two are alike."""
+"""Initialise a network with the weights of a language model."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from seq2seq.tokens.load import same_pieces
 
 @torch.no_grad()
 def warm_start(model: nn.Module, tokenizer: Tokenizer, path: str | Path) -> None:
-    """Put a language model's weights into a decoder, or into another language model.
+    """Copy a language model's weights into a decoder, or into another language model.
 
-    What only the decoder has keeps its first weights: attention, and the columns of a matrix that read the summary of
-    peeky. Those are the last ones, as `RNNDecoder` puts the summary after all else.
+    Parts that only the decoder has keep their first weights: attention, and the columns of a matrix that read the
+    summary of peeky. Those are the last columns, because `RNNDecoder` appends the summary to its other inputs.
 
     Args:
         tokenizer: the decoder's.
         path: the language model.
 
     Raises:
-        UserError: if that is none, or if its pieces, its stack or its widths are not the decoder's.
+        UserError: if ``path`` is not a language model, or has other pieces, layers or widths than the decoder.
 
     Source:
         Ramachandran, Liu and Le (2017), https://arxiv.org/abs/1611.02683.

@@ -37,7 +37,7 @@ TRAIN_MISTAKES = [
     (["optim.lr=-1"], r"optim.lr=-1 is out of range; it must be above 0"),
     (["model.reverse.deep=1"], r"model.reverse.deep is not a key: model.reverse is a single value, not a section"),
     (["data=["], r"data=[ is no override: "),
-    (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is no argument of lightning.Trainer"),
+    (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is not an argument of lightning.Trainer"),
     (["runs=/dev/null"], r"cannot be used"),
     (["trainer.loggers=csv"], r"trainer.loggers=csv is no list; write it as in trainer.loggers=[csv,tensorboard]"),
     (["trainer.loggers=[wandb]"], r"trainer.loggers has wandb, which is not installed"),

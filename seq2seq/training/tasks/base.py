@@ -69,7 +69,10 @@ class LitModel(L.LightningModule):
         raise NotImplementedError
 
     def smallest_loss(self) -> Tensor:
-        """Return the loss of a batch with one token, which shows the parameters that get a gradient."""
+        """Return the loss of a batch with one token.
+
+        It shows which parameters get a gradient.
+        """
         raise NotImplementedError
 
     def _out_of_memory(self) -> UserError:
@@ -108,7 +111,9 @@ class LitModel(L.LightningModule):
 
     @contextmanager
     def enough_memory(self) -> Iterator[None]:
-        """Around a training: name the batch for which memory did not suffice, in its loss, gradients or update.
+        """Name the batch for which memory did not suffice during a training.
+
+        It may fail in the loss, the gradients or the update.
 
         Raises:
             UserError: if an allocation failed during a batch.
@@ -165,7 +170,7 @@ class LitModel(L.LightningModule):
     # The losses since the last validation.
 
     def _counted(self, loss: Tensor, batch: Batch | Window) -> Tensor:
-        """Add the summed loss of a batch to the sums, and return it scaled for its gradient."""
+        """Add a batch's loss to the sums, and scale it for its gradient."""
         self.train_tokens += batch.num_tokens
         if loss.device.type == "cpu":
             value = loss.item()
@@ -220,7 +225,7 @@ class LitModel(L.LightningModule):
             self.plateau.step(progress)
 
     def _progress(self) -> float:
-        """Return the monitored figure, or the negative loss while the figure is 0, as it often is at the start."""
+        """Return the monitored figure, or the negative loss while the figure is 0."""
         figure = self.valid_figures[f"valid/{self.config.trainer.monitor}"]
         return figure if figure > 0 or self.config.trainer.monitor == "loss" else -self.valid_figures["valid/loss"]
 

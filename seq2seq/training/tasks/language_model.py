@@ -146,8 +146,8 @@ class LitLanguageModel(LitModel):
         states = contents["training"]["state"]
         if len(states) != self.trainer.world_size:
             raise UserError(
-                f"the run was trained by {len(states)} processes, each with columns of its own, and cannot be gone on "
-                f"with by {self.trainer.world_size}; set trainer.devices={len(states)}, or overwrite=true."
+                f"the run was trained by {len(states)} processes, each with columns of its own, and cannot be resumed "
+                f"by {self.trainer.world_size}; set trainer.devices={len(states)}, or overwrite=true."
             )
         mine = states[self.global_rank]
         self._state = None if mine is None else DecoderState(tuple(one.to(self.device) for one in mine))

@@ -207,7 +207,10 @@ class Translation:
         return Built(data, module)
 
     def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
-        """Translate, score and probe the test set with the best checkpoint, after adding the shortlist to it."""
+        """Translate, score and probe the test set with the best checkpoint.
+
+        If the config asks for a shortlist, it is added to the checkpoint first.
+        """
         if config.trainer.shortlist:
             _add_shortlist(config, folder, data_folder, tokenizers)
         best = folder / CHECKPOINTS / checkpoint.BEST
@@ -246,7 +249,7 @@ def smallest_loss(model: Seq2Seq) -> Tensor:
 
 
 def _network(config: Config, network: ModelConfig, tokenizers: Tokenizers) -> Seq2Seq:
-    """Build a network with its first weights, and check that it can be decoded as ``decode`` says."""
+    """Build a network, and check that it can be decoded as ``decode`` says."""
     torch.manual_seed(config.seed)
     model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
     check_form(config.decode, model, scoring_device(config))
