@@ -104,7 +104,7 @@ def _train_once(lines: Sequence[str], chars: set[str], settings: dict[str, objec
         eos_id=EOS,
         unk_surface=UNK_SURFACE,
         character_coverage=1.0,
-        # It cuts its own markers, "<unk>" say, out of the text that it trains on; their characters must not be lost.
+        # It cuts its own markers, such as "<unk>", out of the training text; their characters must not be lost.
         required_chars="".join(sorted(chars - {" ", "\0"})),
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,
