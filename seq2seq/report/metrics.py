@@ -21,7 +21,7 @@ class Metric(NamedTuple):
     Attributes:
         statistics: hypotheses (of a perplexity: costs) and references to an array ``(sentences, k)``.
         score: sums of statistics ``(..., k)`` to scores ``(...)`` between 0 and ``highest``.
-        highest: infinite where nothing bounds a score; then there is no pseudo-count either.
+        highest: the bound of the score; infinite without one, and then without a pseudo-count.
     """
 
     statistics: Callable[[Sequence[Any], Sequence[str]], Array]

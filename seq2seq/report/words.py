@@ -130,7 +130,7 @@ def doubt(analysis: Analysis) -> str | None:
     by_seeds = sum((one.contrast.seed_error or 0) > one.contrast.sentence_error for one in rest)
     wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
     return (
-        "Not shown does not mean that there is no difference: every value within an interval agrees with these runs. "
+        "Not shown does not mean that the arms are equal: every value within an interval agrees with these runs. "
         f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
     )
 

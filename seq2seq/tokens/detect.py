@@ -70,7 +70,7 @@ def _script_of(char: str) -> str:
 
 
 def tokenization(lines: Iterable[str]) -> str | None:
-    """Describe the sign of an earlier tokenisation in most lines; None if there is no such sign."""
+    """Describe the sign of an earlier tokenisation in most lines; None without one."""
     kept = [line.rstrip() for line in itertools.islice(lines, MOST_LINES) if line.strip()]
     signs = {
         'end in " ."': sum(line.endswith(_FINAL) for line in kept),
