@@ -609,7 +609,7 @@ def test_a_damaged_list_of_words_is_refused() -> None:
     for bad in (proto + b"\nbirds", proto + b"\n\n", proto + b"\n\xff"):
         with pytest.raises(UserError, match="the tokenizer is not a list of words"):
             load(bad)
-    with pytest.raises(UserError, match="there is no word in it"):
+    with pytest.raises(UserError, match="it has no words"):
         train(["", " "], type="ptb", vocab_size=0)
     with pytest.raises(ValueError, match="a line holds a newline"):
         load(proto).encode(["a\nb"])

@@ -195,7 +195,7 @@ def _cuts(widths: np.ndarray, batch_tokens: int, batch_sentences: int, at_least:
         start = cuts[-1]
         most = batch_sentences or end
         if batch_tokens:
-            most = min(most, batch_tokens // max(1, int(widths[start])))  # the first is no wider than the widest
+            most = min(most, batch_tokens // max(1, int(widths[start])))  # the first is at most as wide as the widest
             widest = np.maximum.accumulate(widths[start : start + most])
             most = int(np.searchsorted(widest * np.arange(1, len(widest) + 1), batch_tokens, side="right"))
         if start + max(most, at_least) >= end:

@@ -9,13 +9,11 @@ from seq2seq.files.lines import read_lines, refuse_line_ends, refuse_unstable
 from seq2seq.files.writing import make_folder, write_lines
 
 SPLITS = ("train", "valid", "test")
-
-
 Pair = tuple[str, str]
 
 
 def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
-    """The (source, target) pairs of two line-aligned files.
+    """Read the (source, target) pairs of two line-aligned files.
 
     Args:
         allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
@@ -50,7 +48,7 @@ def _refuse_blank(path: str | Path, lines: list[str]) -> None:
 
 
 def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
-    """The pairs of a file with exactly two columns, source and target, and a tab between them.
+    """Read the pairs of a file with two columns, source and target, between tabs.
 
     Args:
         allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
@@ -76,7 +74,7 @@ def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
 
 
 def read_question_answer(path: str | Path) -> list[Pair]:
-    """The pairs of a file in the format of the book's addition and date data, with their padding kept.
+    """Read pairs in the format of the book's addition and date data, with their padding.
 
     A line, such as ``16+75  _91  ``, is a question padded with spaces to a fixed width, "_", and an answer
     padded likewise. The "_" marks where decoding starts; it belongs to neither side.
@@ -111,7 +109,7 @@ def _not_empty(path: str | Path, pairs: list[Pair]) -> list[Pair]:
 def filter_pairs(
     pairs: Iterable[Pair], *, max_length: int, max_ratio: float, skip_blank: bool
 ) -> tuple[list[Pair], dict[str, int]]:
-    """The pairs fit to train on, and how many were left out for each reason.
+    """Return the pairs to train on, and how many were left out for each reason.
 
     A pair is counted once, under the first of "blank", "too long" and "length ratio" that holds.
 

@@ -68,7 +68,7 @@ def _is_whole(folder: Path, kind: str, settings: dict[str, Any]) -> bool:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """Read ``dataset.json``; None where there is no finished dataset."""
+    """Read ``dataset.json``; None without a finished dataset."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):

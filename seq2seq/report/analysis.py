@@ -1,4 +1,4 @@
-"""Everything that a report says, worked out from the runs: plain figures, before one is drawn or put in words."""
+"""Compute all figures of a report from its runs."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ NUM_SAMPLES = 3
 
 
 class Mean(NamedTuple):
-    """Mean over the seeds, and the standard deviation of a sample (with n - 1); None for a single one."""
+    """Mean and standard deviation over seeds; the latter (with n - 1) is None for one seed."""
 
     mean: float
     sd: float | None
 
 
 class Row(NamedTuple):
-    """An arm's figures. ``to_near_best``: seconds, or None where a seed did not get there."""
+    """An arm's figures. ``to_near_best``: seconds, or None if a seed did not get there."""
 
     arm: Arm
     figures: dict[str, Mean | None]
@@ -45,7 +45,7 @@ class Row(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """A question, and what the runs answer. ``p`` is adjusted for all comparisons of its metric."""
+    """A contrast between arms. ``p`` is adjusted for all comparisons of its metric."""
 
     kind: str  # "difference" (to the baseline), "control", "within", "interaction" or "three-way"
     title: str
@@ -148,8 +148,10 @@ def analyse(sweep: Sweep) -> Analysis:
 
 
 def _main_metric(sweep: Sweep) -> str:
-    """What the runs were kept for; where that was the loss, BLEU, if it is not 0 everywhere. Of language models, the
-    perplexity per word, which does not depend on the tokenizer.
+    """The main metric: the one that training monitored.
+
+    If that was the loss, it is BLEU, unless that is 0 everywhere. For language models it is the perplexity per word,
+    which does not depend on the tokenizer.
     """
     if sweep.arms[0].runs[0].config.task == "language_model":
         return "word_perplexity"
@@ -161,8 +163,9 @@ def _main_metric(sweep: Sweep) -> str:
 
 
 def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
-    """The arms with those of their runs that were scored on the sentences that most runs were, spaces at the ends
-    apart, and the names of the others.
+    """The arms, with only the runs scored on the most common test sentences, and the names of the other runs.
+
+    Spaces at the ends of sentences are ignored.
     """
 
     def lines(run: Run) -> tuple[str, ...]:
@@ -178,7 +181,7 @@ def _bleu_tokenizer(run: Run) -> str:
 
 
 def _without_other_bleu(sweep: Sweep, tokenizer: str) -> Sweep:
-    """The sweep without the validation BLEU of runs that have it by another tokenizer."""
+    """The sweep without the validation BLEU of runs with another tokenizer."""
 
     def kept(run: Run) -> Run:
         if _bleu_tokenizer(run) == tokenizer:
@@ -190,9 +193,9 @@ def _without_other_bleu(sweep: Sweep, tokenizer: str) -> Sweep:
 
 
 def _most_common(arms: Sequence[Arm], trait: Callable[[Run], Hashable]) -> tuple[list[Arm], list[str]]:
-    """The arms with those of their runs that have what most runs have, and the names of the others."""
+    """The arms, with only the runs that have the most common trait, and the names of the others."""
     counts = Counter(trait(run) for arm in arms for run in arm.runs)
-    wanted = counts.most_common(1)[0][0]  # of equally common ones the first
+    wanted = counts.most_common(1)[0][0]  # ties: the first
     same, others = [], []
     for arm in arms:
         kept = tuple(run for run in arm.runs if trait(run) == wanted)
@@ -219,7 +222,7 @@ def _mean(values: Sequence[float | None]) -> Mean | None:
 
 
 def _rows(every: Sequence[Arm], comparable: Sequence[Arm], metric: str) -> tuple[Row, ...]:
-    """Of each arm the runs that can be compared; of one that has none all, without figures of the test set."""
+    """A row for each arm, over its comparable runs; without them over all, but no test figures."""
     scored = {arm.name: arm for arm in comparable}
     arms = [scored.get(arm.name, arm) for arm in every]
     column = f"valid/{metric}"
@@ -254,8 +257,9 @@ def _seconds_to(run: Run, column: str, target: float, *, lower: bool) -> float |
 
 
 def _grids(sweep: Sweep, arms: Sequence[Arm]) -> tuple[Grid, ...]:
-    """The baseline's values of every two factors and another value of each, where all four arms are there and
-    everything else is as in the baseline; then the same with another value of a factor that comes after both.
+    """All grids of two factors, each with the baseline's value and another one, whose four arms exist.
+
+    All other factors have the baseline's values. Then the same grids follow with another value of a later factor.
     """
     base = arms[0].values
     by_values = {tuple(map(str, arm.values.values())): arm for arm in arms}
@@ -279,7 +283,7 @@ def _grids(sweep: Sweep, arms: Sequence[Arm]) -> tuple[Grid, ...]:
 
 
 def _questions(arms: Sequence[Arm], grids: Sequence[Grid]) -> list[tuple[str, str, dict[str, float]]]:
-    """What is asked of the arms, nothing twice: (kind, title, weights)."""
+    """The comparisons to make, without repeats: (kind, title, weights)."""
     base = arms[0]
     asked = [("difference", f"{arm.name} − {base.name}", {arm.name: 1.0, base.name: -1.0}) for arm in arms[1:]]
     within = [(arm, grid.arms[0][0]) for grid in grids if grid.held for arm in (*grid.arms[0][1:], *grid.arms[1])]
@@ -306,7 +310,7 @@ def _weights(grid: Grid) -> dict[str, float]:
 
 
 def _change(factor: Factor) -> str:
-    """What is changed in a grid: "reverse", or "gru (not rnn)" where the plain value has a name too."""
+    """Name a grid's change: "reverse", or "gru (not rnn)" if the plain value has a name too."""
     plain, value = factor.values
     name = short(factor.key, value) or f"{factor.key.rpartition('.')[2]}={shown(value)}"
     before = short(factor.key, plain)
@@ -314,7 +318,7 @@ def _change(factor: Factor) -> str:
 
 
 def _controls(arms: Sequence[Arm]) -> list[tuple[Arm, Arm]]:
-    """Each arm with peeky beside the one without it that was widened to as many parameters."""
+    """Pairs of an arm with peeky and the one without it, widened to as many parameters."""
     pairs = []
     for arm, wide in itertools.product(arms, arms):
         if not wide.values.get("model.match_peeky") or arm.values.get("model.peeky") != "both":
@@ -357,7 +361,7 @@ def _paired(arms: Sequence[Arm], metric: str, tokenizer: str) -> tuple[Paired, .
 
 
 def _unit(references: Sequence[str]) -> str:
-    """Lines that are mostly single words are counted in characters."""
+    """The unit of length: characters if most lines are single words, else words."""
     words = sum(len(line.split()) for line in references)
     return "character" if words < 1.5 * len(references) else "word"
 
@@ -393,7 +397,7 @@ def _bounds(lengths: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 
 
 def _by_position(found: Sequence[Run], unit: str) -> tuple[float, ...]:
-    """Percent of the references' units at each position that the translation does not have there."""
+    """Percent of wrong units at each position of the references."""
     wrong: dict[int, int] = {}
     total: dict[int, int] = {}
     for run in found:
@@ -434,5 +438,5 @@ def describe_factors(sweep: Sweep) -> list[tuple[str, str, str]]:
 
 
 def probes(arm: Arm) -> list[dict[str, Any]]:
-    """What the arm's probed runs hold."""
+    """The probes of an arm's runs."""
     return [run.probe for run in arm.runs if run.probe]

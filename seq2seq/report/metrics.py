@@ -21,7 +21,7 @@ class Metric(NamedTuple):
     Attributes:
         statistics: hypotheses (of a perplexity: costs) and references to an array ``(sentences, k)``.
         score: sums of statistics ``(..., k)`` to scores ``(...)`` between 0 and ``highest``.
-        highest: infinite where nothing bounds a score; then there is no pseudo-count either.
+        highest: the bound of the score; infinite without one, and then without a pseudo-count.
     """
 
     statistics: Callable[[Sequence[Any], Sequence[str]], Array]
@@ -65,7 +65,7 @@ def chrf_score(sums: Array) -> Array:
 
 
 def exact_match_statistics(hypotheses: Sequence[str], references: Sequence[str]) -> Array:
-    """Whether a hypothesis equals its reference, spaces at the ends apart, and 1: ``(sentences, 2)``."""
+    """Whether a hypothesis equals its reference, ignoring spaces at the ends, and 1: ``(sentences, 2)``."""
     check_aligned(hypotheses, references)
     return np.array([(hyp.strip() == ref.strip(), 1) for hyp, ref in zip(hypotheses, references, strict=True)], float)
 
@@ -76,12 +76,12 @@ def exact_match_score(sums: Array) -> Array:
 
 
 def perplexity_statistics(line_nll: Sequence[float], lines: Sequence[str]) -> Array:
-    """What each line costs in nats, and its words, the end of the line being one: ``(lines, 2)``."""
+    """Each line's negative log-likelihood in nats, and its words plus one for its end: ``(lines, 2)``."""
     return np.array([(nll, len(line.split()) + 1) for nll, line in zip(line_nll, lines, strict=True)], float)
 
 
 def perplexity_score(sums: Array) -> Array:
-    """Perplexity per word from sums ``(..., 2)``; of a network that has burst, a number whose fourth power there is."""
+    """Perplexity per word from sums ``(..., 2)``, bounded so that its fourth power is finite."""
     return np.exp(np.minimum(sums[..., 0] / sums[..., 1], 150.0))
 
 

@@ -21,7 +21,7 @@ SACREBLEU_TESTS = {"bootstrap": "bs", "randomization": "ar"}
 
 
 class PairedResult(NamedTuple):
-    """One test of one run against another: these two runs, on other sentences; it knows nothing of other seeds.
+    """One test of two runs. It covers other sentences, but not other seeds.
 
     Attributes:
         metric: "bleu", "chrf" or "exact_match".

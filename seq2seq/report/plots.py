@@ -1,4 +1,4 @@
-"""The pictures of a report, as SVG text: the same figures always give the same bytes."""
+"""Draw the pictures of a report as SVG text; equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ LONGEST = 56  # characters of a name in a picture
 
 
 def draw(analysis: Analysis) -> dict[str, str]:
-    """Every picture that there are figures for, by its name."""
+    """Draw every picture that has figures, by its name."""
     painters: dict[str, Callable[[Analysis], Figure | None]] = {
         "curves": _curves,
         "time": _time,
@@ -76,7 +76,7 @@ def draw(analysis: Analysis) -> dict[str, str]:
 
 
 def to_svg(figure: Figure) -> str:
-    """The picture on white paper, without the moment at which it was drawn."""
+    """The picture as SVG on white, without a date."""
     stream = io.StringIO()
     figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None}, facecolor="white")
     lines = stream.getvalue().split("\n")
@@ -84,7 +84,7 @@ def to_svg(figure: Figure) -> str:
 
 
 def inline(name: str, svg: str) -> str:
-    """A picture for a page that may be dark: it takes the page's colours, and its ids are its own."""
+    """Adapt a picture to a page: it takes the page's colours, and its ids become unique."""
     body = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     body = re.sub(r'\bid="([^"]+)"', rf'id="{name}-\1"', body)
     body = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", body)
@@ -101,15 +101,15 @@ def _figure(panels: int = 1, height: float = 3.6) -> tuple[Figure, list[Axes]]:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Below the panels, where it covers nothing; an arm of several panels once."""
+    """Draw one legend below the panels; an arm of several panels appears once."""
     found = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     labels = [_short(label) for label in found]
     figure.legend(list(found.values()), labels, loc="outside lower center", ncols=min(len(found), 4))
 
 
 def _short(name: str) -> str:
-    """A name that leaves room for the picture; matplotlib would leave out one that begins with "_"."""
-    if len(name) > LONGEST:  # many a name begins as others do
+    """Shorten a name. Matplotlib would leave out one that begins with "_"."""
+    if len(name) > LONGEST:  # names often share their beginning
         name = f"{name[: LONGEST // 2]}…{name[len(name) - LONGEST // 2 + 1 :]}"
     return _whole(name)
 
@@ -131,7 +131,7 @@ def _label(analysis: Analysis) -> str:
 
 
 def _series(runs: Sequence[Run], x: str, y: str) -> list[tuple[list[float], list[float]]]:
-    """A line for each run, where both numbers are there."""
+    """A line for each run, over the rows that have both numbers."""
     lines = []
     for run in runs:
         points = [(row[x], row[y]) for row in run.curve if x in row and math.isfinite(row.get(y, math.nan))]
@@ -140,7 +140,7 @@ def _series(runs: Sequence[Run], x: str, y: str) -> list[tuple[list[float], list
 
 
 def _band(axes: Axes, arm: Arm, index: int, x: str, y: str) -> None:
-    """Mean over the seeds, and the span from the lowest to the highest of them."""
+    """Draw the mean over seeds, and the span from the lowest to the highest."""
     lines = _series(arm.runs, x, y)
     if not lines:
         return
@@ -172,7 +172,7 @@ def _by_arm(analysis: Analysis, x: str, y: str, labels: tuple[str, str]) -> Figu
 
 
 def _span(axes: Axes) -> tuple[float, float]:
-    """For a perplexity, which falls from the size of the vocabulary: up to twice the least, or to where an arm ends."""
+    """Limits for a perplexity: up to twice the least, or to the worst final value."""
     lines = [np.asarray(line.get_ydata(), dtype=float) for line in axes.lines]
     lowest, highest = (float(pick(np.concatenate(lines))) for pick in (np.min, np.max))
     return 0.95 * lowest, 1.03 * min(highest, max(2 * lowest, *(float(line[-1]) for line in lines)))
@@ -209,12 +209,12 @@ def _interaction(analysis: Analysis) -> Figure | None:
 
 
 def _bottom(lowest: float, highest: float) -> float:
-    """Where an axis begins: at 0, unless all there is to see is far above it."""
+    """The start of an axis: 0, unless all values are far above it."""
     return 0.0 if lowest < highest / 2 else lowest
 
 
 def _draw_grid(axes: Axes, grid: Grid, analysis: Analysis) -> None:
-    """One factor along the axis, a line for each value of the other, a dot for each seed."""
+    """Draw one factor along the axis, a line for each value of the other, a dot for each seed."""
     across, lines = grid.factors
     for j, value in enumerate(lines.values[:2]):
         scores = [[run.result[analysis.metric] for run in grid.arms[i][j].runs] for i in range(2)]
@@ -294,7 +294,7 @@ def _position(analysis: Analysis) -> Figure | None:
 
 
 def _common(measured: dict[str, Any], name: str, by: str = "by_position") -> list[float | None]:
-    """A probe's means by position, without those of few sentences, which jump."""
+    """A probe's means by position; None where few sentences make them noisy."""
     values, counts = measured[by][name], measured[by]["count"]
     return [value if count * RARE >= max(counts) else None for value, count in zip(values, counts, strict=True)]
 
@@ -311,7 +311,7 @@ def _average(lists: Sequence[Sequence[float | None]]) -> list[float]:
 
 
 def _gradient(analysis: Analysis) -> Figure | None:
-    """One panel for each of the first target words."""
+    """Draw one panel for each of the first target words."""
     steps = max((len(one["gradient_reach"]) for arm in analysis.sweep.arms for one in probes(arm)), default=0)
     if not steps:
         return None
@@ -356,7 +356,7 @@ def _decay(analysis: Analysis) -> Figure | None:
 
 
 def _average_known(lists: Sequence[Sequence[float | None]]) -> list[float | None]:
-    """Means of what there is at each place."""
+    """Means of the values at each place, without None."""
     columns = ([value for value in values if value is not None] for values in zip(*lists, strict=False))
     return [float(np.mean(known)) if known else None for known in columns]
 

@@ -1,4 +1,4 @@
-"""What the figures mean, in sentences for a reader who has had no statistics."""
+"""Explain the figures in sentences, for readers without statistics."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ SIGNIFICANT, UNCERTAIN, UNKNOWN = "different", "not shown", "one seed says too l
 
 
 def number(value: float | None, digits: int = 2) -> str:
-    """With a real minus sign; a dash for what is not there."""
+    """A number with a real minus sign; a dash for a missing one."""
     if value is None or math.isnan(value):
         return "–"
     return "∞" if value == math.inf else f"{value:,.{digits}f}".replace("-", "−")
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """With its sign, whichever it is; a zero has none."""
-    rounded = round(value, digits) + 0.0  # which makes 0 of -0
+    """A number with its sign, plus too; 0 has no sign."""
+    rounded = round(value, digits) + 0.0  # turns -0 into 0
     return ("+" if rounded > 0 else "") + number(rounded, digits)
 
 
@@ -32,12 +32,12 @@ def spread(mean: Mean | None, digits: int = 2) -> str:
 
 
 def p_value(p: float | None) -> str:
-    """Three digits; a very small one only as such."""
+    """A p value with three digits, or "< 0.001"."""
     return "–" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def verdict(one: Comparison) -> str:
-    """One of three words for a table."""
+    """The verdict on a comparison, in one of three words."""
     if one.p is None:
         return UNKNOWN
     return SIGNIFICANT if one.p < ALPHA else UNCERTAIN
@@ -98,7 +98,7 @@ def _verb(one: Comparison) -> str:
 
 
 def _direction(one: Comparison, *, lower: bool) -> str:
-    """Which way; ``lower``: whether less is better."""
+    """The direction in words; ``lower`` says that less is better."""
     above = (one.contrast.estimate >= 0) != lower
     if one.kind == "interaction":
         return f"{'more' if above else 'less'} than the sum of what each brings on its own"
@@ -130,7 +130,7 @@ def doubt(analysis: Analysis) -> str | None:
     by_seeds = sum((one.contrast.seed_error or 0) > one.contrast.sentence_error for one in rest)
     wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
     return (
-        "Not shown does not mean that there is no difference: every value within an interval agrees with these runs. "
+        "Not shown does not mean that the arms are equal: every value within an interval agrees with these runs. "
         f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
     )
 

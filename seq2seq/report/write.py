@@ -1,4 +1,4 @@
-"""The report's files: ``report.html``, ``report.md``, ``results.csv`` and the pictures."""
+"""Write a report: ``report.html``, ``report.md``, ``results.csv`` and the pictures."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class Table(NamedTuple):
 
 
 def write_report(analysis: Analysis, out: Path) -> Path:
-    """Write the report into a folder, where earlier ones are replaced.
+    """Write the report into a folder; an earlier one is replaced.
 
     Returns:
         The page.
@@ -164,7 +164,7 @@ def _values(analysis: Analysis) -> dict[str, Any]:
 
 
 def _ordered(analysis: Analysis) -> list[tuple[str, Any]]:
-    """The main metric first."""
+    """Comparisons by metric, the main metric first."""
     return sorted(analysis.comparisons.items(), key=lambda pair: pair[0] != analysis.metric)
 
 
@@ -258,7 +258,7 @@ def _mean(values: Sequence[float | None]) -> str:
 
 
 def _results(analysis: Analysis) -> str:
-    """A row for each run, for whoever wants to work out more."""
+    """A row for each run, for further analysis."""
     keys = [factor.key for factor in analysis.sweep.factors]
     figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
     times = ["train_seconds", "train_tokens_per_second", "sentences_per_second"]
@@ -279,7 +279,7 @@ def _results(analysis: Analysis) -> str:
 
 
 def _cell(value: str) -> str:
-    """Text that stays in its cell of a Markdown table."""
+    """Escape text for a cell of a Markdown table."""
     for character in "\\|`*_[]":
         value = value.replace(character, "\\" + character)
     return value.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ").replace("\r", " ")

@@ -1,4 +1,4 @@
-"""Encode lines of any length for little more than the tokens that are kept of them."""
+"""Encode only as much of a long line as the kept tokens need."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import NamedTuple
 from seq2seq.errors import UserError
 from seq2seq.tokens.base import Tokenizer, refuse_newline
 
-PER_TOKEN = 16  # characters that are read of a line for each token that is kept, or as many as the longest piece has
-MARGIN = 4096  # characters that are looked through for the end of a word
-MOST = 1 << 20  # characters that are read at most, where pieces are so short; and of a prefix or a reference
+PER_TOKEN = 16  # characters read for each kept token, or the length of the longest piece
+MARGIN = 4096  # characters searched for the end of a word
+MOST = 1 << 20  # most characters read of a line, a prefix or a reference
 
 _END_OF_WORD = re.compile("(?<! ) ")
 
@@ -25,7 +25,7 @@ class Encoded(NamedTuple):
 
 
 def encode(tokenizer: Tokenizer, lines: Sequence[str], limit: int) -> list[Encoded]:
-    """Encode lines of which at most ``limit`` ids are kept each.
+    """Encode lines; at most ``limit`` ids of each are kept by the caller.
 
     The first ``limit`` ids are those of the whole line. A line is read only as far as it takes, to the end of a word,
     and pieces do not go on from word to word. Two lines are exceptions: one without a space within `MARGIN` characters,
@@ -63,7 +63,7 @@ def _to_the_end_of_a_word(line: str, size: int) -> str:
 
 
 def refuse_endless(lines: Iterable[str], what: str) -> None:
-    """Refuse lines that are not cut and would take for ever.
+    """Refuse lines that are not cut and would take too long.
 
     Raises:
         UserError: if one has more than `MOST` characters.

@@ -1,6 +1,6 @@
-"""What kind of text some lines are: their script, their Unicode form, and whether they are tokenised already.
+"""Detect the script and the Unicode form of text, and whether it is tokenised already.
 
-Each function decides by the majority of the lines, and looks at the first `MOST_LINES` only.
+Each function decides by the majority of the lines, and looks only at the first `MOST_LINES`.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ _BPE, _SENTENCEPIECE = "@@ ", "\N{LOWER ONE EIGHTH BLOCK}"
 
 
 def script(lines: Iterable[str]) -> str | None:
-    """The script without spaces that most of the letters are in: Chinese, Japanese, Thai, Lao, Khmer or Burmese; None
-    where most letters are in other scripts.
+    """The script of most letters, if it is written without spaces between words; otherwise None.
+
+    Such scripts are Chinese, Japanese, Thai, Lao, Khmer and Burmese.
     """
     counts: Counter[str] = Counter()
     num_others = 0
@@ -57,7 +58,7 @@ def script(lines: Iterable[str]) -> str | None:
                 num_others += count
     han, kana = counts.pop("Han", 0), counts.pop("kana", 0)
     counts["Japanese" if kana > KANA * (han + kana) else "Chinese"] = han + kana
-    most = max(sorted(counts), key=counts.__getitem__)  # of equals always the same
+    most = max(sorted(counts), key=counts.__getitem__)  # ties are broken by name
     return most if counts.total() > num_others else None
 
 
@@ -69,7 +70,7 @@ def _script_of(char: str) -> str:
 
 
 def tokenization(lines: Iterable[str]) -> str | None:
-    """What most of the lines that are not blank show of an earlier tokenisation, in words; None if nothing."""
+    """Describe the sign of an earlier tokenisation in most lines; None without one."""
     kept = [line.rstrip() for line in itertools.islice(lines, MOST_LINES) if line.strip()]
     signs = {
         'end in " ."': sum(line.endswith(_FINAL) for line in kept),
@@ -80,8 +81,9 @@ def tokenization(lines: Iterable[str]) -> str | None:
 
 
 def form(lines: Iterable[str]) -> str | None:
-    """The Unicode form of a text: "nfd" where more lines have accents as combining marks than as part of the letter,
-    "nfc" where it is the other way round; None where nothing tells.
+    """The Unicode form of a text, "nfc" or "nfd"; None if it cannot be told.
+
+    It is "nfd" if more lines have accents as combining marks than as part of the letter.
     """
     composed = decomposed = 0
     for line in itertools.islice(lines, MOST_LINES):
@@ -93,7 +95,7 @@ def form(lines: Iterable[str]) -> str | None:
 
 
 def num_in_other_form(lines: Iterable[str], normalization: str) -> tuple[int, int]:
-    """How many lines are not in a Unicode form, ``nfc`` or ``nfkc``, and how many lines there are."""
+    """Count the lines that are not in a Unicode form (nfc, nfkc), and all lines."""
     count = total = 0
     for line in itertools.islice(lines, MOST_LINES):
         total += 1
@@ -102,9 +104,9 @@ def num_in_other_form(lines: Iterable[str], normalization: str) -> tuple[int, in
 
 
 class FormWatch:
-    """Warns once if the first lines that a tokenizer gets are in another Unicode form than its training text.
+    """Warn once if the first input lines are in another Unicode form than the training text.
 
-    A tokenizer that normalises makes no difference between forms, and is not watched.
+    A tokenizer that normalises treats all forms alike, and is not watched.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -112,7 +114,7 @@ class FormWatch:
         self._num_left = 100 if tokenizer.normalization == "none" else 0
 
     def look(self, lines: Iterable[str]) -> None:
-        """Look at more lines, unless enough were seen; only those that are not ASCII count."""
+        """Look at more lines until enough were seen; ASCII lines do not count."""
         num_left = self._num_left  # read once: threads may share a watch
         if not num_left:
             return
@@ -129,7 +131,7 @@ class FormWatch:
             )
 
     def _better(self, lines: Sequence[str]) -> str | None:
-        """The form in which lines take clearly fewer pieces, an unknown one counting for several."""
+        """The form in which lines take clearly fewer pieces; an unknown counts as several."""
         cost = self._cost(lines)
         for name in ("nfc", "nfd"):
             other = [in_form(line, name) for line in lines]

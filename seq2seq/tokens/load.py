@@ -19,7 +19,7 @@ def load(proto: bytes, *, lowercase: bool = False, normalization: str = "none") 
 
 
 def same_pieces(one: Tokenizer, other: Tokenizer) -> bool:
-    """Whether two tokenizers give the same ids to every text."""
+    """Whether two tokenizers give every text the same ids."""
     return _identity(one) == _identity(other)
 
 

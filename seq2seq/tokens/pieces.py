@@ -21,7 +21,7 @@ from seq2seq.tokens.sampling import SPACE_MARK, Sampler
 # private-use character and a digit; the private-use character is spelled so too, which makes the spelling reversible.
 _ESCAPE = "\uf8fe"
 _ESCAPES = {_ESCAPE: _ESCAPE + "0", SPACE_MARK: _ESCAPE + "1"}
-_UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are put together; no text is spelled so
+_UNKNOWN = _ESCAPE + "2"  # stands for an unknown while pieces are joined; no text has this spelling
 _UNESCAPE = re.compile(_ESCAPE + "[012]")
 
 
@@ -51,14 +51,14 @@ class Pieces:
             first = model.encode("a", out_type=str)[0]
             strange = model.encode("\U0010fffd", out_type=str)[0]
             every = list(range(model.get_piece_size()))
-            model.id_to_piece(every)  # each is UTF-8,
-            model.decode(every)  # and so is what they stand for
-        except Exception as error:  # a forged one brings SentencePiece to raise nearly anything
+            model.id_to_piece(every)  # each must be UTF-8,
+            model.decode(every)  # and so must their texts
+        except Exception as error:  # a forged model makes SentencePiece raise nearly anything
             raise UserError(
                 f"the tokenizer is not a SentencePiece model ({len(proto)} bytes); train it again."
             ) from error
         self._model = model
-        self._sampler: Sampler | None = None  # made when it is asked for
+        self._sampler: Sampler | None = None  # made on first use
         self._has_prefix = first.startswith(SPACE_MARK) or first == "<0xE2>"  # a space before every line
         # Whether an unknown is a whole word with the space before it, as in a word model, or characters of one.
         self._unknown_is_word = strange.startswith(SPACE_MARK + "\U0010fffd")
@@ -145,7 +145,7 @@ class Pieces:
         return list(self._use("id_to_piece", [int(i) for i in ids]))
 
     def _use(self, method: str, *arguments: object, **options: object) -> Any:
-        """Call SentencePiece, whose model may be forged: what fails in it is a UserError."""
+        """Call SentencePiece; its errors become a UserError, since the model may be forged."""
         try:
             return getattr(self._model, method)(*arguments, **options)
         except (RuntimeError, UnicodeError) as error:
@@ -170,7 +170,7 @@ class Pieces:
         return self._composed(text.replace("\n", " ").replace("\r", " "))
 
     def _composed(self, text: str) -> str:
-        """Decoded text in the tokenizer's Unicode form: a combining mark may be a piece of its own.
+        """Bring decoded text to the tokenizer's Unicode form: a combining mark may be a piece of its own.
 
         NFC is enough for nfkc too, since the pieces are in that form, and it changes no space.
         """
@@ -178,7 +178,7 @@ class Pieces:
 
 
 def escaped(line: str) -> str:
-    """A line as SentencePiece gets it, in training and later."""
+    """Spell a line as SentencePiece gets it, in training and later."""
     if _ESCAPE in line or SPACE_MARK in line:
         line = "".join(_ESCAPES.get(char, char) for char in line)
     # A lone surrogate (from a lenient decoder) has no UTF-8 form.

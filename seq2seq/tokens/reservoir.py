@@ -9,9 +9,9 @@ SEED = 1984
 
 
 def sample(lines: Iterable[str], size: int) -> list[str]:
-    """Draw ``size`` lines in one pass, each equally likely, and return them in their order; all where there are fewer.
+    """Sample ``size`` lines in one pass, in their order; all lines if there are fewer.
 
-    The sample is a function of the lines and the size. Memory is that of the sample.
+    Each line is equally likely. The sample is a function of the lines and the size, and only the sample is in memory.
 
     Source:
         Algorithm R, Vitter (1985), "Random sampling with a reservoir", https://doi.org/10.1145/3147.3165.

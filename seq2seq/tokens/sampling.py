@@ -1,8 +1,7 @@
-"""Segmentations of a text drawn at random, with the pieces and scores of a SentencePiece model.
+"""Sample segmentations of a text, with the pieces and scores of a SentencePiece model.
 
-SentencePiece draws too, but not as a training needs it that is to be repeated: from one version on its numbers are
-others in each process, whatever the seed, and before that a seed had no effect once something had been drawn. Here a
-draw is a function of its seed.
+SentencePiece can sample too, but not reproducibly: newer versions ignore the seed across processes, older ones ignore
+it after the first draw. Here a sample is a function of its seed.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from typing import Any, NamedTuple
 import sentencepiece
 
 SPACE_MARK = "\N{LOWER ONE EIGHTH BLOCK}"  # how SentencePiece writes a space
-_UNKNOWN_COST = 10.0  # how much less likely than the least likely piece SentencePiece takes an unknown character to be
-_MOST_WORDS = 2**16  # whose tables are kept
+_UNKNOWN_COST = 10.0  # log-probability penalty of an unknown character, relative to the rarest piece (SentencePiece's)
+_MOST_WORDS = 2**16  # words whose tables are cached
 
 
 class _Piece(NamedTuple):
@@ -26,21 +25,21 @@ class _Piece(NamedTuple):
 
 
 class _Ends(NamedTuple):
-    """The pieces that can end at one place of a word, and their shares of the probability of all that leads there."""
+    """The pieces that can end at one place of a word, and their shares of the probability there."""
 
-    shares: list[float]  # summed up
+    shares: list[float]  # cumulative
     starts: list[int]
 
 
-# Two pieces that make one: minus its score, where they begin, and how many characters it has; the least comes first.
+# A merge of two pieces: minus its score, where both begin, and its number of characters. The smallest is made first.
 _Pair = tuple[float, int, int, int]
 
 
 class Sampler:
-    """Draws segmentations, of a BPE or of a unigram model.
+    """Sample segmentations of a BPE or a unigram model.
 
     Args:
-        model: what has the pieces.
+        model: has the pieces.
 
     Raises:
         ValueError: for a model of characters or words, where a text has one segmentation.
@@ -70,7 +69,7 @@ class Sampler:
         self._lattices: dict[tuple[str, float], list[_Ends]] = {}
 
     def draw(self, text: str, amount: float, generator: random.Random) -> list[int]:
-        """Ids of a segmentation of ``text``, spaces spelled `SPACE_MARK`.
+        """Sample a segmentation of ``text``, spaces spelled `SPACE_MARK`, and return its ids.
 
         Args:
             amount: the probability that BPE skips a merge, or the power to which the unigram model's probabilities are
@@ -90,13 +89,13 @@ class Sampler:
         return ids
 
     def _merge(self, word: str, skipped: float, generator: random.Random) -> list[str]:
-        """BPE's pieces: from characters on, the best pair is merged, or left as it is if its draw says so."""
+        """Segment by BPE: merge the best pair again and again, and skip each with a probability."""
         if word not in self._pairs:
             _make_room(self._pairs)
             found = [self._pair(word[i], word[i + 1], i, i + 1) for i in range(len(word) - 1)]
             self._pairs[word] = sorted(pair for pair in found if pair is not None)
         heap = self._pairs[word].copy()
-        pieces = list(word)  # a piece stands where its first character was, "" where the others were
+        pieces = list(word)  # a piece is stored at its first character, "" at the others
         before, after = list(range(-1, len(word) - 1)), list(range(1, len(word) + 1))
         while heap:
             _, left, right, size = heapq.heappop(heap)
@@ -121,7 +120,7 @@ class Sampler:
         return None if piece is None else (-piece.score, first, second, len(left) + len(right))
 
     def _walk(self, word: str, power: float, generator: random.Random) -> list[str]:
-        """The unigram model's pieces: from the end of the word back, each with its share of the probability."""
+        """Segment by the unigram model: sample from the end of the word back, piece by piece."""
         key = (word, power)
         if key not in self._lattices:
             _make_room(self._lattices)
@@ -137,8 +136,8 @@ class Sampler:
         return pieces[::-1]
 
     def _lattice(self, word: str, power: float) -> list[_Ends]:
-        """For each place in a word the pieces that can end there; the sums are those of the forward algorithm."""
-        totals = [0.0]  # log of what leads to each place
+        """The pieces that can end at each place of a word, with the sums of the forward algorithm."""
+        totals = [0.0]  # log of the summed probability of each place
         lattice = [_Ends([], [])]
         for end in range(1, len(word) + 1):
             starts, logs = [], []
@@ -167,7 +166,7 @@ def _can(method: str, model: sentencepiece.SentencePieceProcessor, **options: ob
 
 
 def _words(text: str) -> list[str]:
-    """A text cut before each space, where no piece goes on."""
+    """Cut a text before each space; no piece crosses one."""
     first, *others = text.split(SPACE_MARK)
     return [first, *(SPACE_MARK + word for word in others)] if first else [SPACE_MARK + word for word in others]
 

@@ -22,11 +22,11 @@ def _train_words(lines: Iterable[str], vocab_size: int) -> bytes:
     ``vocab_size`` counts ``<unk>`` and ``</s>`` as the benchmark does, and neither pad nor bos.
 
     Raises:
-        UserError: if there is no word.
+        UserError: if the text has no words.
     """
     counts = Counter(word for line in lines for word in words(line) if word not in SPECIAL)
     if not counts:
-        raise UserError("the tokenizer has no text to train on: there is no word in it.")
+        raise UserError("the tokenizer has no text to train on: it has no words.")
     ranked = sorted(counts, key=lambda word: (-counts[word], word))
     kept = ranked[: vocab_size - 2] if vocab_size else ranked
     return WORDS_MARK + "\n".join(kept).encode("utf-8")
@@ -53,7 +53,7 @@ def train(
             list of words is counted over all lines. No character is lost: those of all lines are in the vocabulary.
 
     Raises:
-        UserError: if there is no text, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
+        UserError: if the text is empty, or ``vocab_size`` is smaller than the text's characters (and the bytes) need.
     """
     prepared = (normalized(line, lowercase=lowercase, normalization=normalization) for line in lines)
     if type == "ptb":
@@ -104,7 +104,7 @@ def _train_once(lines: Sequence[str], chars: set[str], settings: dict[str, objec
         eos_id=EOS,
         unk_surface=UNK_SURFACE,
         character_coverage=1.0,
-        # It cuts its own markers, "<unk>" say, out of the text that it trains on; their characters must not be lost.
+        # It cuts its own markers, such as "<unk>", out of the training text; their characters must not be lost.
         required_chars="".join(sorted(chars - {" ", "\0"})),
         normalization_rule_name="identity",
         remove_extra_whitespaces=False,

@@ -285,7 +285,7 @@ def test_arms_that_do_not_differ_are_said_not_to(tmp_path: Path, monkeypatch: py
     assert shown_ones == []
     assert one.startswith("reverse against baseline: +1.67 points of exact match, but a difference is not shown (95")
     doubt = words.doubt(found)
-    assert doubt is not None and doubt.startswith("Not shown does not mean that there is none")
+    assert doubt is not None and doubt.startswith("Not shown does not mean that the arms are equal")
     assert words.convergence(found) is None  # with 60 sentences the interval is wide
     monkeypatch.setattr(words, "CLOSE", 10)
     said = words.convergence(found)

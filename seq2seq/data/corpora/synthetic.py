@@ -1,10 +1,9 @@
 """The addition and date tasks of "Deep Learning from Scratch 2", drawn from a seed.
 
-Both draw 50,000 different questions, as many as the book's files have, shuffle them, and cut valid, test and
-train from them in this order. So all splits have one distribution, no source is in two of them, and a seed
-gives the same valid and test whatever the size of train. Always to draw 50,000 matters: short additions run
-out early, and so the first few thousand questions drawn are easier than the rest. What is asked for beyond
-them is taken evenly from all sources that are left.
+Both draw 50,000 different questions, as many as the book's files have, shuffle them, and cut valid, test and train
+from them in this order. So all splits have one distribution, no source is in two of them, and valid and test do not
+depend on the size of train. The number drawn is always 50,000 because short additions run out early: the first few
+thousand questions are easier than the rest. Further questions are taken evenly from all sources that are left.
 
 Only `random.Random.random` is used, whose sequence for a seed is the same in every Python version.
 

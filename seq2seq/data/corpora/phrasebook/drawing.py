@@ -44,7 +44,7 @@ class Dice:
 
 
 class Form(NamedTuple):
-    """What stands before a noun: a determiner, and whether the noun is plural or counted by a number."""
+    """A noun's determiner, and whether it is plural or counted by a number."""
 
     determiner: str
     plural: bool
@@ -57,7 +57,7 @@ _INDEFINITE = ("a", "", "#", "no")
 
 
 def _determiners(noun: Noun, role: str) -> tuple[str, ...]:
-    """What a noun's kind allows, less what the role forbids; a denied "a" is "no"."""
+    """The determiners that a noun's kind and its role allow; a denied "a" is "no"."""
     allowed = DETERMINERS[noun.kind]
     if role == "subject":
         return tuple(determiner for determiner in allowed if determiner)
@@ -151,7 +151,7 @@ def draw_object(
 
 
 class Plan(NamedTuple):
-    """What a sentence asks of a clause; the rest is drawn."""
+    """Constraints of a sentence template on a clause; the rest is drawn."""
 
     verbs: tuple[Verb, ...]
     past: bool = False
@@ -188,7 +188,7 @@ def draw_clause(dice: Dice, plan: Plan) -> Clause:
 
 
 def _draw_subject_of(dice: Dice, verb: Verb, plan: Plan) -> Phrase:
-    """A question is about someone known, and what gets an adjective as its predicate has none before."""
+    """Draw the subject. It is definite in a question, and has no adjective if the predicate is one."""
     role = "known" if plan.asked else "subject"
     adjectives = 0.0 if verb.frame == "predicate" else plan.adjectives
     kinds = PEOPLE if verb.frame == "predicate" and plan.joined else verb.subjects
@@ -252,7 +252,10 @@ _TIMES_BY_USE = {use: _times(use) for use in ("habit", "point", "past")}
 
 
 def _draw_time(dice: Dice, clause: Clause, asked: bool) -> Time | None:
-    """Not for a denied present, and habits only for an asked one: English would choose another tense."""
+    """Draw a time adverbial that suits the tense.
+
+    A denied present has none, and an asked one only habits: English would choose another tense.
+    """
     fleeting = clause.past and clause.state is not None and clause.state.en in STATES
     if clause.verb.stative and not fleeting:
         return None

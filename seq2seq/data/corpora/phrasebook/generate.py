@@ -1,8 +1,8 @@
-"""A phrasebook without end: English sentences and their German translations, drawn from one grammar.
+"""Generate English sentences and their German translations from one grammar.
 
-A sentence is first drawn as a meaning (who does what to whom, when, where, asked or denied) and then spelled
-out twice. The English sentence alone decides the German one: every word has one translation, "you" is always
-"du", and what German needs beyond it (gender, case, word order) follows from the lexicon and from grammar.
+A sentence is first drawn as a meaning (who does what to whom, when, where, asked or denied) and then spelled out
+twice. The English sentence decides the German one: every word has one translation, "you" is always "du", and gender,
+case and word order follow from the lexicon and from grammar.
 
     meaning (Clause)  ->  english()  "Today the boy opens the old door."
                       ->  german()   "Heute macht der Junge die alte Tür auf."
@@ -21,9 +21,9 @@ _MAX_MISSES = 2000
 
 
 def generate(seed: int, sizes: Mapping[str, int]) -> dict[str, list[Pair]]:
-    """Draw data sets that share no source sentence, without duplicates.
+    """Draw datasets without duplicates; no source sentence is in two of them.
 
-    "train" is drawn last and the others in alphabetical order, so its size has no influence on them.
+    "train" is drawn last, after the others in alphabetical order, so the others do not depend on its size.
 
     Raises:
         ValueError: if a size is negative, or if more sentences are asked for than new ones turn up.

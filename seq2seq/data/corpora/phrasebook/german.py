@@ -18,7 +18,7 @@ def prepositional(preposition: str, phrase: Phrase, case: str) -> str:
 
 
 def verb_bracket(clause: Clause) -> tuple[str, str, str]:
-    """The German finite verb, what closes the sentence if it stands second, and both if it stands last."""
+    """The finite verb, the closing part if it stands second, and both together if it stands last."""
     verb, subject = clause.verb, clause.subject
     prefix, _, stem = verb.de.rpartition("|")
     if clause.past and verb.de in PRETERITE:
@@ -34,7 +34,7 @@ def verb_bracket(clause: Clause) -> tuple[str, str, str]:
 
 
 def _german_middle(clause: Clause) -> Iterator[str]:
-    """What stands between the finite verb and the end, bar the subject and the pronouns.
+    """The parts between the finite verb and the end, without the subject and the pronouns.
 
     Receivers come first, known things before new ones, time before place, and "nicht" before whatever it
     denies most closely: a place, a state, the end.

@@ -13,7 +13,7 @@ class Phrase(NamedTuple):
     """Someone or something in both languages, in every case.
 
     ``definiteness`` orders the German sentence: pronoun, definite, indefinite or negative ("kein"). ``heads``
-    are the things it names, so that nobody helps herself. ``pronoun`` can refer back to it; ``states`` are
+    are the things it names, so that nobody is both subject and object. ``pronoun`` can refer back to it; ``states`` are
     the adjectives that it can be said to be.
     """
 

@@ -64,13 +64,13 @@ def statement(dice: Dice) -> Sentence:
 
 
 def _is_bare(clause: Clause) -> bool:
-    """A subject and a verb, and nothing else."""
+    """Whether a clause has only a subject and a verb."""
     more = (clause.state, clause.place, clause.other, clause.time, clause.modal, clause.negated)
     return not (clause.objects or any(more))
 
 
 def fronted_statement(dice: Dice) -> Sentence:
-    """A time adverbial in front: English goes on as ever, German inverts."""
+    """A time adverbial in front: English keeps its order, German inverts."""
     plan = Plan(_DATED, dice.chance(_PAST), timed=1.0)
     clause = draw_clause(dice, plan)
     while clause.time is None:
