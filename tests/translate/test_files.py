@@ -546,12 +546,11 @@ def test_counts_go_on(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"a \xff\n" * 6 + b"the dog sings\n" * 6)
     bounded = translator(decode=DecodeConfig(max_source=5, max_extra=4))
     whole = translate_file(bounded, tmp_path / "in", tmp_path / "whole", window=4)
-    real = bounded.translate
-    bounded.translate = lambda lines: (stop(lines), real(lines))[1]  # type: ignore[method-assign]
-    stop = stop_after(2, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        translate_file(bounded, tmp_path / "in", tmp_path / "out", window=4)
-    bounded.translate = real  # type: ignore[method-assign]
+    real, stop = Translator.translate, stop_after(2, KeyboardInterrupt())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Translator, "translate", lambda self, lines: (stop(lines), real(self, lines))[1])
+        with pytest.raises(KeyboardInterrupt):
+            translate_file(bounded, tmp_path / "in", tmp_path / "out", window=4)
     resumed = translate_file(bounded, tmp_path / "in", tmp_path / "out", window=4, resume=True)
     assert resumed[:3] == whole[:3] == (12, 6, 6)
     assert resumed.num_kept == 8
