@@ -1,4 +1,4 @@
-"""A language model at work: text that it makes up, and how probable it finds a given one."""
+"""Generate text with a language model, and score given text."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.tokens.detect import FormWatch
 
-WINDOW = 1024  # tokens that are read at a time; of no consequence for the result
+WINDOW = 1024  # tokens that are read at a time; the result does not depend on it
 CHUNK = 10_000  # lines that are read at a time; likewise
-BATCH = 64  # lines that are scored side by side,
-SCORED = 64  # so many tokens of each at a time
+BATCH = 64  # lines that are scored side by side
+SCORED = 64  # tokens of each line that are scored at a time
 
 
 class TextScore(NamedTuple):
@@ -36,8 +36,8 @@ class TextScore(NamedTuple):
 
     line_nll: list[float]  # negative log-likelihood of each line, in nats, after all before it
     num_tokens: int
-    num_words: int  # what stands between spaces, whatever the tokenizer makes of it
-    num_unknown: int  # tokens that stand for what the tokenizer does not know
+    num_words: int  # separated by spaces, independent of the tokenizer
+    num_unknown: int  # unknown tokens
 
     @property
     def nll(self) -> float:
@@ -114,7 +114,7 @@ class LanguageModel:
     ) -> Iterator[str]:
         """Lines drawn at random, each as the first one of a text; nothing is drawn before it is asked for.
 
-        The i-th line depends on the seed and i alone, not on how many are drawn.
+        The i-th line depends only on the seed and i, not on how many are drawn.
 
         Args:
             prefix: what each line begins with.
@@ -228,7 +228,7 @@ class LanguageModel:
         return found
 
     def _step(self, last: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """The network's, but for the two symbols that stand nowhere in a text."""
+        """The network's step, with the two symbols masked that no text contains."""
         log_probs, state = self.model.step(last, state)
         log_probs[:, [PAD, BOS]] = -torch.inf
         return log_probs, state

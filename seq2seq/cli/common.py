@@ -200,15 +200,15 @@ def refuse_overwriting(paths: Iterable[str | None], checkpoints: Iterable[str]) 
 
 
 def refuse_undecodable(flag: str, words: str) -> None:
-    """Python keeps bytes of the command line that are no UTF-8 as characters that no text has.
+    """Refuse words of the command line that are not UTF-8; Python keeps such bytes as surrogates.
 
     Raises:
-        UserError: if there are such.
+        UserError: if there are any.
     """
     try:
         words.encode()
     except UnicodeEncodeError:
-        raise UserError(f"{flag} is no UTF-8; write it in a terminal that has UTF-8, or convert it first.") from None
+        raise UserError(f"{flag} is not UTF-8; write it in a terminal that has UTF-8, or convert it first.") from None
 
 
 def conf_dir() -> Path:

@@ -115,7 +115,7 @@ def _evaluate_text(options: argparse.Namespace) -> None:
     if given or len(options.checkpoint) > 1:
         shown = {"beam_size": "beam", "search": options.search}
         what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"
-        raise UserError(f"--text is scored by one language model alone; leave out {what}.")
+        raise UserError(f"--text is scored by one language model; leave out {what}.")
     lines = read_lines(options.text)
     if not lines:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")

@@ -1,4 +1,4 @@
-"""``seq2seq-generate CKPT [--prefix TEXT] [-n 5]``: lines that a language model makes up, or n-best lists reordered."""
+"""``seq2seq-generate CKPT [--prefix TEXT] [-n 5]``: generate lines with a language model, or reorder n-best lists."""
 
 from __future__ import annotations
 

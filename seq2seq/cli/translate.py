@@ -65,15 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="most lines read and sorted at a time (default: %(default)s)",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="refuse bytes that are no UTF-8, instead of replacing and counting"
+        "--strict", action="store_true", help="refuse bytes that are not UTF-8, instead of replacing and counting"
     )
     parser.add_argument(
-        "--shard", metavar="K/N", help="translate the K-th of N blocks of lines alone; cat of all blocks is the whole"
+        "--shard", metavar="K/N", help="translate only the K-th of N blocks of lines; cat of all blocks is the whole"
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="go on with an output that was killed while it was written, to the same text; skip a finished one",
+        help="resume an interrupted output, to the same text; skip a finished one",
     )
     options = parser.parse_args(arguments)
     options.input = options.input or [STDIO]
@@ -171,7 +171,7 @@ def _check_files(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -
         if len(jobs) > 1:
             raise UserError(f"{flag} is of one input; translate the {len(jobs)} one by one.")
         if flag in written and options.resume:
-            raise UserError(f"{flag} cannot be gone on with; leave out --resume.")
+            raise UserError(f"{flag} cannot be resumed; leave out --resume.")
         clashes = (
             [*others, *(one for other, one in given.items() if other != flag)] if flag in written else [jobs[0][1]]
         )
@@ -185,7 +185,7 @@ def _shard(words: str | None) -> tuple[int, int] | None:
     match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", words)
     shard = (int(match[1]), int(match[2])) if match else (0, 0)
     if not 1 <= shard[0] <= shard[1]:
-        raise UserError(f"--shard {words} is no block of lines; write K/N, from 1/N to N/N.")
+        raise UserError(f"--shard {words} is not a block of lines; write K/N, from 1/N to N/N.")
     return shard
 
 
@@ -274,7 +274,7 @@ def _say(name: str, report: FileReport, max_source: int) -> None:
     if report.num_cut:
         notes.append(f"{report.num_cut} cut to {max_source} tokens")
     if report.num_replaced:
-        notes.append(f"{report.num_replaced} with bytes that are no UTF-8, replaced")
+        notes.append(f"{report.num_replaced} with bytes that are not UTF-8, replaced")
     extra = f" ({', '.join(notes)})" if notes else ""
     rate = (report.num_lines - report.num_kept) / report.seconds if report.seconds else 0.0
     log.info("%s: %d lines%s in %.1f s, %.0f a second", name, report.num_lines, extra, report.seconds, rate)

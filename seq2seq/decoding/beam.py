@@ -7,8 +7,8 @@ rank what has ended; the open ones of a step are of one length, and compared as 
 
 Stopping early is exact. Log-probabilities can only fall, so an open hypothesis of sum s whose row may have n tokens
 will rank at ``s / ((5 + n) / 6) ** length_penalty`` at best; coverage only takes away. Where that is not above the
-``num_best``-th that has ended for any open hypothesis of a sentence, the sentence is done. One alone is not dropped:
-its continuations hold places in the beam that would go to worse ones, which may end there and keep them.
+``num_best``-th finished one for any open hypothesis of a sentence, the sentence is done. A single hopeless hypothesis
+is not dropped: its continuations still occupy beam slots, and freeing them would let worse hypotheses finish.
 
 The network runs where it is; the few numbers of each hypothesis are kept on the CPU, where they add up in double
 precision and equals have an order.
@@ -89,7 +89,7 @@ def beam(
 ) -> list[list[Hypothesis]]:
     """The best hypotheses of each row, best first: at most ``settings.num_best``, and fewer only where a row has fewer.
 
-    A row's output depends on that row alone. Of equal scores, the one that ended earlier stands first, then the one
+    A row's output depends only on that row. Of equal scores, the one that ended earlier stands first, then the one
     whose parent does, then the lower token.
 
     Args:
@@ -171,7 +171,7 @@ def _grow(opened: _Open, values: Tensor, tokens: Tensor, *, size: int) -> _Grown
     scores[group, place] = opened.score.unsqueeze(1) + values
     ranked = scores.flatten(1).sort(dim=1, descending=True, stable=True)  # by score, then by parent, then by token
     index = ranked.indices[:, :size]
-    parent = (first.unsqueeze(1) + index // count).clamp(max=len(group) - 1)  # past it are gaps alone
+    parent = (first.unsqueeze(1) + index // count).clamp(max=len(group) - 1)  # past it there are only gaps
     return _Grown(sentence, ranked.values[:, :size], parent, tokens[parent, index % count])
 
 
@@ -197,7 +197,7 @@ class _Ended(NamedTuple):
 
 
 class _Finished:
-    """What has ended so far, and with it which of the open ones can still matter."""
+    """Finished hypotheses, and the check which open ones can still matter."""
 
     def __init__(self, max_lengths: Sequence[int], eos: int | None, settings: BeamSettings) -> None:
         self.eos = -1 if eos is None else eos

@@ -39,7 +39,7 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
     a beam's bounds hold.
 
     Args:
-        weight: at least 0; at 0 the translator decides alone.
+        weight: at least 0; at 0 only the translator decides.
 
     Raises:
         ValueError: for a weight out of range; in a step, if the vocabularies differ in size.
@@ -56,7 +56,7 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
             raise ValueError(
                 f"translator and language model need one vocabulary; got sizes {ours.shape[-1]} and {theirs.shape[-1]}."
             )
-        # 0 times the logarithm of 0 is none of the translator's business.
+        # Where the weight is 0, 0 * log(0) must not make the sum NaN.
         return ours + weight * theirs if weight else ours, FusedState(after, heard)
 
     return step

@@ -1,6 +1,6 @@
-"""Search for an output, given a step function: a model's, an ensemble's, or a Markov chain's in a test.
+"""Greedy search, with any step function: a model's, an ensemble's, or a Markov chain's in a test.
 
-Greedy search is here, with what `seq2seq.decoding.beam` and `seq2seq.decoding.sampling` share with it.
+Also scores given outputs by teacher forcing; see `forced`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def greedy(
 ) -> list[Hypothesis]:
     """The most probable token at each step, until ``eos`` or a row's own maximum length.
 
-    A row's output depends on that row alone. Finished rows leave the batch.
+    A row's output depends only on that row. Finished rows leave the batch.
 
     Args:
         step: from last tokens and state to log-probabilities and the next state.

@@ -66,7 +66,7 @@ def sample(
 ) -> list[Hypothesis]:
     """Draw one output for each row, token by token, until ``eos`` or a row's own maximum length.
 
-    A row's output depends on that row and its seed alone: token i is chosen by the seed's i-th number, whatever the
+    A row's output depends only on that row and its seed: token i is chosen by the seed's i-th number, whatever the
     batch. Scores are the model's own log-probabilities, of temperature 1 and with nothing cut off, so they can be
     compared with those of a search.
 

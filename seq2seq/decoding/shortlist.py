@@ -1,8 +1,8 @@
-"""Which target pieces a source can bring about, learnt from the training pairs; decoding then leaves the others out.
+"""Shortlists: the target pieces that a source may be translated with, learnt from the training pairs.
 
-The pieces that a sentence may use are those that its own source pieces are most often translated by, and the most
-frequent ones of all. So they are a function of the sentence alone; what its batch computes is the union of its
-sentences' pieces, and what is not a sentence's own is barred for it.
+A sentence may use the likeliest translations of its own source pieces, and the most frequent pieces of all. So a
+sentence's shortlist depends only on that sentence. A batch computes the union of its shortlists, and masks for each
+sentence the pieces that are not on its own.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Shortlist(NamedTuple):
         return all(map(bool, inside))
 
     def columns(self, src: Sequence[Sequence[int]], also: Sequence[Sequence[int]]) -> Columns:
-        """What a batch may choose from.
+        """The pieces that a batch may choose from.
 
         Args:
-            src: ids of each sentence. also: target pieces of each that it needs, of a prefix say.
+            src: ids of each sentence. also: target pieces of each that it needs, for example of a prefix.
         """
         common = torch.cat([torch.tensor([BOS, EOS, UNK]), self.frequent])
         own = [
@@ -56,7 +56,7 @@ class Shortlist(NamedTuple):
         allowed = torch.zeros(len(own), len(tokens), dtype=torch.bool)
         allowed[rows, places[: len(pieces)]] = True
         allowed[:, places[len(pieces) :]] = True
-        allowed[:, places[len(pieces)]] = False  # nobody may choose <s>, which a search starts from
+        allowed[:, places[len(pieces)]] = False  # <s>, which only starts a search, is masked
         return Columns(tokens, allowed)
 
     def _filled(self, pieces: Tensor) -> tuple[Tensor, Tensor]:

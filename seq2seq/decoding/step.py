@@ -84,8 +84,9 @@ def gather_attention(steps: Sequence[Tensor], paths: Sequence[Sequence[int]]) ->
 
 
 def _highest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` highest of each row and where they are, by ``topk``: on a CPU of the few blocks with the highest
-    maxima alone, in which they must be.
+    """The ``count`` highest of each row and their places, by ``topk``.
+
+    On a CPU only the blocks with the highest maxima are searched: the highest must be in them.
     """
     size = log_probs.shape[1]
     blocks = size // BLOCK
@@ -104,7 +105,7 @@ def likeliest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The ``count`` highest of each row and their tokens, best first, lower tokens first among equals; each
     ``(n, at most count)``, on the CPU.
 
-    ``topk`` alone leaves open which of two equals it takes, so rows where any are equal, and that is few, are sorted.
+    ``topk`` may take either of two equals, so the few rows with equals are sorted.
     """
     size = log_probs.shape[1]
     top, places = _highest(log_probs, min(count + 1, size))  # one more, to see whether the last has an equal outside

@@ -1,4 +1,4 @@
-"""From a file of lines to the file of their translations, whatever bytes they hold, and however often it is killed."""
+"""Translate files. Any bytes are accepted, and an interrupted translation can be resumed."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from seq2seq.translate.translator import WINDOW, Translator
 WINDOW_BYTES = 1 << 23  # a window of long lines ends here
 RETURNS_INSIDE = "%s: its first line holds carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"
 RETURNS_TOO_MANY = "%s: %d lines end in a carriage return too many; tr -d '\\r' removes them"
-NO_DIFFERENCE = {"batch_tokens"}  # of the decode settings, those that change no translation
+NO_DIFFERENCE = {"batch_tokens"}  # decode settings that change no translation
 
 
 log = logging.getLogger(__name__)
 
 
 class FileReport(NamedTuple):
-    """What happened to a file."""
+    """Counts of a translated file."""
 
     num_lines: int
     num_cut: int  # lines longer than decode.max_source
-    num_replaced: int  # lines with bytes that are no UTF-8
+    num_replaced: int  # lines with bytes that are not UTF-8
     seconds: float
     num_kept: int = 0  # lines that an earlier call had translated
     finished_already: bool = False  # all of them; then nothing else is known of the earlier call
@@ -53,34 +53,37 @@ def translate_file(
     wanted: outputs.Wanted | None = None,
     options: DecodeConfig | None = None,
 ) -> FileReport:
-    r"""Translate a file, or stdin, to a file, or stdout: line i of the output is the translation of line i of the
-    input; or, with ``wanted``, what comes of each line of the input is one line or several, in the input's order.
+    r"""Translate a file, or stdin, to a file, or stdout.
 
-    Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses, so that whoever
+    Line i of the output is the translation of line i of the input. With ``wanted`` an input line may have several
+    output lines, in the input's order.
+
+    Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses. So a program that
     sends a line and waits gets its translation. The text is the same.
 
-    Lines end at "\n" alone. A carriage return before it belongs to the line's end and is left out, as is a byte-order
-    mark at the file's start. A named output appears whole or not at all; both sides may be packed. Progress is shown
-    on stderr, if that is a terminal.
+    Lines end only at "\n". A carriage return before it belongs to the line's end and is left out, as is a byte-order
+    mark at the file's start. A named output appears only when it is complete. Both sides may be packed. Progress is
+    shown on stderr, if that is a terminal.
 
     Args:
         source, target: None for stdin and stdout.
         window: lines in memory at a time.
-        strict: refuse bytes that are no UTF-8, instead of replacing them.
-        shard: (k, n) for the k-th of n blocks of the lines alone, from 1; the blocks one after the other are the whole.
-        resume: go on where an earlier call for this output was stopped, to the same bytes as if it had not been; do
-            nothing if it was not.
-        made_with: what else the translations depend on, the digest of a checkpoint say; to be equal in a resumed call.
-        wanted: what is written for each line. Lines are numbered through all blocks, so these stay the whole. What goes
-            beside the output (alignments, pictures) cannot be resumed.
+        strict: refuse bytes that are not UTF-8, instead of replacing them.
+        shard: (k, n) for only the k-th of n blocks of the lines, from 1. The blocks joined in order are the whole.
+        resume: continue an interrupted output of an earlier call; the bytes are those of an uninterrupted call. A
+            finished output is left as it is.
+        made_with: other things that the translations depend on, for example the digest of a checkpoint. A resumed call
+            must have the same.
+        wanted: the kind of output for each line. Lines are numbered through all blocks. Alignments and pictures cannot
+            be resumed.
         options: decoding settings, in place of all of the translator's.
 
     Raises:
         UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if another process is writing the
-            output, if the call that is resumed had another input or other settings, or if the translator cannot do what
-            is wanted.
-        ValueError: if ``resume`` or ``shard`` is asked for where there is no name, or ``shard`` is none, or if what is
-            wanted cannot be resumed.
+            output, if a resumed call has another input or other settings, or if the translator lacks what ``wanted``
+            needs.
+        ValueError: if ``resume`` or ``shard`` is given without file names, for a shard out of range, or if ``wanted``
+            cannot be resumed.
 
     Example:
         >>> translate_file(translator, "test.en", "test.de", resume=True).num_lines  # doctest: +SKIP
@@ -129,7 +132,7 @@ def _translate(writer: outputs.Writer, lines: _Lines, output: resumable.Stream |
 
 
 def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) -> int:
-    """Pass over the lines that an earlier call has translated, and return their number.
+    """Skip the lines that an earlier call has translated, and return their number.
 
     Raises:
         UserError: if they are not what they were.
@@ -145,7 +148,7 @@ def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) 
 
 
 def _finished_already(lines: _Lines, target: str, started: float, wanted: outputs.Wanted) -> FileReport:
-    """Make sure, as far as that can be seen, that a finished output belongs to this input."""
+    """Check that a finished output has as many lines as this input."""
     found = outputs.num_blocks(target, wanted)
     lines.skip(sys.maxsize)
     if found != lines.num_lines:
@@ -231,12 +234,12 @@ class _Lines:
             raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
 
     def skip(self, num_lines: int) -> None:
-        """Read lines, at most ``num_lines``, for their digest and number alone."""
+        """Read at most ``num_lines`` lines, only for their digest and number."""
         for window in _windows(itertools.islice(_without_pauses(self._raw), num_lines), self._window):
             self._count(window)
 
     def mark(self) -> dict[str, Any]:
-        """What is read so far, in plain values."""
+        """The state of reading, in plain values."""
         mark = {
             "lines": self.num_lines,
             "sha256": self._digest.hexdigest(),

@@ -1,5 +1,6 @@
-"""What is written for each line of an input: its translation, several with scores, or the score of a given one; and
-beside it alignments and pictures.
+"""Outputs for each line of an input: a translation, an n-best list, or the scores of a given translation.
+
+Alignments and pictures of the attention can be written beside them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Wanted:
     """What to write for each line.
 
     Args:
-        num_best: 0 for the translation alone. Otherwise so many, or as many as there are, each on a line
+        num_best: 0 for only the translation. Otherwise at most so many translations, each on a line
             ``index ||| translation ||| score``: the line's number from 0, and what the search ranked it by. A blank
             line has one, blank and of score 0. See `parse_n_best`.
         references: a file with a translation of each line, to be scored: the log-probability of all its tokens, the
@@ -77,7 +78,7 @@ class Wanted:
         return bool(self.num_best) or self.references is not None
 
     def settings(self) -> dict[str, Any]:
-        """What the output depends on, where it is not the translation alone; for a journal."""
+        """The settings that make the output differ from plain translations, for a journal."""
         values = {
             "n-best": self.num_best,
             "prefix": self.prefix,
@@ -87,7 +88,7 @@ class Wanted:
         return {name: value for name, value in values.items() if value}
 
     def check(self, translator: Translator) -> None:
-        """Refuse what this translator cannot do.
+        """Refuse an output that this translator cannot make.
 
         Raises:
             UserError: if it cannot have so many translations of a line, or no attention.
@@ -107,14 +108,14 @@ class Wanted:
 
 
 class Output(NamedTuple):
-    """What is written for some lines."""
+    """The text that is written for some lines."""
 
     text: str
     num_cut: int  # lines longer than decode.max_source
 
 
 class Writer:
-    """Makes the output of lines, and writes what goes beside it. See `writing`."""
+    """Makes the output of lines, and writes the files beside it. See `writer`."""
 
     def __init__(self, translator: Translator, wanted: Wanted, alignments: BinaryIO | None) -> None:
         self.translator, self.wanted = translator, wanted
@@ -207,7 +208,9 @@ def parse_n_best(line: str) -> tuple[int, str, float]:
         translation, score = rest.rsplit(SEPARATOR, 1)
         return int(number), translation, float(score)
     except ValueError:
-        raise UserError(f"{line[:60]!r} is no line of an n-best list; it must be index ||| text ||| score.") from None
+        raise UserError(
+            f"{line[:60]!r} is not a line of an n-best list; it must be index ||| text ||| score."
+        ) from None
 
 
 @contextmanager
@@ -226,7 +229,7 @@ def writer(translator: Translator, wanted: Wanted) -> Iterator[Writer]:
 
 
 def num_blocks(path: str | Path, wanted: Wanted) -> int:
-    """How many input lines a finished output is of."""
+    """The number of input lines that a finished output has translations of."""
     if not wanted.num_best:
         return sum(1 for _ in iter_raw_lines(path))
     count, last = 0, b""

@@ -1,4 +1,4 @@
-"""n-best lists, each sentence's translations in a new order after a language model has been asked."""
+"""Reorder n-best lists with a language model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def parse(lines: Iterable[str], name: str) -> list[Entry]:
         name: of the file, for messages.
 
     Raises:
-        UserError: for a line that is none such, naming it, or a file without lines.
+        UserError: for a line of another form, naming it, or a file without lines.
     """
     entries = []
     for position, line in enumerate(lines, start=1):
@@ -41,7 +41,7 @@ def parse(lines: Iterable[str], name: str) -> list[Entry]:
         except UserError as error:
             raise UserError(f"{name}: line {position}: {error}") from None
         if math.isnan(entry.score):
-            raise UserError(f"{name}: line {position} has a score that is no number; leave it out.")
+            raise UserError(f"{name}: line {position} has a score that is not a number; leave it out.")
         entries.append(entry)
     if not entries:
         raise UserError(f"{name} is empty; it must hold one entry on each line.")
@@ -58,7 +58,7 @@ def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: flo
     sentence stand together, the best first, of equals the earlier one, and sentences in the order of their numbers.
 
     Raises:
-        UserError: for a weight that is no finite number from 0 up.
+        UserError: for a weight that is not a finite number from 0 up.
     """
     check_weight(weight)
     log_probs = language_model.log_probs([entry.text for entry in entries])
@@ -70,7 +70,7 @@ def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: flo
 
 
 def check_weight(weight: float) -> None:
-    """Refuse a weight that is no finite number from 0 up.
+    """Refuse a weight that is not a finite number from 0 up.
 
     Raises:
         UserError: naming it.

@@ -227,9 +227,8 @@ class Translator:
             prefixes, options, changes: as for `translate`.
 
         Raises:
-            TypeError: as `translate`.
+            TypeError, UserError: as `translate`.
             ValueError: as `translate`, or if ``num_best`` is out of range.
-            UserError: as `translate`.
 
         Example:
             >>> [each.text for each in translator.n_best("Good morning!", 2, beam=5)]  # doctest: +SKIP
@@ -297,19 +296,15 @@ class Translator:
     ) -> tuple[float, int]:
         """The negative log-likelihood of given translations, in nats, and the number of tokens that it sums over.
 
-        The model is asked for all pairs, also for those with a blank source, as in training. Lines longer than
-        ``decode.max_source`` are cut, as for `translate`; the given translations are not. A language model has no say,
-        since fused scores are no likelihood. Two strings are one pair.
+        The model is asked for all pairs, also for those with a blank source, as in training. Long lines are cut, as in
+        `score`. A language model has no say: fused scores are not a likelihood. Two strings are one pair.
 
         Args:
             warn: log a warning of each line that is cut.
             options, changes: as for `translate`.
 
         Raises:
-            UserError: if ``model.fixed_length`` does not allow a pair, or if a translation is endless; for settings as
-                `translate`.
-            TypeError: if a line is not a string, or for a name that is not a setting.
-            ValueError: if a line holds a newline, or if there is not one translation for each line.
+            TypeError, ValueError, UserError: as `score`.
         """
         return self._call(options, changes).nll(src, tgt, warn=warn)
 

@@ -57,7 +57,7 @@ def test_train_generate_evaluate_translate(command: Command, trained: Path, tmp_
     assert command("generate", run, "--prefix", "Ä", "-n", "1", env=ascii_only).stdout.startswith("Ä")
 
     for wrong, said in (
-        (("--prefix", "a \udcff"), "--prefix is no UTF-8; write it in a terminal that has UTF-8"),
+        (("--prefix", "a \udcff"), "--prefix is not UTF-8; write it in a terminal that has UTF-8"),
         (("--rescore", "n", "--seed", "1"), "--seed is not for --rescore; leave it out"),
         (("--rescore", ""), "the name of a text file is empty; give one."),
     ):

@@ -251,7 +251,7 @@ def test_n_best_lists_are_put_in_the_order_of_the_weighted_sums(tokenizers: Toke
     "line", ["0 ||| a dog", "a dog", "x ||| a dog ||| 1", "0 ||| a ||| one", "0 ||| a ||| nan", ""]
 )
 def test_a_line_that_is_no_entry_is_named(line: str) -> None:
-    with pytest.raises(UserError, match=r"list: line 2(: .* is no line of an n-best list| has a score that is no)"):
+    with pytest.raises(UserError, match=r"list: line 2(: .* is not a line of an n-best list| has a score that is not)"):
         parse(["0 ||| a ||| 1", line], "list")
 
 

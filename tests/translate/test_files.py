@@ -177,7 +177,7 @@ def test_the_command_gives_a_line_for_each_awkward_line_and_counts_them(command:
     assert len(outputs) == len(lines)
     blank = {"empty", "spaces", "tab", "CR", "no-break space"}
     assert {kind for kind, output in zip(AWKWARD, outputs, strict=False) if not output} >= blank
-    assert f"in: {len(lines)} lines (1 cut to 2000 tokens, 3 with bytes that are no UTF-8, replaced)" in done.stderr
+    assert f"in: {len(lines)} lines (1 cut to 2000 tokens, 3 with bytes that are not UTF-8, replaced)" in done.stderr
     assert "tokens is cut to its first 2000: 1111" in done.stderr
 
 
@@ -546,12 +546,11 @@ def test_counts_go_on(tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(b"a \xff\n" * 6 + b"the dog sings\n" * 6)
     bounded = translator(decode=DecodeConfig(max_source=5, max_extra=4))
     whole = translate_file(bounded, tmp_path / "in", tmp_path / "whole", window=4)
-    real = bounded.translate
-    bounded.translate = lambda lines: (stop(lines), real(lines))[1]  # type: ignore[method-assign]
-    stop = stop_after(2, KeyboardInterrupt())
-    with pytest.raises(KeyboardInterrupt):
-        translate_file(bounded, tmp_path / "in", tmp_path / "out", window=4)
-    bounded.translate = real  # type: ignore[method-assign]
+    real, stop = Translator.translate, stop_after(2, KeyboardInterrupt())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Translator, "translate", lambda self, lines: (stop(lines), real(self, lines))[1])
+        with pytest.raises(KeyboardInterrupt):
+            translate_file(bounded, tmp_path / "in", tmp_path / "out", window=4)
     resumed = translate_file(bounded, tmp_path / "in", tmp_path / "out", window=4, resume=True)
     assert resumed[:3] == whole[:3] == (12, 6, 6)
     assert resumed.num_kept == 8
@@ -1035,9 +1034,9 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
         (["-o", "out", "--resume"], "--resume needs a named input and a named output"),
         (["-o", "out", "--shard", "1/2"], "--shard needs a named input, whose lines are counted first"),
         (["-i", "/dev/stdin", "-o", "out", "--shard", "1/2"], "/dev/stdin can be read only once"),
-        (["-i", "in", "--shard", "3/2"], "--shard 3/2 is no block of lines; write K/N, from 1/N to N/N"),
-        (["-i", "in", "--shard", "0/2"], "--shard 0/2 is no block of lines"),
-        (["-i", "in", "--shard", "half"], "--shard half is no block of lines"),
+        (["-i", "in", "--shard", "3/2"], "--shard 3/2 is not a block of lines; write K/N, from 1/N to N/N"),
+        (["-i", "in", "--shard", "0/2"], "--shard 0/2 is not a block of lines"),
+        (["-i", "in", "--shard", "half"], "--shard half is not a block of lines"),
         (["-i", "in", "in.de", "--suffix", "de"], "in.de is both input and output; name another output"),
         (["-i", "in", "--suffix", "."], "--suffix is empty; give the ending"),
         (["-i", "in", "-o", "x" * 300], "... is too long for a file's name (300 bytes); shorten it."),

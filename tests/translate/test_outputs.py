@@ -168,7 +168,7 @@ def test_any_text_can_be_read_back_from_a_list(number: int, text: str, score: fl
 
 @pytest.mark.parametrize("line", ["", "0 ||| a", "one ||| a ||| -1", "0 ||| a ||| low"])
 def test_a_line_that_is_none_of_a_list_is_refused(line: str) -> None:
-    with pytest.raises(UserError, match=r"is no line of an n-best list; it must be index \|\|\| text \|\|\| score"):
+    with pytest.raises(UserError, match=r"is not a line of an n-best list; it must be index \|\|\| text \|\|\| score"):
         parse_n_best(line)
 
 
@@ -454,7 +454,7 @@ MISTAKES = {
     "too few prefixes": (["--prefix-file", "short"], "short has 1 lines but in has 11; the two must be line-aligned"),
     "no references": (["--score", "nowhere"], "nowhere does not exist"),
     "a prefix of two lines": (["--prefix", "a\nb"], "--prefix 'a\\nb' has more than one line; give one, or a"),
-    "alignments on resume": (["--alignments", "a", "--resume"], "--alignments cannot be gone on with; leave out"),
+    "alignments on resume": (["--alignments", "a", "--resume"], "--alignments cannot be resumed; leave out"),
     "alignments over the input": (["--alignments", "in"], "--alignments in is another file of this command"),
     "alignments over the output": (["--alignments", "out"], "--alignments out is another file of this command"),
     "alignments over references": (["--alignments", "short", "--score", "short"], "--alignments short is another file"),
