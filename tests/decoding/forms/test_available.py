@@ -61,10 +61,10 @@ def test_a_form_that_is_asked_for_is_refused_where_it_is_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, form: str
 ) -> None:
     path = trained_with(tmp_path / "a.ckpt", **{form: True})
-    asked = Translator.from_checkpoints([path], forms={form: True})
+    asked = Translator.from_checkpoints([path], **{form: True})
     with pytest.raises(UserError, match=re.escape(SAID[form])):
         asked.translate(LINES)
-    assert Translator.from_checkpoints([path], forms={form: False}).translate(LINES)
+    assert Translator.from_checkpoints([path], **{form: False}).translate(LINES)
     assert not caplog.records
 
 
