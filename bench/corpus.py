@@ -57,8 +57,8 @@ def main(root: Path, pairs: int) -> None:
     started = time.perf_counter()
     prepared = make(root, pairs)
     made, processor = time.perf_counter(), time.process_time()
-    from seq2seq.training import experiment
     from seq2seq.training.callbacks import Stopwatch
+    from seq2seq.training.fit import fit
 
     class FirstStep(Stopwatch):
         """Ends the process as soon as there was a step."""
@@ -72,7 +72,7 @@ def main(root: Path, pairs: int) -> None:
             print(json.dumps({"seconds": seconds, "peak_mb": peak}), flush=True)
             os._exit(0)
 
-    experiment.fit(prepared.config, root / f"run-{started}", prepared.folder, prepared.tokenizers, FirstStep())
+    fit(prepared.config, root / f"run-{started}", prepared.folder, prepared.tokenizers, FirstStep())
 
 
 if __name__ == "__main__":

@@ -71,7 +71,7 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
 
     set_up()
     from seq2seq.training.callbacks import Stopwatch
-    from seq2seq.training.experiment import fit
+    from seq2seq.training.fit import fit
 
     class Gated(Stopwatch):
         """Waits at the gate between units; it times all but the waiting, and the training alone too."""

@@ -16,7 +16,7 @@ from seq2seq.decoding.greedy import greedy
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS
-from seq2seq.training.tasks.translation import build_optimizer
+from seq2seq.training.optimiser import build_optimizer
 from tests import book_layers as book
 
 SRC_VOCAB, TGT_VOCAB, HIDDEN, EMBEDDING, TGT_LENGTH = 11, 9, 6, 5, 4

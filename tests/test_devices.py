@@ -19,8 +19,9 @@ from seq2seq.evaluation.probe import probe
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.training.tasks.base import LitModel
 from seq2seq.training.tasks.language_model import LitLanguageModel
-from seq2seq.training.tasks.translation import LitModel, LitTranslator
+from seq2seq.training.tasks.translation import LitTranslator
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, tiny_model
 from tests.stand_in import DEVICE, move, stand_in

@@ -42,10 +42,11 @@ from seq2seq.tokens.load import load
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.tokens.words import Words
-from seq2seq.training.callbacks import Checkpoints
-from seq2seq.training.experiment import claim, run
+from seq2seq.training.checkpoints import Checkpoints
+from seq2seq.training.claim import claim
+from seq2seq.training.experiment import run
+from seq2seq.training.optimiser import lr_factor
 from seq2seq.training.tasks.language_model import LitLanguageModel
-from seq2seq.training.tasks.translation import lr_factor
 from tests.conftest import LINES, ROOT
 
 CELLS = ("rnn", "gru", "lstm")

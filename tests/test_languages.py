@@ -37,7 +37,7 @@ from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
-from seq2seq.training import experiment
+from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.translate.translator import Translator
 
@@ -272,11 +272,11 @@ def test_a_run_from_before_there_was_a_form_goes_on_as_it_began(tmp_path: Path) 
 
 def test_another_form_or_metric_is_another_run(tmp_path: Path) -> None:
     config = files(tmp_path, french(), trainer={"max_steps": 1})
-    experiment.claim(config, tmp_path / "run")
+    claim(config, tmp_path / "run")
     for section, name, value in (("tokenizer", "normalization", "nfkc"), ("metrics", "tokenizer", "zh")):
         changed = dataclasses.replace(getattr(config, section), **{name: value})
         with pytest.raises(UserError, match=rf"other settings \({section}.{name}: "):
-            experiment.claim(dataclasses.replace(config, **{section: changed}), tmp_path / "run")
+            claim(dataclasses.replace(config, **{section: changed}), tmp_path / "run")
 
 
 def test_the_form_of_another_runs_tokenizers_is_taken_over_with_them(

@@ -34,7 +34,7 @@ from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
-from seq2seq.training import experiment
+from seq2seq.training import trainer
 from seq2seq.translate.translator import Translator
 from tests.conftest import ROOT, last_of_each
 from tests.payload import Payload
@@ -249,7 +249,7 @@ def a_killed_worker(world: World) -> None:
 
 
 def no_bfloat16(world: World) -> None:
-    world.patch.setattr(experiment, "cpu_has_bfloat16", lambda: False)
+    world.patch.setattr(trainer, "cpu_has_bfloat16", lambda: False)
 
 
 def lines_of(names: str, line: str) -> Make:

@@ -26,8 +26,9 @@ from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import iwslt15
 from seq2seq.decoding import engine
 from seq2seq.errors import UserError
-from seq2seq.training.callbacks import Checkpoints
-from seq2seq.training.experiment import claim, run
+from seq2seq.training.checkpoints import Checkpoints
+from seq2seq.training.claim import claim
+from seq2seq.training.experiment import run
 from seq2seq.translate.translator import Translator
 from tests import attentive
 from tests.fuzz import nothing_runs

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 REPORT = "report"  # folder beside the runs
 FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
 PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
+SHOWN = {"translation": FIGURES, "language_model": PERPLEXITIES}  # by task
 WIDTH = 140  # of a table that goes to a file or a pipe, which have none
 LOOK_SECONDS = 1.0  # between two looks at the folders
 planned: list[Path] = []  # the runs of the sweep that this process has started, in its order
@@ -132,7 +133,8 @@ def _watch(over: threading.Event) -> None:
                 _tell(console, told)
                 begun = [folder for folder in planned if not _is_stale(folder)]
                 shown = f"{sum(map(runs.is_finished, begun))} of {len(planned)} runs"
-                bar.update(task, completed=sum(map(runs.progress, begun)), description=shown)
+                done = sum(map(runs.progress, begun))
+                bar.update(task, total=len(planned), completed=done, description=shown)
 
 
 def _bar(console: Console) -> Progress:
@@ -228,8 +230,7 @@ def print_table(analysis: Analysis) -> None:
     """The arms' figures on stdout."""
     from seq2seq.report.words import ranked, spread
 
-    shown = PERPLEXITIES if analysis.task == "language_model" else FIGURES
-
+    shown = SHOWN[analysis.task]
     table = Table()
     table.add_column("arm", overflow="fold")
     for title in ("seeds", *shown.values(), "parameters", "seconds"):
@@ -243,6 +244,27 @@ def print_table(analysis: Analysis) -> None:
     found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
     signatures = sorted({signature for signature in found if signature})
     show("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
+
+
+def objective(folder: Path) -> float | None:
+    """Return the figure of a run's best checkpoint that ``trainer.monitor`` names, or None if the run is not finished.
+
+    Hydra hands it to the sweeper, which may choose the next runs by it. It is the figure on the validation set.
+    """
+    if runs.read_error(folder) is not None:
+        return None
+    with suppress(UserError):  # of a damaged file: the run itself has reported it, or the report will
+        result = runs.read_result(folder)
+        name = f"valid/{runs.read_config(folder).trainer.monitor}"
+        if result is not None:
+            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == result["best_step"]), None)
+    return None
+
+
+def note_begun(folder: Path) -> None:
+    """Add a run to `planned` that a sweeper has chosen during the sweep."""
+    if folder.resolve() not in {one.resolve() for one in planned}:
+        planned.append(folder.relative_to(Path.cwd()) if folder.is_relative_to(Path.cwd()) else folder)
 
 
 def note_error(folder: Path, reason: str) -> None:

@@ -125,24 +125,31 @@ def usage() -> str:
     return "\n".join(lines)
 
 
-def _job(failures: list[UserError], parent: int, composed: DictConfig) -> None:
-    """One experiment: of a single run, or of a sweep, where one that fails does not stop the others."""
+def _job(failures: list[UserError], parent: int, composed: DictConfig) -> float | None:
+    """Run one experiment, in a sweep or not; in a sweep, one that fails does not stop the others.
+
+    Returns:
+        The objective for sweepers that optimise: see `sweep.objective`. None for a run that failed.
+    """
     folder = Path(HydraConfig.get().runtime.output_dir)
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         if not in_sweep:
             _train(composed, folder)
         elif os.getpid() == parent:
+            sweep.note_begun(folder)
             _job_of_sweep(composed, folder)
         else:
             _job_in_process(composed, folder)
+        return sweep.objective(folder)
     except UserError as error:
         failures.append(error)
     except stopping.Interrupted as stop:
-        # Of a sweep the same command does what is missing; resume goes on with this run alone.
+        # In a sweep, the same command also does the other runs. resume= continues only this one.
         same = "" if composed.overwrite else "the same command goes on, and so does: "
         log.warning("stopped and saved; %s%s %s", same, NAME, resume_word(folder))
         sys.exit(stopping.exit_status(stop.number))
+    return None
 
 
 class _Worker(stopping.Handlers):

@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning as L
 import numpy as np
 
+from seq2seq import checkpoint
 from seq2seq.config.schema import Config
 from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
@@ -15,6 +16,7 @@ from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
 from seq2seq.tokens.base import Tokenizer
+from seq2seq.tokens.load import same_pieces
 
 WINDOW = 1024  # tokens that a validation reads at a time; of no consequence for its figures
 
@@ -134,3 +136,27 @@ class TextData(L.LightningDataModule):
 
     def val_dataloader(self) -> StreamLoader:
         return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)
+
+
+def load_like(config: Config) -> tuple[str, Tokenizers]:
+    """Load the tokenizers of the checkpoint that ``tokenizer.like`` names.
+
+    Returns:
+        The checkpoint's kind, and its tokenizers; a language model has one, as both sides.
+
+    Raises:
+        UserError: if the model needs one vocabulary and they have two, or if the training samples and they cannot.
+    """
+    assert config.tokenizer.like is not None
+    kind, found = checkpoint.load_tokenizers(config.tokenizer.like)
+    if config.model.tie == "all" and not same_pieces(*found):
+        raise UserError(
+            f"model.tie=all needs one vocabulary for both sides, and tokenizer.like={config.tokenizer.like} has two; "
+            "use model.tie=decoder."
+        )
+    if config.tokenizer.sampling and not found.src.can_sample:
+        raise UserError(
+            f"tokenizer.sampling={config.tokenizer.sampling:g} needs pieces that can be cut anew, and those of "
+            f"tokenizer.like={config.tokenizer.like} cannot; leave it 0."
+        )
+    return kind, found

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import importlib.util
 import inspect
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.loops.fit_loop import _FitLoop
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
+from seq2seq.config.schema import Config
 from seq2seq.errors import UserError
+from seq2seq.runs import (
+    TENSORBOARD,
+)
 
 ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, and of which types
     "num_nodes": (int,),  # machines that share a training with strategy=ddp
@@ -132,3 +146,106 @@ class _NoSignals(_SignalConnector):
 
     def teardown(self) -> None:
         """There is nothing to restore."""
+
+
+def check_trainer(config: Config) -> None:
+    """Refuse arguments of Lightning's Trainer that are not to be set, and devices that are not there, before any data
+    is read.
+
+    Raises:
+        UserError: naming the argument and what there is.
+    """
+    check_arguments(config.trainer.lightning)
+    if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
+        raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu.")
+    if config.trainer.accelerator == "cpu" and config.trainer.precision == "bf16-mixed" and not cpu_has_bfloat16():
+        raise UserError(
+            "trainer.precision=bf16-mixed, but torch has no recurrent layers in bfloat16 for this CPU; use 32-true."
+        )
+
+
+def cpu_has_bfloat16() -> bool:
+    """Whether torch can train a recurrent layer in bfloat16 on this CPU; not every one has the instructions."""
+    layer, inputs = torch.nn.LSTM(2, 2), torch.zeros(1, 1, 2)
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            layer(inputs)
+    except RuntimeError:
+        return False
+    return True
+
+
+def trainer_arguments(config: Config) -> dict[str, Any]:
+    trainer, optim = config.trainer, config.optim
+    whole = trainer.validate_every >= 1
+    return {
+        "max_epochs": trainer.max_epochs,
+        "max_steps": trainer.max_steps,
+        "max_time": timedelta(minutes=trainer.max_minutes) if trainer.max_minutes else None,
+        "accelerator": trainer.accelerator,
+        "devices": trainer.devices,
+        "strategy": trainer.strategy,
+        "precision": trainer.precision,
+        "deterministic": trainer.deterministic,
+        "accumulate_grad_batches": trainer.accumulate,
+        "check_val_every_n_epoch": int(trainer.validate_every) if whole else 1,
+        "val_check_interval": 1.0 if whole else trainer.validate_every,
+        "gradient_clip_val": optim.clip_norm or optim.clip_value or None,
+        "gradient_clip_algorithm": "value" if optim.clip_value else "norm",
+        "use_distributed_sampler": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+
+
+class _NoProfiler(PassThroughProfiler):
+    """Lightning's own one makes a generator for each of the forty things that it might time in a step."""
+
+    def profile(self, action_name: str) -> Any:
+        return _NOTHING
+
+
+_NOTHING = nullcontext()
+
+
+def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], strategy: str) -> Trainer:
+    settings = {"profiler": _NoProfiler(), **trainer_arguments(config), **config.trainer.lightning}
+    settings["strategy"] = strategy
+    if "profiler" in config.trainer.lightning:
+        logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # or its table would not be seen
+    if config.trainer.is_alone:
+        settings["plugins"] = [Alone()]
+    with refusals(config, TypeError, ValueError):
+        return Trainer(**settings, default_root_dir=folder, logger=_loggers(config, folder), callbacks=callbacks)
+
+
+@contextmanager
+def refusals(config: Config, *others: type[Exception]) -> Iterator[None]:
+    """Say in one line what Lightning makes nothing of."""
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, (MisconfigurationException, *others)):
+            raise
+        given = ", ".join(f"{name}={value}" for name, value in config.trainer.lightning.items()) or "trainer"
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(
+            f"lightning.Trainer refuses {given}: {reason}; take it out, or see the arguments of lightning.Trainer."
+        ) from None
+
+
+def _loggers(config: Config, folder: Path) -> list[Logger]:
+    loggers: list[Logger] = []
+    if "tensorboard" in config.trainer.loggers:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        loggers.append(TensorBoardLogger(folder, name="", version=TENSORBOARD))
+    if "wandb" in config.trainer.loggers:
+        from lightning.pytorch.loggers import WandbLogger
+
+        loggers.append(WandbLogger(project=config.name, name=folder.name, save_dir=folder))
+    return loggers

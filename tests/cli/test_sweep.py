@@ -13,13 +13,16 @@ import time
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from seq2seq import checkpoint, runs
 from seq2seq.cli import sweep, train
+from seq2seq.config.schema import TASKS
 from seq2seq.errors import Busy, UserError
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
@@ -181,6 +184,32 @@ def test_a_crash_in_one_job_is_noted_and_not_passed_on(
         UserError, match="run failed: RuntimeError: no such luck. The same command does what is missing"
     ):
         sweep.finish([tmp_path / "run"])
+
+
+def test_a_job_returns_the_monitored_figure_of_its_best_checkpoint_and_none_if_it_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a sweeper can choose what to try next by it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "planned", [Path("first")])
+    monkeypatch.setattr(train, "_train", lambda composed, folder: None)
+    settings = changed(1, trainer={"monitor": "exact_match"})
+    make_run(tmp_path / "first", settings, 30, best_step=20)
+    make_run(tmp_path / "second", settings, 45, best_step=30)
+    make_run(tmp_path / "failed", settings, 10)
+    (tmp_path / "failed" / "error.txt").write_text("no memory\n")
+    values = []
+    for name in ("first", "second", "failed", "unfinished"):
+        output = SimpleNamespace(output_dir=str(tmp_path / name))
+        job = SimpleNamespace(mode=RunMode.MULTIRUN, runtime=output)
+        monkeypatch.setattr(train, "HydraConfig", SimpleNamespace(get=lambda job=job: job))
+        values.append(train._job([], os.getpid(), OmegaConf.create({})))
+    assert values == [25.0, 56.25, None, None]
+    assert sweep.planned == [Path(name) for name in ("first", "second", "failed", "unfinished")]
+
+
+def test_a_sweep_shows_figures_of_every_task() -> None:
+    assert tuple(sweep.SHOWN) == TASKS
 
 
 def test_several_failures_are_counted(tmp_path: Path) -> None:

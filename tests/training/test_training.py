@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning
 import numpy as np
 import pytest
 import torch
@@ -29,6 +30,7 @@ from omegaconf import OmegaConf
 from seq2seq import checkpoint, stopping
 from seq2seq.cli import train as cli_train
 from seq2seq.config.schema import (
+    TASKS,
     Config,
     DataConfig,
     DecodeConfig,
@@ -44,15 +46,27 @@ from seq2seq.data.prepare import prepare
 from seq2seq.decoding.forms import cpu
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
+from seq2seq.runs import read_config, read_result
 from seq2seq.stopping import Interrupted, Stopped
-from seq2seq.training import experiment
-from seq2seq.training.callbacks import Checkpoints, Stopwatch
+from seq2seq.training import experiment, tasks
+from seq2seq.training.callbacks import Stopwatch
+from seq2seq.training.checkpoints import Checkpoints
+from seq2seq.training.claim import claim
 from seq2seq.training.data import TranslationData
 from seq2seq.training.distributed import choose_strategy, without_gradient
 from seq2seq.training.ema import RunningAverage
-from seq2seq.training.experiment import check_trainer, read_config, run
-from seq2seq.training.tasks.translation import LitModel, LitTranslator, build_optimizer, lr_factor
-from seq2seq.training.trainer import ALLOWED, REFUSED, check_arguments
+from seq2seq.training.experiment import run
+from seq2seq.training.optimiser import build_optimizer, lr_factor
+from seq2seq.training.tasks.base import LitModel
+from seq2seq.training.tasks.translation import LitTranslator, smallest_loss
+from seq2seq.training.trainer import (
+    ALLOWED,
+    REFUSED,
+    check_arguments,
+    check_trainer,
+    cpu_has_bfloat16,
+    trainer_arguments,
+)
 from tests.conftest import ROOT, tiny_model
 
 
@@ -95,6 +109,8 @@ def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
     assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1", "2"]
     hypotheses = read_lines(tmp_path / "run" / "test.hyp")
     assert len(hypotheses) == 12
+    commit = subprocess.run(["git", "-C", ROOT, "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    assert (result["git_revision"] or "").rstrip("+") == (commit if (ROOT / ".git").exists() else "")
     references = read_lines(Path(result["data"]) / "test.tgt")
     from sacrebleu.metrics.bleu import BLEU
 
@@ -158,6 +174,11 @@ def test_every_step_of_every_epoch_and_process_draws_its_own_numbers() -> None:
                     assert torch.initial_seed() % 2**64 == int(expected)
                     seeds.add(torch.initial_seed())
     assert len(seeds) == 2 * 2 * 2 * 150
+
+
+def test_the_config_knows_every_task_and_only_those() -> None:
+    assert tuple(tasks.TASKS) == TASKS
+    assert len({task.kind for task in tasks.TASKS.values()}) == len(TASKS)
 
 
 def test_the_same_config_gives_the_same_weights_and_another_seed_others(tmp_path: Path) -> None:
@@ -453,7 +474,7 @@ def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
     def nothing(*arguments: Any) -> None:
         raise UserError("there is nothing to probe")
 
-    monkeypatch.setattr(experiment, "probe", nothing)
+    monkeypatch.setattr("seq2seq.training.tasks.translation.probe", nothing)
     assert "bleu" in run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "run")
     assert "probe.json is not written: there is nothing to probe" in caplog.text
 
@@ -543,7 +564,7 @@ def test_gradients_are_clipped_and_told_as_by_hand(kind: str, tmp_path: Path) ->
     assert weight.grad is None
     weight.grad = torch.tensor([[torch.inf, 0.0]])  # a step that is left out
     module.configure_gradient_clipping(optimizer, bound, "norm")
-    figures = module._gradient_figures()
+    figures = module.norms.figures()
     assert figures["train/grad_norm"] == pytest.approx((0.6 + 5.0) / 3)
     assert figures["train/grad_norm_max"] == 5.0
     assert figures["train/clipped"] == pytest.approx(100 * {"norm": 1, "value": 2, "none": 0}[kind] / 3)
@@ -556,7 +577,7 @@ def test_gradients_are_told_of_many_steps(tmp_path: Path) -> None:
         module.model.weight.grad = torch.tensor([[float(step % 7)]])
         module.configure_gradient_clipping(optimizer, 3.0, "norm")
     norms = [step % 7 for step in range(2500)]
-    figures = module._gradient_figures()
+    figures = module.norms.figures()
     assert figures["train/grad_norm"] == sum(norms) / 2500
     assert figures["train/grad_norm_max"] == 6.0
     assert figures["train/clipped"] == 100 * sum(norm > 3 for norm in norms) / 2500
@@ -594,12 +615,12 @@ def test_several_processes_look_for_parameters_without_gradient_where_there_are_
     model = tiny_model(bridge=bridge, attention=attention, peeky="both", dropout=0.3).train()
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    missing = set(without_gradient(model))
+    missing = set(without_gradient(model, lambda: smallest_loss(model)))
     encoder = {f"encoder.{name}" for name, _ in model.encoder.named_parameters()}
     assert missing == (encoder if (bridge, attention) == ("zero", "none") else set())
     assert model.training and torch.equal(torch.get_rng_state(), before)
     assert all(one.grad is None for one in model.parameters())
-    chosen = choose_strategy(TrainerConfig(devices=devices), model)
+    chosen = choose_strategy(TrainerConfig(devices=devices), model, lambda: smallest_loss(model))
     assert chosen == ("ddp_find_unused_parameters_true" if devices > 1 and missing else "auto")
 
 
@@ -624,7 +645,7 @@ def test_two_processes_train_a_decoder_that_sees_no_source(tmp_path: Path) -> No
 
 def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path) -> None:
     settings = config(tmp_path, trainer={"precision": "bf16-mixed"})
-    if experiment.cpu_has_bfloat16():
+    if cpu_has_bfloat16():
         run(settings, tmp_path / "run")
         assert all(tensor.dtype == torch.float32 for tensor in weights(tmp_path / "run").values())
     else:
@@ -646,7 +667,7 @@ def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path
 def test_what_the_network_cannot_be_decoded_with_is_refused_before_it_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decode: DecodeConfig, said: str
 ) -> None:
-    monkeypatch.setattr(experiment.L.Trainer, "fit", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("trained in vain"))
     wanted = config(tmp_path, model={"layer_norm": True}, trainer={"shortlist": 3})
     with pytest.raises(UserError, match=said):
         run(dataclasses.replace(wanted, decode=decode), tmp_path / "run")
@@ -656,13 +677,13 @@ def test_8_bits_that_this_machine_lacks_are_refused_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpu, "has_int8", lambda: False)
-    monkeypatch.setattr(experiment.L.Trainer, "fit", lambda *_, **__: pytest.fail("trained in vain"))
+    monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("trained in vain"))
     with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
         run(dataclasses.replace(config(tmp_path), decode=DecodeConfig(int8=True)), tmp_path / "run")
 
 
 def test_bfloat16_is_refused_before_any_data_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(experiment, "cpu_has_bfloat16", lambda: False)
+    monkeypatch.setattr("seq2seq.training.trainer.cpu_has_bfloat16", lambda: False)
     with pytest.raises(UserError, match="trainer.precision=bf16-mixed, but torch has no"):
         run(config(tmp_path, trainer={"precision": "bf16-mixed"}), tmp_path / "run")
     assert not (tmp_path / "data").exists()
@@ -706,9 +727,9 @@ def test_an_overwriting_that_is_killed_leaves_nothing_that_is_taken_for_the_new_
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "unlink", die_after_some)
-            patch.setattr(experiment.shutil, "rmtree", die_after_some)
+            patch.setattr("seq2seq.training.claim.shutil.rmtree", die_after_some)
             try:
-                experiment.claim(other, folder)
+                claim(other, folder)
             except KeyboardInterrupt:
                 # All had gone, and the new one had begun.
                 if not (folder / "config.yaml").is_file() or read_config(folder).model.hidden_size == 8:
@@ -716,7 +737,7 @@ def test_an_overwriting_that_is_killed_leaves_nothing_that_is_taken_for_the_new_
             else:
                 assert survived > 10
                 break
-        experiment.claim(other, folder)
+        claim(other, folder)
         assert {path.name for path in folder.iterdir()} - {".lock"} == {"config.yaml"}
         assert read_config(folder).model.hidden_size == 8
     else:
@@ -847,7 +868,7 @@ def test_a_schedule_ends_with_the_batches_that_lightning_is_told_to_take(
 
 def test_resume_shows_progress_as_its_own_command_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun = config(tmp_path, trainer={"progress": True})
-    experiment.claim(begun, tmp_path / "run")
+    claim(begun, tmp_path / "run")
     job = SimpleNamespace(mode=RunMode.RUN)
     monkeypatch.setattr(cli_train, "HydraConfig", SimpleNamespace(get=lambda: job))
     given: list[Config] = []
@@ -883,8 +904,8 @@ def test_a_network_too_large_for_the_machine_is_refused(tmp_path: Path) -> None:
 
 def test_every_argument_of_the_trainer_is_allowed_or_refused_for_a_reason(tmp_path: Path) -> None:
     """A new Lightning may have new ones: they are to be decided on."""
-    every = set(inspect.signature(experiment.L.Trainer).parameters)
-    taken = {*experiment._trainer_arguments(config(tmp_path)), "callbacks", "logger"}
+    every = set(inspect.signature(lightning.Trainer).parameters)
+    taken = {*trainer_arguments(config(tmp_path)), "callbacks", "logger"}
     assert set(ALLOWED) | set(REFUSED) | taken == every
     assert not set(ALLOWED) & (set(REFUSED) | taken)
     for name in every - set(ALLOWED):
@@ -997,7 +1018,7 @@ def test_a_fixed_length_is_not_sampled(tmp_path: Path) -> None:
 def test_a_result_that_is_no_json_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text("{")
     with pytest.raises(UserError, match=r"test.json is no JSON: .*; delete it to have the run scored again"):
-        experiment.read_result(tmp_path)
+        read_result(tmp_path)
 
 
 def test_a_fixed_length_has_no_place_for_a_blank_source(tmp_path: Path) -> None:

@@ -1,36 +1,55 @@
-"""The Lightning module of a language model: truncated back-propagation through time, with the state carried."""
+"""The task of language modelling: truncated back-propagation through time over a stream of text."""
 
 from __future__ import annotations
 
+import itertools
+import logging
 import math
+import time
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 
 from seq2seq import checkpoint, metrics
 from seq2seq.config.schema import Config
-from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.arrays import Tokenizers, encode_side, train_tokenizers
 from seq2seq.data.stream import Window
 from seq2seq.errors import UserError
-from seq2seq.language_model import LanguageModel
+from seq2seq.files.lines import iter_lines, read_lines
+from seq2seq.files.writing import write_lines
+from seq2seq.language_model import LanguageModel, TextScore
+from seq2seq.models.build import build_language_model, num_parameters
 from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
-from seq2seq.terminal import printable
-from seq2seq.tokens.base import BOS, Tokenizer
-from seq2seq.training.tasks.translation import LitModel
+from seq2seq.runs import (
+    CHECKPOINTS,
+    LINE_NLL,
+    REFERENCES,
+    SAMPLES,
+)
+from seq2seq.terminal import printable, show
+from seq2seq.tokens.base import BOS, UNK, Tokenizer
+from seq2seq.training.data import TextData, load_like
+from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
+from seq2seq.training.warm_start import warm_start
+
+log = logging.getLogger(__name__)
 
 
 class LitLanguageModel(LitModel):
-    """Trains an `RNNLanguageModel` on windows of a stream.
+    """Train an `RNNLanguageModel` on windows of a stream.
 
-    The state after a window is that before the next one of the same columns; gradients do not go back past a window's
-    start (Williams and Peng 1990). It is 0 at the start of an epoch, and part of what a checkpoint holds. Each process
-    carries the state of its own columns.
+    Each window starts with the state after the previous window of the same columns. Gradients stop at a window's start
+    (Williams and Peng 1990). The state is 0 at the start of an epoch, and is saved in checkpoints. Each process has
+    columns and a state of its own.
 
     Args:
-        valid_words: words of the validation text, line ends included.
+        valid_words: words of the validation text; each line end counts as one.
         num_steps, steps_per_epoch: as for `LitModel`.
     """
 
@@ -69,21 +88,22 @@ class LitLanguageModel(LitModel):
         return state
 
     def _restarted(self, window: Window, state: DecoderState) -> DecoderState:
-        """The state, 0 in some of the columns that are at the start of a line: but for that a network sees the state
-        that a text begins with once an epoch, and is at a loss when it is to write or judge a line by itself.
+        """Reset the state, with probability ``data.restart``, in columns that begin a line.
+
+        Otherwise the network sees the zero state only once per epoch, and writes and scores single lines poorly.
         """
         share = self.config.data.restart
         if not share or window.is_first:
             return state
-        forget = (torch.rand(window.tokens_in.shape[0]) < share).to(self.device) & (window.tokens_in[:, 0] == BOS)
-        return state.map(lambda tensor: tensor.masked_fill(forget[:, None, None], 0.0))
+        reset = (torch.rand(window.tokens_in.shape[0]) < share).to(self.device) & (window.tokens_in[:, 0] == BOS)
+        return state.map(lambda tensor: tensor.masked_fill(reset[:, None, None], 0.0))
 
     def on_validation_epoch_start(self) -> None:
         super().on_validation_epoch_start()
         self._valid_nll, self._valid_tokens = 0.0, 0
 
     def validation_step(self, window: Window, batch_idx: int) -> None:
-        """Every process reads the whole text: it is one stream, and cannot be shared out."""
+        """Add a window's loss; every process reads the whole text, since a stream cannot be shared."""
         state = self._before(window, self._valid_state)
         nll, self._valid_state = self.model.token_nll(window.tokens_in, window.tokens_out, state)
         self._valid_nll += float(nll.cpu().double().sum())
@@ -92,29 +112,33 @@ class LitLanguageModel(LitModel):
     def on_validation_epoch_end(self) -> None:
         parts = self._gather((self.train_loss, self.train_tokens))
         train_tokens = sum(part[1] for part in parts)
-        self.valid_figures = {
-            "train/loss": sum(part[0] for part in parts) / train_tokens if train_tokens else math.nan,
-            "valid/loss": self._valid_nll / self._valid_tokens,
-            "valid/perplexity": metrics.perplexity(self._valid_nll, self._valid_tokens),
-            "valid/word_perplexity": metrics.perplexity(self._valid_nll, self.valid_words),
-            **self._gradient_figures(),
-            "decoder/spectral_radius": spectral_radius(self.model),
-        }
         self._valid_state = None
-        self._validated()
+        self._validated(
+            {
+                "train/loss": sum(part[0] for part in parts) / train_tokens if train_tokens else math.nan,
+                "valid/loss": self._valid_nll / self._valid_tokens,
+                "valid/perplexity": metrics.perplexity(self._valid_nll, self._valid_tokens),
+                "valid/word_perplexity": metrics.perplexity(self._valid_nll, self.valid_words),
+                **self.norms.figures(),
+                "decoder/spectral_radius": spectral_radius(self.model),
+            }
+        )
 
     def summary(self) -> str:
-        """Beside the perplexity per token, that per word."""
-        return f"per word {self.valid_figures['valid/word_perplexity']:.2f}"
+        figures = self.valid_figures
+        return f"perplexity {figures['valid/perplexity']:.2f}  per word {figures['valid/word_perplexity']:.2f}"
+
+    def smallest_loss(self) -> Tensor:
+        return self.model.loss(torch.tensor([[BOS]]), torch.tensor([[UNK]]), self.model.zero_state(1))[0]
 
     def samples(self, count: int) -> str:
-        """Lines drawn at random."""
+        """Return lines that the network writes, sampled."""
         return show_lines(list(LanguageModel(self.model, self.tokenizer).generate(count)))
 
     def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
         super().on_save_checkpoint(contents)
         mine = None if self._state is None else [one.cpu() for one in self._state.hidden]
-        # Of all processes; they save together.
+        # All processes save at the same step.
         contents["training"]["state"] = self._gather(mine)
 
     def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
@@ -129,7 +153,7 @@ class LitLanguageModel(LitModel):
         self._state = None if mine is None else DecoderState(tuple(one.to(self.device) for one in mine))
 
     def transfer_batch_to_device(self, batch: Window, device: torch.device, dataloader_idx: int) -> Window:
-        if self._state is not None:  # of a checkpoint, which was read before the network was moved
+        if self._state is not None:  # a checkpoint is read before the network moves to its device
             self._state = self._state.map(lambda tensor: tensor.to(device))
         return batch.to(device)
 
@@ -145,6 +169,104 @@ class LitLanguageModel(LitModel):
         )
 
 
+class LanguageModelling:
+    """The task ``language_model``."""
+
+    kind = checkpoint.LANGUAGE_MODEL
+
+    def check(self, config: Config) -> None:
+        """Accept every config: the config itself refuses the keys of translations."""
+
+    def tokenizers(self, config: Config, data_folder: Path) -> Tokenizers:
+        """Train a tokenizer for the target side, or load that of ``tokenizer.like``; see `load_like` for errors."""
+        if config.tokenizer.like is None:
+            return train_tokenizers(data_folder, config.tokenizer, tgt_only=True)
+        return load_like(config)[1]
+
+    def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
+        tokenizer = tokenizers.tgt
+        data = TextData(config, data_folder, tokenizer)
+        torch.manual_seed(config.seed)
+        model = build_language_model(config.model, len(tokenizer))
+        if fresh and config.warm_start is not None:
+            warm_start(model, tokenizer, config.warm_start)
+        num_windows = num_batches(config, data.train_dataloader())
+        rank_zero_only(log.info)(
+            "%d pieces, %s parameters, %s training tokens in %d windows",
+            len(tokenizer),
+            f"{num_parameters(model):,}",
+            f"{len(data.train_stream):,}",
+            num_windows,
+        )
+        counts = step_counts(config, num_windows)
+        return Built(data, LitLanguageModel(config, model, tokenizer, valid_words=data.valid_words, **counts))
+
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+        """Compute the perplexity of the best checkpoint on all three texts, each read as one stream.
+
+        Of the training text only the first lines are read, with at most ``trainer.score_tokens`` tokens. A stream
+        cannot be read in parallel, so a large text would take longer to score than to train on. The test lines with
+        their losses, and lines that the network writes, go into the run folder.
+        """
+        best = folder / CHECKPOINTS / checkpoint.BEST
+        language_model = LanguageModel.from_checkpoint(best, device=scoring_device(config))
+        figures: dict[str, Any] = {"task": config.task}
+        lines, num_lines = _first_lines(config, data_folder, language_model.tokenizer)
+        figures |= {"train_scored_lines": len(lines), "train_lines": num_lines}
+        figures |= _figures("train_", language_model.score(lines))
+        figures |= _figures("valid_", language_model.score(read_lines(data_folder / "valid.tgt")))
+        lines = read_lines(data_folder / "test.tgt")
+        started = time.perf_counter()
+        score = language_model.score(lines)
+        seconds = time.perf_counter() - started
+        write_lines(folder / REFERENCES, lines)
+        write_lines(folder / LINE_NLL, [repr(round(nll, 6)) for nll in score.line_nll])
+        write_lines(folder / SAMPLES, language_model.generate(max(config.trainer.samples, 5)))
+        return figures | {
+            **_figures("", score),
+            "num_sentences": len(lines),
+            "parameters": num_parameters(language_model.model),
+            "seconds": round(seconds, 3),
+            "tokens_per_second": round(score.num_tokens / seconds, 1),
+        }
+
+    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
+        if config.trainer.samples and (folder / SAMPLES).is_file():
+            show(show_lines(read_lines(folder / SAMPLES)[: config.trainer.samples]) + "\n")
+        for split, prefix in (("train", "train_"), ("valid", "valid_"), ("test", "")):
+            unknown = result[f"{prefix}num_unknown"]
+            scored, all_lines = (result.get(f"{prefix}{name}") for name in ("scored_lines", "lines"))
+            show(
+                f"{split:5} perplexity {result[f'{prefix}perplexity']:.2f} per token, "
+                f"{result[f'{prefix}word_perplexity']:.2f} per word ({result[f'{prefix}num_tokens']:,} tokens"
+                + (f", {unknown:,} of them unknown" if unknown else "")
+                + (f"; the first {scored:,} of {all_lines:,} lines" if scored != all_lines else "")
+                + ")"
+            )
+
+
 def show_lines(lines: list[str]) -> str:
-    """Generated lines below each other, for people to look at."""
+    """Return generated lines below each other, for people to look at."""
     return "\n".join(f"  {printable(line)}" for line in lines)
+
+
+def _figures(prefix: str, score: TextScore) -> dict[str, Any]:
+    """Return the figures of one text for ``test.json``."""
+    return {
+        f"{prefix}perplexity": score.perplexity,
+        f"{prefix}word_perplexity": score.word_perplexity,
+        f"{prefix}num_tokens": score.num_tokens,
+        f"{prefix}num_words": score.num_words,
+        f"{prefix}num_unknown": score.num_unknown,
+    }
+
+
+def _first_lines(config: Config, data_folder: Path, tokenizer: Tokenizer) -> tuple[list[str], int]:
+    """Return the first training lines, with at most ``score_tokens`` tokens, and the number of all lines.
+
+    It is one line at least. A line's end counts as a token.
+    """
+    ids = encode_side(data_folder, "train", "tgt", tokenizer)
+    tokens = ids.offsets[1:] - ids.offsets[0] + np.arange(1, len(ids) + 1)  # up to each line's end
+    count = max(1, int(np.searchsorted(tokens, config.trainer.score_tokens, side="right")))
+    return list(itertools.islice(iter_lines(data_folder / "train.tgt"), count)), len(ids)

@@ -1,284 +1,58 @@
-"""The Lightning modules: what a step does, what a validation measures, what a checkpoint holds besides weights."""
+"""The task of translating: a `Seq2Seq` is trained on pairs of lines, and scored by BLEU."""
 
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import lru_cache, partial
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
-import lightning as L
-import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from seq2seq import checkpoint, metrics
-from seq2seq.config.schema import Config, OptimConfig
-from seq2seq.data.arrays import Tokenizers
-from seq2seq.data.batches import Batch, Shape, enough_memory, is_out_of_memory, out_of_memory
-from seq2seq.data.stream import Window
+from seq2seq.config.schema import Config, ModelConfig
+from seq2seq.data.arrays import Tokenizers, encode_corpus, train_tokenizers
+from seq2seq.data.batches import Batch, Shape, collate, enough_memory, out_of_memory
 from seq2seq.decoding.engine import Engine
+from seq2seq.decoding.forms.available import check_form
+from seq2seq.decoding.forms.products import require_int8
+from seq2seq.decoding.shortlist import learn
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import show_samples
+from seq2seq.evaluation.evaluate import evaluate, show_samples
+from seq2seq.evaluation.probe import probe
+from seq2seq.files.lines import read_lines
+from seq2seq.files.writing import write_lines
+from seq2seq.metrics import bleu, scorer
+from seq2seq.models.build import build_seq2seq, num_parameters, widened
 from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
-from seq2seq.training.ema import RunningAverage
+from seq2seq.runs import (
+    CHECKPOINTS,
+    HYPOTHESES,
+    PROBE,
+    REFERENCES,
+    SOURCES,
+    write_json,
+)
+from seq2seq.terminal import show
+from seq2seq.tokens.base import UNK
+from seq2seq.training.data import TranslationData, load_like
+from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
+from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
 
-PROGRESS = "valid/progress"  # what early stopping and the plateau look at
-SEEDS_AT_ONCE = 64  # steps whose seeds are made in a row, which is quicker than each in its step
-
-
-class LitModel(L.LightningModule):
-    """What a training does around its loss, whatever the network: the optimiser, its rate, clipping, what is counted.
-    Every random draw of a step is a function of (seed, epoch, batch, process).
-
-    Args:
-        num_steps, steps_per_epoch: optimiser steps of the whole training and of an epoch, for schedules.
-    """
-
-    def __init__(self, config: Config, model: nn.Module, *, num_steps: int, steps_per_epoch: int) -> None:
-        super().__init__()
-        self.config = config
-        self.model = model
-        self.text: dict[str, str] = {}  # digests of the files that are read, for the checkpoints
-        self.num_steps, self.steps_per_epoch = num_steps, steps_per_epoch
-        self.average = RunningAverage(model, config.optim.ema) if config.optim.ema else None
-        self.plateau: ReduceLROnPlateau | None = None
-        self._plateau_state: dict[str, Any] | None = None  # of the run that is gone on with
-        self.valid_figures: dict[str, float] = {}
-        self.train_loss, self.train_tokens = 0.0, 0  # sums since the last validation
-        self._losses: list[Tensor] = []  # not in the sum yet: reading each step's would make it wait for the GPU
-        # Of the gradients since then: steps, sum and maximum of their norms before clipping, steps that were clipped;
-        # and what is not counted in yet, each step's norm and whether it was clipped, on a GPU as tensors.
-        self.gradients = [0.0] * 4
-        self._norms: list[tuple[float | Tensor, bool | Tensor]] = []
-        self._at_work: Shape | str | None = None  # the batch that is trained on
-
-    def configure_optimizers(self) -> Any:
-        # In mixed precision Lightning does not clip the gradients of a fused optimiser, which may unscale them itself.
-        fused = self.config.trainer.precision == "32-true"
-        optimizer = build_optimizer(self.config.optim, self.model, fused=fused)
-        if self.config.optim.schedule == "plateau":
-            self.plateau = ReduceLROnPlateau(
-                optimizer,
-                mode="min" if self.config.trainer.monitor == "loss" else "max",
-                factor=self.config.optim.plateau_factor,
-                patience=self.config.optim.plateau_patience,
-                threshold=0.0,
-            )
-            if self._plateau_state is not None:
-                self.plateau.load_state_dict(self._plateau_state)
-            return optimizer
-        if self.config.optim.schedule == "constant" and not self.config.optim.warmup_steps:
-            return optimizer
-        sizes = (self.num_steps, self.steps_per_epoch)
-        schedule = LambdaLR(optimizer, lambda step: lr_factor(self.config.optim, step, *sizes))
-        return [optimizer], [{"scheduler": schedule, "interval": "step"}]
-
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        return batch.to(device)
-
-    @contextmanager
-    def enough_memory(self) -> Iterator[None]:
-        """Around a training: say which batch the memory did not suffice for, in its loss, its gradients or its update.
-
-        Raises:
-            UserError: if an allocation failed while there was a batch at work.
-        """
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:
-            if self._at_work is None or not is_out_of_memory(error):
-                raise
-            raise self._out_of_memory() from None
-
-    def on_train_batch_start(self, batch: Batch | Window, batch_idx: int) -> None:
-        self._at_work = batch.shape
-        block, index = divmod(batch_idx, SEEDS_AT_ONCE)
-        seed = _step_seeds(self.config.seed, self.current_epoch, block, self.global_rank)[index]
-        if self.device.type == "cpu":
-            torch.default_generator.manual_seed(seed)  # manual_seed of all devices takes a stack trace for each
-        else:
-            torch.manual_seed(seed)
-
-    def optimizer_step(self, *arguments: Any, **options: Any) -> None:
-        super().optimizer_step(*arguments, **options)
-        if self.average is not None:
-            self.average.update()
-
-    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
-        """As the optimiser's own does, which opens a record for torch's profiler as well."""
-        for group in optimizer.param_groups:
-            for parameter in group["params"]:
-                parameter.grad = None
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Lightning sets the name of the hook some fifty times in a step; a module would look first whether it is a
-        parameter.
-        """
-        if name == "_current_fx_name":
-            self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
-
-    def on_validation_start(self) -> None:
-        if self.average is not None:
-            self.average.swap()
-
-    def on_validation_end(self) -> None:
-        """The weights come back: after the callbacks' turn, so that the best checkpoint has their average."""
-        if self.average is not None:
-            self.average.swap()
-
-    def configure_gradient_clipping(
-        self,
-        optimizer: Any,
-        gradient_clip_val: float | None = None,
-        gradient_clip_algorithm: str | None = None,
-    ) -> None:
-        """What Lightning would do, with the norm kept."""
-        parameters = [one for group in optimizer.param_groups for one in group["params"] if one.grad is not None]
-        gradients = [one.grad for one in parameters]
-        total = nn.utils.get_total_norm(gradients)
-        # A GPU is not asked, which would have to be waited for.
-        norm = measure = total.item() if total.device.type == "cpu" else total
-        if gradient_clip_val and gradient_clip_algorithm == "norm":
-            if norm is total or not norm + 1e-6 <= gradient_clip_val:  # torch would multiply by 1 too
-                nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, total)
-        elif gradient_clip_val:
-            measure = nn.utils.get_total_norm(gradients, norm_type=math.inf)
-            nn.utils.clip_grad_value_(parameters, gradient_clip_val)
-        self._norms.append((norm, measure > (gradient_clip_val or math.inf)))
-        if len(self._norms) >= 1000:
-            self._count_gradients()
-
-    def _count_gradients(self) -> None:
-        """Count in what is not, one by one, so that a run that is gone on with has the same sums. In 16-mixed a
-        step that overflows is left out, as the scaler leaves it out.
-        """
-        steps, total, largest, num_clipped = self.gradients
-        for norm, clipped in ((float(norm), float(clipped)) for norm, clipped in self._norms):
-            if math.isfinite(norm):
-                steps, total, largest, num_clipped = steps + 1, total + norm, max(largest, norm), num_clipped + clipped
-        self._norms = []
-        self.gradients = [steps, total, largest, num_clipped]
-
-    def _counted(self, loss: Tensor, batch: Batch | Window) -> Tensor:
-        """The summed loss of a batch as its gradient is to be taken, noted."""
-        self.train_tokens += batch.num_tokens
-        if loss.device.type == "cpu":
-            value = loss.item()
-            self.train_loss += value
-            if not math.isfinite(value):
-                self._refuse_loss(value)
-        else:  # added on the CPU later: Apple's GPUs have no float64
-            self._losses.append(loss.detach())
-            if len(self._losses) >= 1000:
-                self._count_losses()
-        return loss / batch.loss_scale
-
-    def _count_losses(self) -> None:
-        """Add the losses of the steps that are not in the sum yet, in float64."""
-        if self._losses:
-            for value in torch.stack(self._losses).cpu().double().tolist():
-                self.train_loss += value
-            self._losses = []
-
-    def _refuse_loss(self, loss: float) -> None:
-        raise UserError(
-            f"the loss is {loss} at step {self.global_step} (epoch {self.current_epoch}); "
-            f"try a smaller optim.lr (now {self.config.optim.lr:g}) "
-            f"or optim.clip_norm (now {self.config.optim.clip_norm:g})."
-        )
-
-    def on_validation_epoch_start(self) -> None:
-        self._at_work = None
-        self._count_losses()
-        if self.train_tokens and not math.isfinite(self.train_loss):
-            self._refuse_loss(self.train_loss)
-
-    def _validated(self) -> None:
-        """The figures are known: hand them on, and count from here."""
-        self.train_loss, self.train_tokens = 0.0, 0
-        self.gradients = [0.0] * 4
-        progress = self._progress()
-        self.log_dict(self.valid_figures | {PROGRESS: progress}, logger=False)
-        if self.plateau is not None:
-            self.plateau.step(progress)
-
-    def _progress(self) -> float:
-        """The figure that is monitored; while it is 0, as at the start of many a training, the falling loss counts."""
-        figure = self.valid_figures[f"valid/{self.config.trainer.monitor}"]
-        return figure if figure > 0 or self.config.trainer.monitor == "loss" else -self.valid_figures["valid/loss"]
-
-    def _gradient_figures(self) -> dict[str, float]:
-        self._count_gradients()
-        steps, total, largest, num_clipped = self.gradients
-        mean = total / steps if steps else math.nan
-        share = 100 * num_clipped / steps if steps else math.nan
-        return {"train/grad_norm": mean, "train/grad_norm_max": largest, "train/clipped": share}
-
-    def _gather(self, mine: Any) -> list[Any]:
-        if self.trainer.world_size == 1:
-            return [mine]
-        parts: list[Any] = [None] * self.trainer.world_size
-        torch.distributed.all_gather_object(parts, mine)
-        return parts
-
-    def summary(self) -> str:
-        """What a log line says of the last validation, besides the loss and its perplexity."""
-        raise NotImplementedError
-
-    def samples(self, count: int) -> str:
-        """Some of what the network writes, for people to look at."""
-        raise NotImplementedError
-
-    def section(self) -> dict[str, Any]:
-        """What a checkpoint holds besides weights and the training's state."""
-        raise NotImplementedError
-
-    def _out_of_memory(self) -> UserError:
-        """What to say when the batch at work did not fit."""
-        raise NotImplementedError
-
-    def learning_rate(self) -> float:
-        """The rate of the next step."""
-        return float(self.trainer.optimizers[0].param_groups[0]["lr"])
-
-    def on_save_checkpoint(self, contents: dict[str, Any]) -> None:
-        self._count_gradients()
-        self._count_losses()
-        contents[checkpoint.SECTION] = self.section()
-        contents["training"] = {
-            "plateau": self.plateau.state_dict() if self.plateau else None,
-            "train_loss": self.train_loss,
-            "train_tokens": self.train_tokens,
-            "gradients": self.gradients,
-            "stopped": self.trainer.should_stop,
-            "text": self.text,
-        }
-        if self.average is not None and not self.average.swapped:
-            contents["training"]["average"] = self.average.state_dict()
-
-    def on_load_checkpoint(self, contents: dict[str, Any]) -> None:
-        training = contents["training"]
-        self.train_loss, self._losses = float(training["train_loss"]), []
-        self.train_tokens = training["train_tokens"]
-        self.gradients = training.get("gradients", [0.0] * 4)
-        self._plateau_state = training["plateau"]
-        if self.average is not None:
-            self.average.load_state_dict(training["average"])
+log = logging.getLogger(__name__)
 
 
 class LitTranslator(LitModel):
-    """Trains a `Seq2Seq`.
+    """Train a `Seq2Seq`, and translate the validation set greedily.
 
     Args:
-        valid_src, valid_tgt: the validation text, untouched.
+        valid_src, valid_tgt: the lines of the validation text.
         num_steps, steps_per_epoch: as for `LitModel`.
     """
 
@@ -296,8 +70,8 @@ class LitTranslator(LitModel):
         steps_per_epoch: int,
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
-        # A shortlist is learnt at the end, and a graph would go on with weights that stand elsewhere meanwhile.
-        # 8-bit weights are for the CPU, which is where the test set is translated if they are asked for.
+        # A shortlist is learnt after training. A CUDA graph would keep reading memory that the weights have left.
+        # 8-bit weights need the CPU, where the test set is translated if decode.int8 is set.
         int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
         decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
         self.translator = Translator(Engine([model]), tokenizers, decode)
@@ -327,7 +101,7 @@ class LitTranslator(LitModel):
         self._valid_tokens += batch.num_tokens
 
     def on_validation_epoch_end(self) -> None:
-        """Perplexity from sums over all tokens, BLEU once over all hypotheses, whatever the number of processes."""
+        """Compute perplexity and BLEU over the texts of all processes."""
         rank, world_size = self.global_rank, self.trainer.world_size
         mine = self.translator.translate(self.valid_src[rank::world_size])
         parts = self._gather((self._valid_nll, self._valid_tokens, mine, self.train_loss, self.train_tokens))
@@ -336,26 +110,39 @@ class LitTranslator(LitModel):
         for other, part in enumerate(parts):
             self.hypotheses[other::world_size] = part[2]
         train_tokens = sum(part[4] for part in parts)
-        self.valid_figures = {
-            "train/loss": sum(part[3] for part in parts) / train_tokens if train_tokens else math.nan,
-            "valid/loss": nll / num_tokens,
-            "valid/perplexity": metrics.perplexity(nll, num_tokens),
+        self._validated(
+            {
+                "train/loss": sum(part[3] for part in parts) / train_tokens if train_tokens else math.nan,
+                "valid/loss": nll / num_tokens,
+                "valid/perplexity": metrics.perplexity(nll, num_tokens),
+                **self._scores(),
+                **self.norms.figures(),
+                "encoder/spectral_radius": spectral_radius(cast(nn.Module, self.model.encoder)),
+                "decoder/spectral_radius": spectral_radius(self.model.decoder),
+            }
+        )
+
+    def _scores(self) -> dict[str, float]:
+        """Score the translations of the validation set."""
+        return {
             "valid/bleu": metrics.bleu(self.hypotheses, self.valid_tgt, tokenizer=self.config.metrics.tokenizer).value,
             "valid/chrf": metrics.chrf(self.hypotheses, self.valid_tgt).value,
             "valid/exact_match": metrics.exact_match(self.hypotheses, self.valid_tgt),
-            **self._gradient_figures(),
-            "encoder/spectral_radius": spectral_radius(cast(nn.Module, self.model.encoder)),
-            "decoder/spectral_radius": spectral_radius(self.model.decoder),
         }
-        self._validated()
 
     def summary(self) -> str:
-        """The figures of the last validation that a log line has for a translation."""
-        return f"BLEU {self.valid_figures['valid/bleu']:.2f}  exact {self.valid_figures['valid/exact_match']:.2f} %"
+        figures = self.valid_figures
+        return (
+            f"perplexity {figures['valid/perplexity']:.2f}  BLEU {figures['valid/bleu']:.2f}  "
+            f"exact {figures['valid/exact_match']:.2f} %"
+        )
 
     def samples(self, count: int) -> str:
-        """The first translations of the last validation."""
+        """Return the first translations of the last validation."""
         return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
+
+    def smallest_loss(self) -> Tensor:
+        return smallest_loss(self.model)
 
     def section(self) -> dict[str, Any]:
         config = self.config
@@ -372,57 +159,113 @@ class LitTranslator(LitModel):
         )
 
 
-def build_optimizer(config: OptimConfig, model: nn.Module, *, fused: bool = True) -> torch.optim.Optimizer:
-    """Adam (Kingma and Ba 2015), AdamW (Loshchilov and Hutter 2019) or SGD, fused where torch can."""
-    parameters = list(model.parameters())
-    if config.algorithm == "sgd":
-        return torch.optim.SGD(
-            parameters, config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=fused
+class Translation:
+    """The task ``translation``."""
+
+    kind = checkpoint.TRANSLATION
+
+    def check(self, config: Config) -> None:
+        scorer(config.metrics.tokenizer)  # a tokenizer of BLEU may have to be installed first
+
+    def tokenizers(self, config: Config, data_folder: Path) -> Tokenizers:
+        """Train both tokenizers, or load those that ``tokenizer.like`` names.
+
+        Raises:
+            UserError: if it names a language model, which has one tokenizer; see also `load_like`.
+        """
+        if config.tokenizer.like is None:
+            return train_tokenizers(data_folder, config.tokenizer)
+        kind, found = load_like(config)
+        if kind == checkpoint.LANGUAGE_MODEL:
+            raise UserError(
+                f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name "
+                "a translator."
+            )
+        return found
+
+    def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
+        data = TranslationData(config, data_folder, tokenizers)
+        network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
+        model = _network(config, network, tokenizers)
+        if fresh and config.warm_start is not None:
+            warm_start(model, tokenizers.tgt, config.warm_start)
+        rank_zero_only(log.info)(
+            "%d + %d pieces, %s parameters, %d training pairs",
+            len(tokenizers.src),
+            len(tokenizers.tgt),
+            f"{num_parameters(model):,}",
+            len(data.train_corpus.src),
         )
-    optimizer = torch.optim.AdamW if config.algorithm == "adamw" else torch.optim.Adam
-    betas = (config.beta1, config.beta2)
-    adam = optimizer(parameters, config.lr, betas=betas, eps=config.eps, weight_decay=config.weight_decay, fused=fused)
-    if config.eps_hat:
-        adam.register_step_pre_hook(partial(_correct_eps, config))
-    return adam
+        module = LitTranslator(
+            dataclasses.replace(config, model=network),
+            model,
+            tokenizers,
+            valid_src=data.valid_src,
+            valid_tgt=data.valid_tgt,
+            **step_counts(config, num_batches(config, data.train_dataloader())),
+        )
+        return Built(data, module)
+
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+        """Translate, score and probe the test set with the best checkpoint, after adding the shortlist to it."""
+        if config.trainer.shortlist:
+            _add_shortlist(config, folder, data_folder, tokenizers)
+        best = folder / CHECKPOINTS / checkpoint.BEST
+        translator = Translator.from_checkpoint(best, device=scoring_device(config))
+        sources, references = read_lines(data_folder / "test.src"), read_lines(data_folder / "test.tgt")
+        evaluation = evaluate(translator, sources, references)
+        for name, lines in ((SOURCES, sources), (REFERENCES, references), (HYPOTHESES, evaluation.hypotheses)):
+            write_lines(folder / name, lines)
+        if config.trainer.probe:
+            probed = slice(0, config.trainer.probe)
+            _write_probe(folder / PROBE, translator, sources[probed], references[probed])
+        figures = evaluation.figures
+        if config.data.variant == "tokenized":
+            tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
+            figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
+        return figures
+
+    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
+        lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
+        if config.trainer.samples and all(path.is_file() for path in lines):
+            shown = slice(0, config.trainer.samples)
+            show(show_samples(*(read_lines(path)[shown] for path in lines)) + "\n")
+        show(
+            f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
+            f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
+        )
+        show(f"signature {result['bleu_signature']}")
+        if "bleu_tokenized" in result:
+            show(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
 
 
-def _correct_eps(config: OptimConfig, adam: torch.optim.Optimizer, *_: object) -> None:
-    """Before a step: torch adds eps to the corrected root of the second moment; corrected alike, it is as if it had
-    been added before.
-    """
-    for group in adam.param_groups:
-        states = (adam.state.get(one) for one in group["params"])  # none of what never had a gradient
-        steps = next((int(state["step"]) for state in states if state), 0) + 1
-        group["eps"] = config.eps / math.sqrt(1 - config.beta2**steps)
+def smallest_loss(model: Seq2Seq) -> Tensor:
+    """Return the loss of one pair with one token on each side."""
+    batch = collate([[UNK]], [[UNK]], [0], end_symbol=not model.fixed_length)
+    return model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out)
 
 
-@lru_cache(maxsize=1)
-def _step_seeds(seed: int, epoch: int, block: int, rank: int) -> list[int]:
-    """The seeds of the steps of one block of an epoch's batches."""
-    steps = range(block * SEEDS_AT_ONCE, (block + 1) * SEEDS_AT_ONCE)
-    streams = (np.random.SeedSequence([seed, epoch, step, rank]) for step in steps)
-    return [int(stream.generate_state(1, np.uint64)[0]) for stream in streams]
+def _network(config: Config, network: ModelConfig, tokenizers: Tokenizers) -> Seq2Seq:
+    """Build a network with its first weights, and check that it can be decoded as ``decode`` says."""
+    torch.manual_seed(config.seed)
+    model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
+    check_form(config.decode, model, scoring_device(config))
+    if config.decode.int8:
+        require_int8()
+    return model
 
 
-def lr_factor(config: OptimConfig, step: int, num_steps: int, steps_per_epoch: int = 1) -> float:
-    """The learning rate of a step (from 0) as a share of the highest.
+def _add_shortlist(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> None:
+    """Learn a shortlist from the training pairs, and add it to the best checkpoints."""
+    corpus = encode_corpus(data_folder, "train", tokenizers)
+    shortlist = learn(*corpus, tokenizers, count=config.trainer.shortlist)
+    for path in (folder / CHECKPOINTS / checkpoint.BEST, *checkpoint.kept_best(folder)):
+        checkpoint.add_shortlist(path, shortlist)
 
-    Linear warm-up to 1 over ``warmup_steps``; then 1, or falling with the inverse square root of the step (Vaswani et
-    al. 2017), along half a cosine to 0 at ``num_steps`` (Loshchilov and Hutter 2017), or 1 and, from ``decay_start`` of
-    all steps on, falling along a line to 0; or with ``decay`` falling by ``decay_factor`` at the start of each epoch
-    after the first ``decay_after`` (Zaremba et al. 2014).
-    """
-    warmup = config.warmup_steps
-    rising = (step + 1) / warmup if step < warmup else 1.0
-    if config.schedule == "linear":
-        return min(rising, max(0.0, (num_steps - step) / ((1 - config.decay_start) * max(1, num_steps))))
-    if step < warmup:
-        return rising
-    if config.schedule == "inverse_sqrt":
-        return math.sqrt(max(warmup, 1) / (step + 1))
-    if config.schedule == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, num_steps - warmup))))
-    if config.schedule == "decay":
-        return config.decay_factor ** max(0, step // steps_per_epoch + 1 - config.decay_after)
-    return 1.0
+
+def _write_probe(path: Path, translator: Translator, sources: Sequence[str], references: Sequence[str]) -> None:
+    """Probe the memory, or log why that is not possible."""
+    try:
+        write_json(path, probe(translator, sources, references))
+    except UserError as error:
+        log.warning("%s is not written: %s", path, error)

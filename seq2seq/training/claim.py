@@ -1,0 +1,92 @@
+"""A run folder belongs to one config: write it there, or compare it with the one that is there."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seq2seq.config.schema import Config, TokenizerConfig
+from seq2seq.errors import UserError
+from seq2seq.files.writing import make_folder, write_lines
+from seq2seq.runs import (
+    CHECKPOINTS,
+    CONFIG,
+    DRAWING,
+    ERROR,
+    HYPOTHESES,
+    LINE_NLL,
+    METRICS,
+    PROBE,
+    REFERENCES,
+    RESULT,
+    SAMPLES,
+    SOURCES,
+    TENSORBOARD,
+    differences,
+    lacks_normalization,
+    read_config,
+)
+
+
+def claim(config: Config, folder: Path) -> None:
+    """Write the config into a new run folder, or see that the one there is the same.
+
+    Raises:
+        UserError: if the folder holds a run with another config, or with none.
+    """
+    refuse_another_run(config, folder)
+    if config.overwrite and (folder / CONFIG).is_file():
+        for name in (CHECKPOINTS, TENSORBOARD):
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+        # The config last: as long as something of the run is left, its settings are too, however this ends.
+        written = (METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
+        for name in written:
+            (folder / name).unlink(missing_ok=True)
+    if not (folder / CONFIG).is_file():
+        make_folder(folder)
+        lines = yaml.safe_dump(kept_settings(config), sort_keys=False, allow_unicode=True).split("\n")[:-1]
+        write_lines(folder / CONFIG, lines)
+
+
+def kept_settings(config: Config) -> dict[str, Any]:
+    """What a run folder keeps of a config: a run that is gone on with must not start anew once more."""
+    return dataclasses.asdict(dataclasses.replace(config, overwrite=False, resume=None))
+
+
+def refuse_another_run(config: Config, folder: Path) -> None:
+    """See that a folder holds no run, or this one, or one that may be overwritten.
+
+    Raises:
+        UserError: if the folder holds a run with another config, or with none.
+    """
+    if (folder / CONFIG).is_file():
+        different = (
+            [] if config.overwrite else differences(dataclasses.asdict(read_config(folder)), kept_settings(config))
+        )
+        if different:
+            raise UserError(
+                f"{folder} holds a run with other settings ({', '.join(different)}); "
+                "give this one another name=..., or start anew there with overwrite=true."
+            )
+        return
+    for name in (CHECKPOINTS, RESULT):
+        if (folder / name).exists():
+            raise UserError(
+                f"{folder} has {name} but no {CONFIG}, so it is not known what was trained there; move it away, or "
+                "give this run another name=..."
+            )
+
+
+def as_begun(config: Config, folder: Path) -> Config:
+    """The config that holds: a run from before there was ``tokenizer.normalization`` is resumed without one."""
+    if config.overwrite or not (folder / CONFIG).is_file():
+        return config
+    if config.tokenizer.normalization != TokenizerConfig().normalization or not lacks_normalization(folder):
+        return config
+    there = read_config(folder).tokenizer.normalization
+    return dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, normalization=there))
