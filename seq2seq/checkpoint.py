@@ -1,4 +1,4 @@
-"""A checkpoint on disk: tensors, numbers, strings and SentencePiece bytes; nothing that could run when it is read."""
+"""Checkpoint files: tensors, numbers, strings and SentencePiece bytes. Reading one cannot run code."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ FORMAT = 2  # raised when older code would misread a newer file
 SECTION = "seq2seq"
 PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
 BEST, LAST = "best.ckpt", "last.ckpt"
-PREVIOUS = "previous.ckpt"  # what LAST was before it was last written
-TO_GO_ON = {  # what a checkpoint to go on from has besides what it takes to translate
+PREVIOUS = "previous.ckpt"  # the LAST before this one
+TO_GO_ON = {  # what a resumed training needs besides the parts that translate
     "training": dict,
     "callbacks": dict,
     "loops": dict,
@@ -57,7 +57,7 @@ USES = {  # of each kind
 
 
 class Checkpoint(NamedTuple):
-    """What it takes to translate."""
+    """The parts of a translator."""
 
     model: Seq2Seq
     tokenizers: Tokenizers
@@ -67,7 +67,7 @@ class Checkpoint(NamedTuple):
 
 
 class LanguageModelCheckpoint(NamedTuple):
-    """What it takes to generate text, or to score it."""
+    """The parts of a language model."""
 
     model: RNNLanguageModel
     tokenizer: Tokenizer
@@ -81,8 +81,9 @@ def section(
     kind: str = TRANSLATION,
     metrics: MetricsConfig | None = None,
 ) -> dict[str, Any]:
-    """Everything but the weights, as plain values: defaults are written out, so that a later default changes no old
-    model.
+    """Everything but the weights, as plain values.
+
+    Defaults are written out, so that a later default does not change an old model.
     """
     return {
         "format": FORMAT,
@@ -101,7 +102,7 @@ def section(
 
 
 def save(path: Path, contents: Mapping[str, Any]) -> None:
-    """Write a checkpoint whole or not at all: to a temporary name, synced, then renamed.
+    """Write a checkpoint atomically: under a temporary name, synced, then renamed.
 
     Raises:
         UserError: if the file system refuses.
@@ -122,8 +123,9 @@ def save(path: Path, contents: Mapping[str, Any]) -> None:
 
 
 def name_also(path: Path, name: str) -> None:
-    """Give a file a second name in its folder, which holds one of both files at any moment; what is written to the
-    first name later does not change the second.
+    """Give a file a second name in its folder.
+
+    At any moment the name holds the old or the new file. Later writes to the first name do not change the second.
 
     Raises:
         UserError: if the file system refuses.
@@ -144,23 +146,24 @@ def name_also(path: Path, name: str) -> None:
 
 
 def step_name(step: int) -> str:
-    """The name of one of several best checkpoints that are kept."""
+    """The file name of one of several best checkpoints."""
     return f"step-{step}.ckpt"
 
 
 def kept_best(folder: Path) -> list[Path]:
-    """The best checkpoints that a training has kept in a run folder, or in its folder of checkpoints, by their steps;
-    none if it was to keep one alone.
+    """List the K best checkpoints of a run folder, or of its folder of checkpoints, by their steps.
+
+    The list is empty if the training kept only one.
     """
     found = [path for place in (folder, folder / "checkpoints") for path in place.glob("step-*.ckpt")]
     return sorted(found, key=lambda path: (len(path.name), path.name))
 
 
 def find(path: str | Path) -> Path:
-    """The checkpoint that a path means: the file itself, or the best (else the last) one of a run folder.
+    """Find a checkpoint: the file itself, or the best (else the last) one of a run folder.
 
     Raises:
-        UserError: if there is none.
+        UserError: if there is no checkpoint.
     """
     path = Path(path)
     if path.is_file():
@@ -174,13 +177,13 @@ def find(path: str | Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The raw contents of a checkpoint, with nothing but plain values let in.
+    """Read the raw contents of a checkpoint, which may only be tensors and plain values.
 
     Raises:
-        UserError: for a file that is cut short, is no checkpoint, holds objects, or is of a newer format.
+        UserError: for a file that is cut short, is not a checkpoint, holds objects, or has a newer format.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # what torch thinks of a foreign file is said below
+        with warnings.catch_warnings(action="ignore"):  # our own message follows
             _refuse_wrong_checksums(path)
             contents = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -188,7 +191,7 @@ def read(path: Path) -> dict[str, Any]:
         if "Unsupported" in problem or "Weights only" in problem:
             problem = "it holds more than tensors and plain values, which could run code"
         raise UserError(f"{path} is refused: {problem}; use a checkpoint that seq2seq-train wrote.") from None
-    except Exception as error:  # a damaged file brings torch to raise nearly anything
+    except Exception as error:  # torch raises nearly anything for a damaged file
         told = isinstance(error, (RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile))
         problem = str(error).split("\n")[0] if told else "torch cannot make sense of it"
         raise UserError(f"{path} is not a whole checkpoint ({problem}); use another, or train again.") from None
@@ -205,16 +208,16 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _fill_in(mine: dict[str, Any]) -> None:
-    """Write out what format 1 did not say: text was read as it was, and scored by 13a."""
+    """Add the settings that format 1 left out: no normalisation, scores with 13a."""
     mine.setdefault("metrics", {"tokenizer": "13a"})
     mine["tokenizer"].setdefault("normalization", "none")
 
 
 def read_to_go_on(path: Path) -> dict[str, Any]:
-    """The raw contents of a checkpoint that a training can be gone on with.
+    """Read the raw contents of a checkpoint that a training can resume from.
 
     Raises:
-        UserError: as `read`; also for one that holds what it takes to translate, and no more.
+        UserError: as `read`; also for one that can only translate.
     """
     contents = read(path)
     missing = [name for name, kind in TO_GO_ON.items() if not isinstance(contents.get(name), kind)]
@@ -224,7 +227,7 @@ def read_to_go_on(path: Path) -> dict[str, Any]:
 
 
 def _refuse_wrong_checksums(path: Path) -> None:
-    """Look at what torch does not look at, so that no changed bit becomes a wrong weight."""
+    """Check the checksums, which torch does not, so that a changed bit does not become a wrong weight."""
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as stream:
             if stream.read(2) == b"PK":  # it begins as one
@@ -247,7 +250,7 @@ def _has_the_shape(mine: dict[str, Any]) -> bool:
 
 
 def _plain(version: object) -> str:
-    """As a file says it, on one line."""
+    """A file's version on one line."""
     return " ".join(str(version)[:40].split()) if isinstance(version, str) else "?"
 
 
@@ -300,7 +303,7 @@ class Described(NamedTuple):
 
 
 def describe(path: Path, contents: Mapping[str, Any]) -> Described:
-    """The network that a checkpoint says it is of, whose size is that of its weights.
+    """Describe the network of a checkpoint, and check that its size is that of the weights.
 
     Raises:
         UserError: for settings that this version does not know, and where the weights do not fit the settings.
@@ -322,7 +325,7 @@ def describe(path: Path, contents: Mapping[str, Any]) -> Described:
 
 
 def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
-    """What kind of checkpoint a path means, and its tokenizers; a language model has the same one twice.
+    """Read the kind of a checkpoint and its tokenizers; a language model has the same one twice.
 
     Raises:
         UserError: as `find` and `read`.
@@ -361,10 +364,10 @@ def _tokenizers(path: Path, saved: dict[str, Any]) -> Tokenizers:
 
 
 def _shortlist(mine: Mapping[str, Any], src_vocab: int, tgt_vocab: int, path: Path) -> Shortlist | None:
-    """The shortlist of a checkpoint that has one.
+    """The shortlist of a checkpoint, or None.
 
     Raises:
-        UserError: if it does not go with the vocabularies.
+        UserError: if it does not fit the vocabularies.
     """
     saved = mine.get("shortlist")
     if saved is None:
@@ -378,7 +381,7 @@ def _shortlist(mine: Mapping[str, Any], src_vocab: int, tgt_vocab: int, path: Pa
 
 
 def add_shortlist(path: Path, shortlist: Shortlist) -> None:
-    """Put a shortlist into a checkpoint that is there.
+    """Put a shortlist into an existing checkpoint.
 
     Raises:
         UserError: as `read` and `save`.
@@ -392,7 +395,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     """Put a checkpoint's weights into a model of the same shape.
 
     Raises:
-        UserError: if names or shapes differ, or a weight is no finite number.
+        UserError: if names or shapes differ, or a weight is not finite.
     """
     try:
         model.load_state_dict(_unprefixed(weights))

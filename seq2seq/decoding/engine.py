@@ -22,9 +22,9 @@ from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.batches import Shape, collate, enough_memory, pad
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.ensemble import EnsembleState, ensemble
-from seq2seq.decoding.forms.available import check_form, check_shortlist
-from seq2seq.decoding.forms.cpu import Inference, is_known
-from seq2seq.decoding.forms.graphs import StepGraphs, cuda_graph
+from seq2seq.decoding.forms.available import build_form, check_form, check_shortlist
+from seq2seq.decoding.forms.base import Form
+from seq2seq.decoding.forms.module import ModuleForm
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.fusion import FusedState, check_weight, fuse
 from seq2seq.decoding.greedy import forced, greedy
@@ -38,7 +38,7 @@ from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS, PAD
 
 Found = TypeVar("Found")
-Forms = Sequence[Inference | None]  # of each model; None where the module itself takes the steps
+Forms = Sequence[Form]  # of each model
 
 
 class Request(NamedTuple):
@@ -54,8 +54,7 @@ class _Made:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
-        self.forms: dict[bool, Forms] = {}  # by ``decode.int8``
-        self.graphs: list[StepGraphs] = []
+        self.forms: dict[tuple[bool, bool], Forms] = {}  # by ``decode.int8`` and ``decode.cuda_graphs``
 
     def __reduce__(self) -> tuple[type[_Made], tuple[()]]:
         return _Made, ()
@@ -262,7 +261,7 @@ class Engine:
         return [found[i] for i in range(len(requests))]
 
     def _forms(self, decode: DecodeConfig) -> Forms:
-        """The inference form of each model.
+        """The form of each model.
 
         Raises:
             UserError: without a shortlist that ``decode`` asks for, and as `check_form`.
@@ -276,32 +275,24 @@ class Engine:
             )
         for model in self.models:
             check_form(decode, model, self.device.type)
-        if not self.trained:
-            return self._new_forms(decode.int8)
+        key = decode.int8, decode.cuda_graphs
+        # A graph reads weights where they are; the other forms copy them.
+        if not self.trained and not decode.cuda_graphs:
+            return self._new_forms(*key)
         with self._made.lock:
-            if decode.int8 not in self._made.forms:
-                self._made.forms[decode.int8] = self._new_forms(decode.int8)
-            return self._made.forms[decode.int8]
+            if key not in self._made.forms:
+                self._made.forms[key] = self._new_forms(*key)
+            return self._made.forms[key]
 
-    def _new_forms(self, int8: bool) -> Forms:
-        return [Inference(model, int8=int8) if is_known(model) else None for model in self.models]
-
-    def steps(self, decode: DecodeConfig) -> Sequence[Any]:
-        """The step function of each network's module, recorded as a graph if ``decode.cuda_graphs``."""
-        steps = [model.decoder.step for model in self.models]
-        if not decode.cuda_graphs:
-            return steps
-        check_form(decode, self.models[0], self.device.type)
-        with self._made.lock:
-            self._made.graphs = self._made.graphs or [StepGraphs(step, cuda_graph) for step in steps]
-            return self._made.graphs
+    def _new_forms(self, int8: bool, cuda_graphs: bool) -> Forms:
+        return [build_form(model, int8=int8, cuda_graphs=cuda_graphs) for model in self.models]
 
 
 class _Batch:
     """Requests that are decoded together.
 
     Args:
-        forms: the networks' inference forms. None is for the networks as they are, without a language model.
+        forms: a form of each network. None is for the networks as they are, without a language model.
     """
 
     def __init__(self, engine: Engine, requests: Sequence[Request], forms: Forms | None, decode: DecodeConfig) -> None:
@@ -343,7 +334,9 @@ class _Batch:
     def _choose_columns(self) -> None:
         """Let the batch choose from its shortlist, if there is one, and count its tokens by their places there."""
         shortlist = self.engine.shortlist
-        if not self.decode.shortlist or shortlist is None or self.forms is None or None in self.forms:
+        if not self.decode.shortlist or shortlist is None or self.forms is None:
+            return
+        if not all(form.takes_columns for form in self.forms):
             return
         columns = self.columns = shortlist.columns([one.src for one in self.requests], self.prefixes)
         for name in ("bos", "eos"):
@@ -356,20 +349,15 @@ class _Batch:
         """The step function of all models together, and its first state.
 
         Args:
-            normalise: for `Inference.start`.
+            normalise: for `Form.start`.
             fused: let the language model have its say, if there is one.
         """
         engine = self.engine
         end = [] if engine.fixed_length else [EOS]
         sources = [[*one.src, *end] for one in self.requests]
         src, src_lengths = pad(sources).to(engine.device), torch.tensor([len(row) for row in sources])
-        forms = self.forms or [None] * len(engine.models)
-        started: list[Any] = [
-            (step, model.encode(src, src_lengths))
-            if form is None
-            else form.start(src, src_lengths, columns=self.columns, normalise=normalise)
-            for model, step, form in zip(engine.models, engine.steps(self.decode), forms, strict=True)
-        ]
+        forms = self.forms or [ModuleForm(model) for model in engine.models]
+        started = [form.start(src, src_lengths, columns=self.columns, normalise=normalise) for form in forms]
         step, state = started[0]
         if len(started) > 1:
             step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))

@@ -1,7 +1,7 @@
-"""Why a trained model works: three measurements on the inside of a checkpoint, for comparing reverse and peeky.
+"""Measure the inside of a trained model in three ways, to compare reverse and peeky.
 
-Gradient reach asks which source tokens the first target words listen to, peeky reliance what the summary adds at each
-step, and accuracy by position where in a sentence the model is right.
+Gradient reach shows which source tokens influence the first target words. Peeky reliance shows how much the summary
+adds at each step. Accuracy by position shows where in a sentence the model is right.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def probe(
 
     Args:
         steps: target steps, from the first on, whose gradients are followed.
-        max_positions: positions that are told apart; what lies beyond them counts in ``overall`` alone.
+        max_positions: positions with a figure of their own; those beyond count only in ``overall``.
 
     Returns:
         Plain values for JSON; in every list item i is position i + 1 (or distance i), ``count`` is what its means are
@@ -119,9 +119,9 @@ def _enough_memory(batch: Batch) -> AbstractContextManager[None]:
 
 @contextmanager
 def _left_as_it_was(model: Seq2Seq) -> Iterator[None]:
-    """The model in evaluation mode, able to give gradients wherever this is called from; afterwards as before.
+    """Put the model in evaluation mode with gradients for the block, and restore its mode afterwards.
 
-    cuDNN has no gradient in evaluation mode, so torch's own kernels do the work.
+    cuDNN does not compute gradients in evaluation mode, so torch's own kernels are used.
     """
     modes = {module: module.training for module in model.modules()}
     model.eval()
@@ -290,9 +290,9 @@ def _gradient_norms(model: Seq2Seq, batch: Batch, steps: int) -> Iterator[Tensor
 
 @contextmanager
 def _embedded_by(embedding: nn.Module) -> Iterator[list[Tensor]]:
-    """What the embedding gives out meanwhile, made into leaves that a gradient by them can be taken of.
+    """Collect the embedding's outputs during the block, as leaves for a gradient.
 
-    By the vectors, not by the table: a token that occurs twice has a gradient at each of its places.
+    The gradient is taken of the vectors, not of the table: a token that occurs twice has one at each place.
     """
     leaves: list[Tensor] = []
 
@@ -368,12 +368,12 @@ def _steps(
 
 
 def _withheld(log_probs: Tensor, without: Tensor) -> dict[str, Tensor]:
-    """How far withholding the summary at one step alone moves that step's distribution.
+    """Measure how far withholding the summary at one step moves that step's distribution.
 
-    The decoder takes the step from its true state, once with the sentence's summary and once with the average one.
-    The average takes away what tells this sentence from others and keeps what they share. Zeros would be a summary
-    that no sentence has: the decoder would meet what it was never trained on, and the shock would pass for reliance.
-    What the state itself remembers of the source is not withheld; at the first step that is the whole summary.
+    The decoder takes the step from its true state, once with the sentence's summary and once with the average one. The
+    average removes the difference between this sentence and others, and keeps what they share. Zeros would be a summary
+    that the decoder never saw in training, and its reaction to that would count as reliance. The state's own memory of
+    the source is not withheld; at the first step that is the whole summary.
 
     Args:
         log_probs, without: ``(batch, vocabulary)`` with the sentence's and with the average summary, p and q below.

@@ -1,4 +1,4 @@
-"""Attention: what a decoder step finds when it looks back at the encoder's outputs."""
+"""Attention of the decoder's outputs to the encoder's outputs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Scores every source position for every target position, after the recurrent stack, so that a whole target is one
-    pass.
+    """Attention after the recurrent stack, so that a whole target is one pass.
+
+    It scores every source position for every target position:
 
     - ``dot``: score = q . m
     - ``general``: score = q . W m
     - ``additive``: score = v . tanh(W q + U m)
 
-    With several heads each scores with its share of the query and of the keys, and mixes its share of the memory; the
-    scores of dot and general are then divided by the square root of the share's width.
+    With several heads, each uses its share of the query, the keys and the memory. The scores of dot and general are
+    then divided by the square root of the share's width.
 
     Args:
         kind: "dot", "general" or "additive".
@@ -26,7 +27,7 @@ class Attention(nn.Module):
 
     Shapes:
         queries ``(batch, tgt, query_size)``, memory ``(batch, src, memory_size)``, keys ``(batch, src, query_size)``
-        from `keys`, mask ``(batch, src)``, True at real positions, of which each row has one at least; returns the
+        from `keys`, mask ``(batch, src)``, True at real positions (at least one in each row); returns the
         context ``(batch, tgt, memory_size)`` and the weights, means over heads, ``(batch, tgt, src)``.
 
     Raises:
@@ -59,7 +60,7 @@ class Attention(nn.Module):
         return None if self.kind == "dot" else self.key.weight
 
     def keys(self, memory: Tensor) -> Tensor:
-        """What queries are compared with: worked out once for each source."""
+        """The keys that queries are compared with, computed once for each source."""
         return memory if self.kind == "dot" else self.key(memory)
 
     def forward(self, queries: Tensor, keys: Tensor, memory: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""The decoder, its state, and the bridge that an encoder's final state crosses to get there."""
+"""The recurrent decoder and its state."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class DecoderState(NamedTuple):
     """All that a decoder needs to take its next step. Dimension 0 of every tensor is the batch."""
 
     hidden: tuple[Tensor, ...]  # (h,) or, for an LSTM, (h, c); each (batch, layers, hidden)
-    context: Tensor | None = None  # (batch, hidden): the encoder's summary, the same at every step
-    memory: Tensor | None = None  # (batch, src_length, memory): what attention looks at
+    context: Tensor | None = None  # (batch, hidden): the encoder's summary, the same at each step
+    memory: Tensor | None = None  # (batch, src_length, memory): the encoder's outputs
     mask: Tensor | None = None  # (batch, src_length), True at real positions
-    keys: Tensor | None = None  # (batch, src_length, hidden): what queries are compared with
+    keys: Tensor | None = None  # (batch, src_length, hidden): of the memory, for attention
     attention: Tensor | None = None  # (batch, src_length): the weights of the step that led here
 
     def map(self, function: Callable[[Tensor], Tensor]) -> DecoderState:
@@ -63,22 +63,22 @@ class StepParts(NamedTuple):
 
 
 class RNNDecoder(nn.Module):
-    """A recurrent decoder, with or without an encoder behind it; without one it is a language model.
+    """A recurrent decoder. Without an encoder it is a language model.
 
-    With ``peeky`` the encoder's summary (the top layer of the decoder's first hidden state) joins the input of the
-    recurrent stack, of the output layer, or of both, at every step, so that no step depends on the hidden state alone
-    to remember the source. With ``attention`` each output of the stack looks back at the encoder's outputs, and
-    tanh(W [what it found; itself]) takes its place (Luong et al. 2015, eq. 5).
+    With ``peeky`` the encoder's summary is concatenated to the input of the recurrent stack, of the output layer, or of
+    both, at every step. So the hidden state need not remember the source. The summary is the top layer of the decoder's
+    first hidden state. With ``attention`` each output h of the stack is replaced by tanh(W [context; h]) (Luong et al.
+    2015, eq. 5).
 
     Args:
         embedding: target embeddings.
         stack: cell, width, layers.
         peeky: where the summary is shown: "none", "input", "output" or "both".
-        attention: scores the encoder's outputs for the stack's, whose width is its query_size; None for none.
-        tie: whether the output layer's weights are the embeddings. Where their width is not that of its input, a linear
-            layer without bias stands between.
+        attention: its query_size is the stack's width; None leaves it out.
+        tie: whether the output layer's weights are the embeddings. If the widths differ, a linear layer without bias
+            comes before it.
         dropout: probability in [0, 1), between layers and before the output layer.
-        lookup: looks up embeddings; None drops nothing of them.
+        lookup: looks up embeddings, with their dropout; None looks up without dropout.
 
     Shapes:
         tokens ``(batch, length)``; returns logits ``(batch, length, vocabulary)`` and the state after the last token.
@@ -125,14 +125,12 @@ class RNNDecoder(nn.Module):
             self.output.weight = embedding.weight
 
     def zero_state(self, batch_size: int) -> DecoderState:
-        """The state of a decoder that has seen nothing."""
+        """The state before the first token, without an encoder: zeros."""
         zeros = self.output.weight.new_zeros(batch_size, self.num_layers, self.hidden_size)
         return DecoderState((zeros,) * self.num_states)
 
     def features(self, tokens: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """What the output layer reads, ``(batch, length, width)``, and the state after the last token: one call of the
-        fused stack.
-        """
+        """Compute the output layer's input ``(batch, length, width)``, and the state after the last token."""
         embedded = self.lookup(self.embedding, tokens)  # (batch, length, embedding)
         inputs = self._peek(embedded, state) if self.peek_input else embedded
         outputs, hidden = drop_weights(self.rnn, self.weight_dropout, inputs, None, state.hidden)
@@ -146,8 +144,10 @@ class RNNDecoder(nn.Module):
         return self.output(features), state
 
     def step(self, last: Tensor, state: DecoderState) -> tuple[Tensor, DecoderState]:
-        """One step of a search: last tokens ``(batch,)``; returns log-probabilities ``(batch, vocabulary)`` and the
-        next state.
+        """Take one step of a search: ``step(last, state) -> (log_probs, state)``.
+
+        Shapes:
+            last tokens ``(batch,)``, log-probabilities ``(batch, vocabulary)``.
         """
         logits, state = self(last.unsqueeze(1), state)
         return logits.squeeze(1).log_softmax(-1), state

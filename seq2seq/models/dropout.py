@@ -1,4 +1,4 @@
-"""Kinds of dropout: of single units, of the same units at all positions, of whole words, of recurrent weights."""
+"""Dropout of single units, of the same units at all positions, of whole words and of recurrent weights."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ Sequences = TypeVar("Sequences", Tensor, PackedSequence)
 
 
 def build_dropout(probability: float, *, locked: bool) -> nn.Module:
-    """Dropout that draws for each position, or one that draws once for all positions of a sentence."""
+    """Build dropout that samples units for each position, or (locked) once for all positions of a sentence."""
     return LockedDropout(probability) if locked else Dropout(probability)
 
 
 class Dropout(nn.Dropout):
-    """torch's, quicker on a CPU, where the random numbers are most of its cost: 16 random bits decide on a unit, so the
-    probability is rounded to a multiple of 2^-16.
+    """torch's dropout, but faster on a CPU.
+
+    Random numbers are most of its cost there. 16 random bits decide on a unit, so the probability is rounded to a
+    multiple of 2^-16.
 
     Source:
         Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from overfitting".
@@ -39,7 +41,7 @@ class Dropout(nn.Dropout):
 
 
 class LockedDropout(nn.Module):
-    """Drops the same units at all positions of a sentence, others in each sentence; also called variational.
+    """Drops the same units at all positions of a sentence; also called variational dropout.
 
     Shapes:
         inputs ``(batch, length, width)``, or packed; returns the like.
@@ -65,12 +67,13 @@ class LockedDropout(nn.Module):
 
 
 class WordDropout(nn.Module):
-    """Looks up embeddings and, in training, hides whole tokens: their embedding is zero, and those of the others grow
-    by 1 / (1 - p); or they are read as ``<unk>``. Pad, ``<unk>``, ``<s>`` and ``</s>`` are
-    never hidden.
+    """Looks up embeddings and, in training, hides whole tokens.
+
+    A hidden token's embedding is zero, and the others are scaled by 1 / (1 - p); or it is read as ``<unk>``. Pad,
+    ``<unk>``, ``<s>`` and ``</s>`` are never hidden.
 
     Args:
-        p: probability in [0, 1) of each token, drawn by itself.
+        p: probability in [0, 1), for each token independently.
         kind: "zero" or "unk".
 
     Shapes:
@@ -98,11 +101,11 @@ class WordDropout(nn.Module):
 
 
 class Lookup(nn.Module):
-    """Looks up embeddings; in training whole tokens are hidden first, and then single units dropped.
+    """Looks up embeddings; in training, hides whole tokens first and then drops single units.
 
     Args:
-        words: what hides tokens; None hides none.
-        units: dropout of units, single or locked ones; None drops none.
+        words: hides tokens; None leaves it out.
+        units: dropout of units, single or locked; None leaves it out.
 
     Shapes:
         tokens ``(batch, length)``; returns ``(batch, length, embedding)``.
@@ -119,7 +122,7 @@ class Lookup(nn.Module):
 
 
 def build_lookup(config: ModelConfig, word_dropout: float) -> Lookup:
-    """The look-up of a side whose tokens are hidden with the probability ``word_dropout``."""
+    """Build the look-up of one side; ``word_dropout`` is the probability that a token is hidden."""
     words = WordDropout(word_dropout, config.word_dropout_kind)
     return Lookup(words, build_dropout(config.embedding_dropout, locked=config.locked_dropout))
 

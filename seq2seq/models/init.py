@@ -12,11 +12,11 @@ from seq2seq.models.cells.base import Stack
 
 @torch.no_grad()
 def init_as_book(module: nn.Module) -> None:
-    """First weights as in "Deep Learning from Scratch 2": embeddings from N(0, 0.01^2), weights from N(0, 1/fan-in),
-    biases 0.
+    """Initialise as in "Deep Learning from Scratch 2".
 
-    The book's recurrent layers have one bias where torch's have two, whose sum would learn at twice the rate: the
-    second stays 0. An output layer whose weights are embeddings has those.
+    Embeddings are drawn from N(0, 0.01^2) and weights from N(0, 1/fan-in); biases are 0. The book's recurrent layers
+    have one bias. torch's have two, whose sum would learn at twice the rate, so the second stays 0. An output layer
+    tied to embeddings keeps theirs.
     """
     embeddings = {id(part.weight) for part in module.modules() if isinstance(part, nn.Embedding)}
     for part in module.modules():
@@ -36,7 +36,7 @@ def init_as_book(module: nn.Module) -> None:
 
 @torch.no_grad()
 def init_uniform(module: nn.Module, bound: float) -> None:
-    """Every first weight, biases and embeddings included, from U(-bound, bound), as in Zaremba et al. (2014)."""
+    """Draw every weight, biases and embeddings included, from U(-bound, bound), as in Zaremba et al. (2014)."""
     for parameter in module.parameters():
         nn.init.uniform_(parameter, -bound, bound)
     for part in module.modules():

@@ -1,4 +1,4 @@
-"""The recurrent language model: the decoder without an encoder, and how a config becomes one."""
+"""The recurrent language model: a decoder without an encoder."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from seq2seq.tokens.base import PAD
 
 
 class RNNLanguageModel(nn.Module):
-    """Predicts each token of a text from all before it. The state is carried over the ends of lines.
+    """Predicts each token of a text from all tokens before it. The state is carried over the ends of lines.
 
-    A line ends with ``</s>``, which is predicted; what is read in its place, and before the first line, is ``<s>``, as
-    in a translator's decoder. So both have the same step, and the weights of one fit the other.
+    The end of a line is predicted as ``</s>`` and read as ``<s>``, which also comes before the first line. A
+    translator's decoder does the same, so both have the same step, and the weights of one fit the other.
 
     Shapes:
         tokens_in ``(columns, length)``; returns logits ``(columns, length, vocabulary)`` and the state after the last

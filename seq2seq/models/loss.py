@@ -1,4 +1,4 @@
-"""The output layer and its cross-entropy as one function, which never holds all logits of a batch."""
+"""The output layer and its cross-entropy as one function that never holds all logits of a batch."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-CHUNK = 2**21  # logits worked on at a time: few enough for the processor's cache, many enough for a good product
-CHUNK_ROWS = 256  # but no fewer rows than these: each chunk reads and writes the gradient of all the weights
-FEW = 2**17  # logits, all together, up to which torch's own functions are mostly quicker: by up to a half
+# Logits in a chunk: few enough for the processor's cache, enough for a fast product.
+CHUNK = 2**21
+# Least rows of a chunk: each chunk reads and writes the gradient of all the weights.
+CHUNK_ROWS = 256
+# Logits of a batch up to which torch's own functions are mostly faster, by up to a half.
+FEW = 2**17
 
 
 def linear_cross_entropy(
@@ -23,17 +26,16 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     consistency: float = 0.0,
 ) -> Tensor:
-    """The cross-entropy, in nats and summed, of ``F.linear(features, weight, bias)`` with the targets.
+    """Compute the summed cross-entropy, in nats, of ``F.linear(features, weight, bias)`` with the targets.
 
-    Equal to ``F.cross_entropy`` of these logits with ``reduction="sum"``. Many logits come a chunk at a time, and their
-    gradient is made as long as they are at hand: in the forward pass, so that it costs no second reading and what is
-    kept has the size of the arguments. In mixed precision products are of autocast's type, and the softmax of float32.
+    It equals ``F.cross_entropy`` of these logits with ``reduction="sum"``. Logits are computed in chunks. Each chunk's
+    gradient is computed in the forward pass while the chunk is in cache, so only tensors of the arguments' size are
+    saved for the backward pass. In mixed precision, products have autocast's type and the softmax float32.
 
     Args:
-        consistency: R-Drop's weight (Liang et al. 2021, https://arxiv.org/abs/2106.14448). Above 0 there are two rows
-            of features for each target, from two passes with different dropout, first all of one, then all of the
-            other; half their cross-entropies, and a quarter of the divergences of the two distributions from each other
-            times this weight, are summed.
+        consistency: R-Drop's weight (Liang et al. 2021, https://arxiv.org/abs/2106.14448). Above 0, features hold two
+            passes with different dropout, one after the other. The loss is half the sum of their cross-entropies, plus
+            a quarter of this weight times the sum of both divergences between the two distributions.
 
     Shapes:
         features ``(tokens, width)``, weight ``(vocabulary, width)``, bias ``(vocabulary,)``, targets ``(tokens,)``;
@@ -114,7 +116,7 @@ def _sum(
             total += consistency / 4 * divergence
         if gradients is None:
             continue
-        # The gradient at the logits: the probabilities less those that are wanted.
+        # The gradient of the logits: the probabilities minus the target distribution.
         at_targets = probs.gather(1, wanted) - (1 - label_smoothing)
         probs.scatter_(1, wanted, at_targets)
         if label_smoothing:
@@ -129,9 +131,7 @@ def _sum(
 
 
 def _divergence(probs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    """Both Kullback-Leibler divergences between the distributions of the first half of the rows and those of the
-    second, summed; and the gradient at the logits.
-    """
+    """Sum both Kullback-Leibler divergences between the two halves of the rows; also the gradient of the logits."""
     p, q = probs.chunk(2)
     log_p, log_q = log_probs.chunk(2)
     ratio = log_p - log_q

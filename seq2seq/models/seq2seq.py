@@ -1,4 +1,4 @@
-"""The encoder-decoder, and how a config becomes one."""
+"""The encoder-decoder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Seq2Seq(nn.Module):
     """An encoder, a bridge and a decoder.
 
     Args:
-        fixed_length: 0 where sentences end with ``</s>``; n where none does and every output has n tokens.
+        fixed_length: 0 if sentences end with ``</s>``; n if there is no end symbol and every output has n tokens.
 
     Shapes:
         src ``(batch, src_length)``, src_lengths ``(batch,)``, tgt_in ``(batch, tgt_length)``; returns logits
@@ -34,7 +34,7 @@ class Seq2Seq(nn.Module):
         self.decoder = decoder
 
     def encode(self, src: Tensor, src_lengths: Tensor) -> DecoderState:
-        """The decoder's first state; its context is the top layer of its own first hidden state, so past the bridge."""
+        """Compute the decoder's first state. Its context is the top layer of its first hidden state."""
         encoded = self.encoder(src, src_lengths)
         hidden = self.bridge(encoded.final)
         attention, memory = self.decoder.attention, encoded.memory
@@ -55,11 +55,11 @@ class Seq2Seq(nn.Module):
         label_smoothing: float = 0.0,
         r_drop: float = 0.0,
     ) -> Tensor:
-        """Cross-entropy in nats, summed over the real tokens of ``tgt_out``; padding is not even projected.
+        """Compute the cross-entropy in nats, summed over the real tokens of ``tgt_out``.
 
         With ``label_smoothing`` that share of the target's probability is spread evenly over the vocabulary (Szegedy et
-        al. 2016). With ``r_drop`` every pair passes twice, with different dropout, and that weight is on how far the
-        two predictions are from each other (Liang et al. 2021).
+        al. 2016). With ``r_drop`` every pair passes twice, with different dropout, and the divergence of the two
+        predictions is added with that weight (Liang et al. 2021). Padding is left out before the output layer.
         """
         real = (tgt_out != PAD).flatten().nonzero().squeeze(1)
         wanted = tgt_out.flatten()[real]

@@ -1,4 +1,4 @@
-"""Whether stored weights are those of a network, found out before the network is built."""
+"""Check stored weights against a network before it is built."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from seq2seq.config.schema import Stack
 
 
 class Unfit(Exception):
-    """The weights are not those of the network; the message says why, without a full stop."""
+    """The weights do not fit the network. The message says why, without a full stop."""
 
 
 def check_sizes(build: Callable[[], nn.Module], stacks: Sequence[Stack], weights: Mapping[str, Tensor]) -> None:
-    """Compare weights with the network that is to hold them, without memory for it.
+    """Compare weights with the network that they are for, without memory for that network.
 
-    The work and the memory stay in proportion to the weights, whatever the settings say: a checkpoint from elsewhere
-    may describe a network that no machine can build.
+    Work and memory are in proportion to the weights, whatever the settings say. A checkpoint from elsewhere may
+    describe a network that is too large for any machine.
 
     Args:
-        build: makes the network; it is called with torch's meta device, which has shapes and no numbers.
+        build: makes the network. It is called with torch's meta device, which has shapes but no numbers.
         stacks: the network's recurrent stacks.
         weights: by their names in the network.
 
@@ -36,7 +36,7 @@ def check_sizes(build: Callable[[], nn.Module], stacks: Sequence[Stack], weights
     for name, tensor in weights.items():
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
             raise Unfit(f"{name} is no dense tensor of floating-point numbers")
-    # A tensor may repeat its numbers, or share them with others, so that a small file has large shapes.
+    # A tensor may repeat its numbers, or share them with others: a small file can have large shapes.
     needed = sum(parameter.numel() for parameter in skeleton.parameters())
     storages = [(one.untyped_storage(), one.itemsize) for one in weights.values()]
     stored = sum({part.data_ptr(): part.nbytes() // size for part, size in storages}.values())
@@ -45,7 +45,7 @@ def check_sizes(build: Callable[[], nn.Module], stacks: Sequence[Stack], weights
 
 
 def _check_shapes(skeleton: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Compare names and shapes; the first difference is named."""
+    """Compare names and shapes, and report the first difference."""
     wanted = {name: tuple(tensor.shape) for name, tensor in skeleton.state_dict().items()}
     for name, shape in wanted.items():
         if name not in weights:
@@ -61,7 +61,7 @@ def _skeleton(build: Callable[[], nn.Module]) -> nn.Module:
     try:
         with torch.device("meta"):
             return build()
-    except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # numbers that torch has no room for
+    except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # sizes too large for torch
         raise Unfit(" ".join(str(error).split())[:200].rstrip(".")) from None
 
 

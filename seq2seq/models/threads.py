@@ -9,7 +9,7 @@ from functools import cache
 
 import torch
 
-SMALL = 500_000  # parameters of a network whose steps are too short to share between threads
+SMALL = 500_000  # parameters; the steps of a smaller network are too short to share between threads
 
 _forked = False
 
@@ -42,10 +42,10 @@ def using(threads: int) -> Iterator[None]:
 
 @cache
 def survive_forks() -> None:
-    """See that networks also answer in processes forked from this one, where torch then has one thread.
+    """Let networks also work in processes forked from this one, where torch then has one thread.
 
-    Only the thread that calls ``fork`` goes on in the new process. OpenMP does not know that its other threads are
-    gone, and waits for them for ever. With one thread it needs no others.
+    Only the thread that calls ``fork`` exists in the new process. OpenMP does not notice that its other threads are
+    missing, and waits for them forever. With one thread it needs no others.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_note_fork)

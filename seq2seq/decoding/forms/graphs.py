@@ -1,9 +1,9 @@
-"""A decoder's step on a GPU, where a short one costs more to launch than to compute: recorded as a CUDA graph, once
-for each shape, it is launched as a whole.
+"""CUDA graphs of a decoder's step: recorded once for each shape and launched as a whole.
 
-A graph works on tensors that stay where they are. So rows are rounded up to a power of two and source lengths to a
-multiple of `LENGTHS`, which keeps the shapes few while finished sentences leave the batch; a step's arguments are
-copied to where its graph reads them, and what it writes is copied from there.
+A short step costs a GPU more to launch than to compute. A graph works on tensors that stay in place. So a step's
+arguments are copied to where its graph reads them, and its results are copied from there. Rows are rounded up to a
+power of two, and source lengths to a multiple of `LENGTHS`. This keeps the shapes few while finished sentences leave
+the batch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ POSITIONS = 2**14  # rows times source tokens up to which a step is recorded; a 
 
 Outputs = tuple[Tensor, DecoderState]
 Step = Callable[[Tensor, DecoderState], Outputs]
-# From a function to what it returns, and a function that does the same work again, from and to the same tensors.
+# record(work) -> (outputs, replay); replay() recomputes `outputs` in place.
 Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
 
 
@@ -39,7 +39,7 @@ def cuda_graph(work: Callable[[], Outputs]) -> tuple[Outputs, Callable[[], None]
 
 
 class StepGraphs:
-    """A step function that gives what another one gives.
+    """Wraps a step function so that it runs as CUDA graphs.
 
     Args:
         step: `RNNDecoder.step` of a network in evaluation mode, whose weights stay where they are.
@@ -82,8 +82,8 @@ class _Recorded:
             of_source(state.mask),
             of_source(state.keys),
         )
-        self.copied: list[Tensor | None] = [None] * len(_read(self.state))  # what is where the graph reads it
-        with torch.cuda.device_of(self.last):  # which need not be the first GPU; nothing on a CPU
+        self.copied: list[Tensor | None] = [None] * len(_read(self.state))  # the tensors last copied
+        with torch.cuda.device_of(self.last):  # not always the first GPU
             self.outputs, self.replay = record(lambda: step(self.last, self.state))
 
     def __call__(self, last: Tensor, state: DecoderState) -> Outputs:
@@ -91,7 +91,7 @@ class _Recorded:
         self.last[:rows] = last
         given = _read(state)
         for place, (own, one) in enumerate(zip(_read(self.state), given, strict=True)):
-            if self.copied[place] is not one:  # else it is the memory of the same sentences as a step ago
+            if self.copied[place] is not one:  # else it is the same tensor as a step ago
                 if one is state.mask:
                     own.zero_()
                 own[tuple(slice(size) for size in one.shape)] = one
@@ -106,6 +106,6 @@ class _Recorded:
 
 
 def _read(state: DecoderState) -> list[Tensor]:
-    """What a step reads of a state."""
+    """The tensors of a state that a step reads."""
     rest = (state.context, state.memory, state.mask, state.keys)
     return [*state.hidden, *(one for one in rest if one is not None)]

@@ -10,19 +10,15 @@ from torch import Tensor
 
 from seq2seq.errors import UserError
 
-LEVELS = 127
-
-
+LEVELS = 127  # steps of 8 bits on each side of 0
 MIDDLE = 128  # the byte that stands for 0
-
-
 LEAST_ROWS = 8
 
 
 class Linear:
     """x @ weight.T + bias, in float32, for x ``(rows, inputs)``.
 
-    With ``onto`` ``(rows, outputs)`` the product is added to that instead, which may be changed in place.
+    With ``onto`` ``(rows, outputs)`` the product is added to that instead, possibly in place.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -37,17 +33,17 @@ class Linear:
         return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
     def outputs(self, which: Tensor) -> Linear:
-        """The layer with these outputs alone."""
+        """The layer with only these outputs."""
         some = Linear.__new__(Linear)
         some._set(self.weight.index_select(1, which), None if self.bias is None else self.bias[which])
         return some
 
 
 class Int8Linear:
-    """The same with a weight of 8-bit integers, and x as two of them: x = (high + low / 254) * scale / 127.
+    """The same with a weight of 8-bit integers and x as two of them: x = (high + low / 254) * scale / 127.
 
     Args:
-        bounded: whether no number in x is above 1 or below -1; else a row is scaled by its own largest.
+        bounded: whether all numbers in x lie in [-1, 1]. Else each row is scaled by its largest.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None, *, bounded: bool) -> None:
@@ -74,7 +70,9 @@ class Int8Linear:
 
     def _product(self, x: Tensor, bias: Tensor | None) -> Tensor:
         rows, width = x.shape
-        parts = torch.empty(2, rounded(rows), width, dtype=torch.uint8)  # of which oneDNN has the quicker products
+        parts = torch.empty(
+            2, rounded(rows), width, dtype=torch.uint8
+        )  # oneDNN's products of unsigned bytes are faster
         steps = torch.add(self._middle, x, alpha=LEVELS)
         high = steps.round()
         parts[0, :rows] = high
@@ -87,7 +85,7 @@ class Int8Linear:
         return torch.ops.onednn.qlinear_pointwise.binary(parts[1], scale, MIDDLE, *weights, *rest)[:rows]
 
     def outputs(self, which: Tensor) -> Int8Linear:
-        """The layer with these outputs alone."""
+        """The layer with only these outputs."""
         some = Int8Linear.__new__(Int8Linear)
         bias = None if self.bias is None else self.bias[which]
         some._set(self.whole[which], self.scale[which], bias, self.bounded)
@@ -95,8 +93,9 @@ class Int8Linear:
 
 
 def rounded(rows: int) -> int:
-    """The rows that an 8-bit product is made with, four sizes from a power of two to the next: for each size that it
-    has not had, oneDNN needs a millisecond. For fewer than four rows it has slow code, so they are eight at least.
+    """Round the number of rows up, to one of four sizes per power of two and at least 8.
+
+    oneDNN spends about 1 ms on every new size, and its code for fewer than four rows is slow.
     """
     step = 1 << max(rows.bit_length() - 3, 0)
     return max(-(-rows // step) * step, LEAST_ROWS)
@@ -117,10 +116,10 @@ def build_int8(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Int8Lin
 
 
 def require_int8() -> None:
-    """See that there are products of 8-bit matrices.
+    """Check that 8-bit products are available.
 
     Raises:
-        UserError: if this build of torch, or this processor, has none.
+        UserError: if this build of torch, or this processor, does not have them.
     """
     if not has_int8():
         raise UserError(
@@ -130,9 +129,7 @@ def require_int8() -> None:
 
 
 def has_int8() -> bool:
-    """Whether there are products of 8-bit matrices, and right ones: those of a processor without VNNI add up in 16
-    bits, which do not hold them.
-    """
+    """Whether 8-bit products are available and right. Without VNNI their sums overflow 16 bits."""
     signs = torch.ones(64, 64).triu() * 2 - 1
     try:
         product = Int8Linear(signs, bounded=True)(signs)

@@ -270,7 +270,7 @@ def test_texts_scores_and_attention_are_those_of_the_networks_own_step(
         fast = Translator(Engine([one.model, *others]), one.tokenizers, DecodeConfig(max_extra=4, **search))
         got, texts = fast.n_best(LINES, 1, attention=True), fast.translate(LINES)
         with monkeypatch.context() as patched:
-            patched.setattr("seq2seq.decoding.engine.is_known", lambda model: False)
+            patched.setattr("seq2seq.decoding.forms.available.why_not", lambda model: "it is a test")
             plain = Translator(Engine([one.model, *others]), one.tokenizers, fast.decode)
             wanted = plain.n_best(LINES, 1, attention=True)
         assert texts == [found[0].text for found in wanted]

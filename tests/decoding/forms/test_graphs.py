@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding import engine
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.forms import available, graphs
 from seq2seq.decoding.forms.graphs import Outputs, Record, StepGraphs, cuda_graph
+from seq2seq.decoding.forms.module import GraphForm
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.step import Hypothesis
 from seq2seq.errors import UserError
@@ -121,11 +121,18 @@ def test_a_translator_uses_them_where_it_is_asked_to(tmp_path: Path, monkeypatch
         load(path, cuda_graphs=True).translate(LINES)
     plain = load(path).translate(LINES)
     monkeypatch.setattr(available, "GRAPHED", ("cpu",))
-    monkeypatch.setattr(engine, "cuda_graph", again)
-    monkeypatch.setattr(engine, "is_known", lambda model: False)  # as on a GPU: no inference form
+    made: list[GraphForm] = []
+
+    def graph_form(model: Seq2Seq) -> GraphForm:
+        made.append(GraphForm(model, again))
+        return made[-1]
+
+    monkeypatch.setattr(available, "GraphForm", graph_form)
     translator = load(path, cuda_graphs=True)
     assert translator.translate(LINES) == plain
-    assert all(one.recorded for one in translator.engine.steps(translator.decode))
+    assert translator.translate(LINES) == plain
+    (form,) = made
+    assert form.graphs.recorded
     ensemble = Translator.from_checkpoints([path, save(tmp_path / "b.ckpt", seed=1)])
     ensemble = ensemble.with_options(load(path, cuda_graphs=True, search="beam", beam_size=3).decode)
     without = Translator.from_checkpoints([path, tmp_path / "b.ckpt"])
