@@ -25,7 +25,9 @@ from hypothesis import strategies as st
 from seq2seq import checkpoint
 from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.decoding import engine
 from seq2seq.decoding.engine import Engine
+from seq2seq.decoding.forms import available
 from seq2seq.decoding.forms.products import has_int8
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
@@ -34,6 +36,7 @@ from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
 from tests import attentive, forked
 from tests.conftest import LINES, ROOT, tiny_model
+from tests.decoding.forms.test_graphs import again
 from tests.forked import FORMS
 
 COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY, ["none", "general"]))
@@ -434,6 +437,19 @@ def test_threads_share_a_translator(form: str) -> None:
             works = [pool.submit(fresh.translate, lines, **call) for lines, call in zip(parts, calls, strict=True)]
             assert [work.result() for work in works] == wanted
     assert made == [FORMS[form].int8]
+
+
+def test_threads_take_turns_with_recorded_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = attentive.load(attentive.save(tmp_path / "a.ckpt"))
+    parts = [[line[i:] for line in LINES] for i in range(4)]
+    wanted = [plain.translate(lines) for lines in parts]
+    monkeypatch.setattr(available, "GRAPHED", ("cpu",))
+    monkeypatch.setattr(engine, "cuda_graph", again)
+    monkeypatch.setattr(engine, "is_known", lambda model: False)  # as on a GPU: no inference form
+    recorded = Translator.from_checkpoint(tmp_path / "a.ckpt", cuda_graphs=True)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        assert list(pool.map(recorded.translate, parts * 3)) == wanted * 3
+    assert len({id(one) for _ in parts for one in recorded.engine.steps(recorded.decode)}) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)
