@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,7 +17,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.cli.words import text_of
+from seq2seq.cli.words import FREE, text_of
 from seq2seq.config.schema import Config
 from seq2seq.config.values import unknown_key
 from seq2seq.errors import UserError
@@ -34,8 +35,9 @@ NOT_IN_NAMES = (
     "data.num_workers",
     "trainer.progress",
 )
-
-
+PATHS = FREE - {"name"}
+# Where Hydra keeps the keys that are not to be in the name of a sweep's folder.
+FIXED = "hydra.job.config.override_dirname.exclude_keys"
 # Keys that Lightning adds to the command of each process that it starts, where the last one counts.
 ADDED = ("hydra.run.dir", "hydra.job.name", "hydra.output_subdir")
 
@@ -142,31 +144,55 @@ def _check_key(key: str) -> None:
         raise UserError(f"{key} is not a key: {'.'.join(seen)} is a single value, not a section.")
 
 
-def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
-    """Where a run lives: a function of what it is, with no time in it, so that the same command finds the same folder.
+def run_folder(runs: str, name: str, seed: int, resume: str | None, swept: Iterable[object] = ()) -> str:
+    """Name a run's folder: ``runs/NAME/seed-N``, in a sweep ``runs/NAME/KEY-VALUE_..._seed-N``.
 
-    ``runs/NAME/`` and then the overrides that make this run what it is, the seed last. Characters that a folder's name
-    should not have become ``-``; a digest keeps apart what that, or shortening, would make equal.
+    The name holds no time, so the same command finds the same folder again. A single run has no overrides in its name:
+    the run folder's config is compared with the command's instead. ``swept`` are the overrides that differ between the
+    runs of a sweep. Of a path only the last part is kept. Characters that need quotes become ``-``; a digest is added
+    where this, or shortening, could make two names equal.
     """
     if resume:
         return resume
-    kept = []
-    for override in sorted(str(word).lstrip("+") for word in overrides):
+    kept, whole = [], []
+    for override in sorted(str(word).lstrip("+") for word in swept):
         key, _, value = override.partition("=")
         value = text_of(key, value)
+        value = value.lower() if value in ("True", "False") else value  # a sweep says True for true
         if key not in NOT_IN_NAMES and (key, value) != ("experiment", name):
-            kept.append(f"{key}-{value.lower() if value in ('True', 'False') else value}")  # a sweep says True for true
-    plain = "_".join(kept)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
-    if safe != plain or len(safe) > 150:
-        digest = hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+            whole.append(f"{key}-{value}")
+            kept.append(f"{key}-{os.path.basename(value) if key in PATHS else value}")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(kept))
+    if safe != "_".join(whole) or len(safe) > 150:
+        digest = hashlib.sha256("_".join(whole).encode("utf-8", "surrogatepass")).hexdigest()
         safe = f"{safe[:120]}-{digest[:8]}"
     return f"{runs or '.'}/{name}/{safe + '_' if safe else ''}seed-{seed}"
 
 
-def sweep_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
-    """The same, seen from ``runs``, where Hydra keeps a sweep."""
-    return os.path.relpath(run_folder(runs, name, seed, resume, overrides), runs or ".")
+def swept_only(overrides: Iterable[object], fixed: Iterable[str]) -> list[str]:
+    """The overrides of one run of a sweep without those that all its runs share."""
+    known = set(fixed)
+    return [str(word) for word in overrides if str(word).lstrip("+").partition("=")[0] not in known]
+
+
+def sweep_folder(runs: str, name: str, seed: int, overrides: Iterable[object], fixed: Iterable[str]) -> str:
+    """Name the folder of one run of a sweep, relative to ``runs``, where Hydra keeps a sweep."""
+    return os.path.relpath(run_folder(runs, name, seed, None, swept_only(overrides, fixed)), runs or ".")
+
+
+def with_fixed_keys(words: list[str]) -> list[str]:
+    """Add to a sweep's command which keys have one value in all its runs: they are not part of the folders' names.
+
+    Hydra passes its own keys on to every run, to another process or machine too; the overrides of a run do not say
+    which of them are swept.
+    """
+    parser = OverridesParser.create()
+    overrides = [parser.parse_override(word) for word in words if "=" in word and not word.startswith("-")]
+    ours = [one for one in overrides if not one.is_hydra_override()]
+    fixed = sorted({one.key_or_group for one in ours if not one.is_sweep_override()})
+    if any(one.key_or_group == FIXED for one in overrides) or not fixed:
+        return words
+    return [*words, f"{FIXED}=[{','.join(fixed)}]"]
 
 
 def register_resolvers() -> None:

@@ -26,7 +26,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from rich.table import Table
 
 from seq2seq import runs
-from seq2seq.cli.overrides import run_folder
+from seq2seq.cli.overrides import run_folder, swept_only
 from seq2seq.console import Console
 from seq2seq.errors import UserError
 from seq2seq.files.writing import escaped, make_folder, write_lines
@@ -57,8 +57,7 @@ class Plan(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
         with suppress(HydraException, OmegaConfBaseException):  # which the run itself is about to meet, and says
-            words = config.hydra.overrides.task
-            folder = Path(run_folder(config.runs, config.name, config.seed, config.resume, words))
+            folder = Path(run_folder(config.runs, config.name, config.seed, config.resume))
             made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
@@ -74,7 +73,7 @@ class Plan(Callback):
             overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
             (jobs,) = BasicSweeper.split_arguments(overrides, None)
             composed = [loader.load_sweep_config(config, job) for job in jobs]
-            folders = [run_folder(one.runs, one.name, one.seed, None, one.hydra.overrides.task) for one in composed]
+            folders = [_folder(one) for one in composed]
         except (HydraException, OmegaConfBaseException):
             return  # which the sweep itself is about to meet, and says
         overwritten = [Path(folder) for one, folder in zip(composed, folders, strict=True) if one.overwrite]
@@ -86,6 +85,12 @@ class Plan(Callback):
             runs.write_plans(planned)
         except (UserError, OSError) as error:
             raise Refused(str(error)) from None
+
+
+def _folder(config: DictConfig) -> str:
+    """The folder of one run of a sweep."""
+    fixed = config.hydra.job.config.override_dirname.exclude_keys
+    return run_folder(config.runs, config.name, config.seed, None, swept_only(config.hydra.overrides.task, fixed))
 
 
 def _written(folder: Path) -> int:

@@ -30,7 +30,7 @@ from omegaconf.errors import OmegaConfBaseException
 from seq2seq import stopping
 from seq2seq.cli import sweep
 from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
-from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
+from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers, with_fixed_keys
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
 from seq2seq.config.describe import documented_keys
 from seq2seq.config.schema import Config
@@ -58,6 +58,8 @@ def _compose_and_run() -> None:
     many = is_sweep(flags.overrides, multirun=flags.multirun)
     sys.argv = [sys.argv[0], *plain_words(sys.argv[1:], many=many)]
     check_overrides(sys.argv[1:], many=many)
+    if many:
+        sys.argv[1:] = with_fixed_keys(sys.argv[1:])
     ConfigStore.instance().store(name="schema", node=Config)
     # Hydra prints errors itself and exits with 1, unless it is told to raise them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")

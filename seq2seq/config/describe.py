@@ -20,6 +20,11 @@ def describe() -> str:
         '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
         "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
         "it is in quotes or brackets.",
+        "",
+        "A single run's folder is `runs/NAME/seed-N`, with the values of `name` and `seed`. Other settings under the",
+        "same name are refused: give them another `name`. In a sweep the swept keys come before the seed, as in",
+        "`model.reverse-true_seed-1`. Keys with one value for the whole sweep are not in the folder's name, and of a",
+        "swept path only the last part is. `resume=FOLDER` continues a run in a folder of any name.",
     ]
     for title, name, cls in (
         ("The experiment", "", Config),

@@ -12,11 +12,19 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 
 from seq2seq.cli.common import BYTES, conf_dir, exit_status
-from seq2seq.cli.overrides import run_folder, sweep_folder
+from seq2seq.cli.overrides import register_resolvers, run_folder, sweep_folder, with_fixed_keys
 from seq2seq.cli.sweep import note_error
 from seq2seq.config.describe import documented_keys
+from seq2seq.config.schema import Config
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.translate.translator import Translator
@@ -153,22 +161,72 @@ def test_a_run_that_fails_does_not_stop_the_others_of_a_sweep(command: Command, 
 
 
 def test_run_folders_tell_runs_apart_and_need_no_quoting() -> None:
-    def folder(*overrides: str, seed: int = 1) -> str:
-        return run_folder("runs", "n", seed, None, list(overrides))
+    def folder(*swept: str, seed: int = 1) -> str:
+        return run_folder("runs", "n", seed, None, list(swept))
 
     assert folder() == "runs/n/seed-1"
     assert folder("model.reverse=true", "seed=3", "name=n", seed=3) == "runs/n/model.reverse-true_seed-3"
     assert folder("b=1", "a=2") == folder("a=2", "b=1")
     assert folder("a=True") == folder("a=true")
     assert folder("data.mirror=../x") == folder()
-    odd = [folder("data.train_src=a/b"), folder("data.train_src=a b"), folder("data.train_src=a:b")]
+    odd = [folder("model.cell=a/b"), folder("model.cell=a b"), folder("model.cell=a:b")]
     assert len(set(odd)) == 3
     assert all(not set(path) - set("abcdefghijklmnopqrstuvwxyz0123456789._-/") for path in odd)
     assert len(folder(*(f"model.k{i}=1" for i in range(99)))) < 200
-    assert run_folder("runs", "n", 1, "elsewhere/run", []) == "elsewhere/run"
+    assert run_folder("runs", "n", 1, "elsewhere/run") == "elsewhere/run"
     assert folder("experiment=n", "arm=both") == "runs/n/arm-both_seed-1"
     assert folder("experiment=m") == "runs/n/experiment-m_seed-1"
-    assert sweep_folder("a/runs", "n", 2, None, ["seed=2"]) == "n/seed-2"
+    assert sweep_folder("a/runs", "n", 2, ["seed=2"], []) == "n/seed-2"
+
+
+def test_of_a_swept_path_a_folder_s_name_has_the_last_part_and_a_digest() -> None:
+    one, other = (run_folder("runs", "n", 1, None, [f"data.train_src=/far/{part}/small.en"]) for part in "ab")
+    assert re.fullmatch(r"runs/n/data.train_src-small.en-[0-9a-f]{8}_seed-1", one)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    "words, names",
+    [
+        (
+            ["data=files", "data.train_src=/a/b", "data.train_tgt=/a/c", "model.cell=gru,lstm", "seed=1"],
+            ["model.cell-gru_seed-1", "model.cell-lstm_seed-1"],
+        ),
+        (["+trainer.lightning.benchmark=true", "model.dropout=0.1", "seed=1,2"], ["seed-1", "seed-2"]),
+        (["model.hidden_size=range(8,10)", "arm=both"], ["model.hidden_size-8_seed-1", "model.hidden_size-9_seed-1"]),
+        (
+            ["experiment=book_dates", "seed=1", "optim.lr=0.1"],
+            ["model.peeky-none_seed-1", "model.peeky-both_seed-1"],
+        ),
+        (["hydra.run.dir=x", "experiment=addition"], ["seed-1"]),
+    ],
+)
+def test_the_swept_keys_name_the_folders_of_a_sweep(words: list[str], names: list[str]) -> None:
+    """As Hydra's sweeper makes the runs: each has all overrides, those of the experiment's file before the others."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("train", with_fixed_keys(words), RunMode.MULTIRUN)
+        given = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides([*given, *words])
+        (jobs,) = BasicSweeper.split_arguments([one for one in overrides if not one.is_hydra_override()], None)
+        found = []
+        for job in jobs:
+            config = loader.load_sweep_config(master, job)
+            HydraConfig.instance().cfg = config
+            found.append(Path(config.hydra.sweep.subdir).name)
+        assert list(dict.fromkeys(found)) == names
+
+
+def test_a_single_run_s_folder_has_its_name_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        words = ["data=files", "data.train_src=/a/b", "model.cell=gru", "seed=3", "name=mine"]
+        config = compose("train", words, return_hydra_config=True)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+        assert config.hydra.run.dir == "runs/mine/seed-3"
 
 
 def test_evaluate_prints_json_and_the_bleu_of_the_sacrebleu_command(
