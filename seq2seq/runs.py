@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seq2seq.config.schema import Config
+from seq2seq.config.schema import INCIDENTAL, Config
 from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
 from seq2seq.files.lines import read_lines
@@ -58,8 +58,6 @@ PROBED: dict[str, type | tuple[type, ...]] = {
     "peeky_reliance": (dict, type(None)),
     "accuracy_by_position": dict,
 }
-# What may differ between two commands that mean the same run.
-INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
 
 
 class _Loader(yaml.SafeLoader):

@@ -17,25 +17,13 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from seq2seq.cli.words import FREE, text_of
-from seq2seq.config.schema import Config
+from seq2seq.cli.words import text_of
+from seq2seq.config.schema import INCIDENTAL, PATHS, Config
 from seq2seq.config.values import unknown_key
 from seq2seq.errors import UserError
 
 GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm")
-# Overrides that decide where a run is or how it is watched, not what it is.
-NOT_IN_NAMES = (
-    "name",
-    "runs",
-    "resume",
-    "overwrite",
-    "seed",
-    "data.root",
-    "data.mirror",
-    "data.num_workers",
-    "trainer.progress",
-)
-PATHS = FREE - {"name"}
+NOT_IN_NAMES = ("name", "seed", *INCIDENTAL)  # the first two have their own place in a folder's path
 # Where Hydra keeps the keys that are not to be in the name of a sweep's folder.
 FIXED = "hydra.job.config.override_dirname.exclude_keys"
 # Keys that Lightning adds to the command of each process that it starts, where the last one counts.
@@ -192,7 +180,8 @@ def with_fixed_keys(words: list[str]) -> list[str]:
     fixed = sorted({one.key_or_group for one in ours if not one.is_sweep_override()})
     if any(one.key_or_group == FIXED for one in overrides) or not fixed:
         return words
-    return [*words, f"{FIXED}=[{','.join(fixed)}]"]
+    first = next(at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
+    return [*words[:first], f"{FIXED}=[{','.join(fixed)}]", *words[first:]]  # argparse wants overrides side by side
 
 
 def register_resolvers() -> None:

@@ -33,6 +33,7 @@ from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, s
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers, with_fixed_keys
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
 from seq2seq.config.describe import documented_keys
+from seq2seq.config.rules import refuse_idle
 from seq2seq.config.schema import Config
 from seq2seq.config.values import unknown_key
 from seq2seq.errors import Busy, UserError
@@ -231,7 +232,8 @@ def to_config(composed: DictConfig) -> Config:
     """A composed config as our dataclasses, every value checked.
 
     Raises:
-        UserError: for a value of the wrong type or out of range, and for a key that ``+`` slipped past the schema.
+        UserError: for a value of the wrong type or out of range, for a key that ``+`` slipped past the schema, and for
+            one that has no effect with the others.
     """
     try:
         _refuse_strays(composed, Config())
@@ -239,6 +241,8 @@ def to_config(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
     assert isinstance(config, Config)
+    if config.resume is None:  # else the run's own config is used
+        refuse_idle(config)
     return config
 
 

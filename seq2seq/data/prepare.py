@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config.schema import ONE_SIDED, DataConfig
+from seq2seq.config.choices import ONE_SIDED
+from seq2seq.config.schema import DataConfig
 from seq2seq.data.corpora import download, synthetic
 from seq2seq.data.corpora.phrasebook import grammar
 from seq2seq.data.pairs import SPLITS, Pair, filter_pairs, read_parallel, read_question_answer, read_tsv, write_splits

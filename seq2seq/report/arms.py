@@ -9,26 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq import runs
-from seq2seq.config.schema import (
-    ATTENTIONS,
-    BRIDGES,
-    CELLS,
-    OPTIMIZERS,
-    PEEKY,
-    SCHEDULES,
-    SEARCHES,
-    TIES,
-    TOKENIZERS,
-    Config,
-)
+from seq2seq.config.choices import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS
+from seq2seq.config.schema import INCIDENTAL, UNCOMPARED, Config
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import escaped
 
-# Settings of no consequence for the figures, or of consequence for the time alone.
+# Files that only a run has.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
-UNCOMPARED: tuple[str, ...] = ("seed", "name", *runs.INCIDENTAL)
-UNCOMPARED += tuple(f"trainer.{name}" for name in ("threads", "samples", "probe", "save_minutes", "loggers"))
 # Of settings that always change together, the one that names the factor.
 TELLING = ("model.reverse", "model.peeky", "model.match_peeky", "data.book_exact", "model.cell", "model.attention")
 SHORT: dict[tuple[str, Any], str] = {  # what an arm is called where a setting has a value
@@ -229,7 +217,7 @@ def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
     differing = [key for key in every if len(_values(found, key)) > 1]
     keys = [key for key in differing if key not in UNCOMPARED]
     for key in differing:  # runs that would be the same: what else tells them apart?
-        if not _tells_apart(found, keys) and key not in (*keys, "seed", *runs.INCIDENTAL):
+        if not _tells_apart(found, keys) and key not in (*keys, "seed", *INCIDENTAL):
             keys.append(key)
     alike: dict[tuple[int, ...], list[str]] = {}
     for key in keys:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from seq2seq.config.schema import NORMALIZATIONS
+from seq2seq.config.choices import NORMALIZATIONS
 from seq2seq.errors import UserError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3

@@ -21,8 +21,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from seq2seq.cli.common import BYTES, conf_dir, exit_status
-from seq2seq.cli.overrides import register_resolvers, run_folder, sweep_folder, with_fixed_keys
+from seq2seq.cli.overrides import GROUPS, register_resolvers, run_folder, sweep_folder, with_fixed_keys
 from seq2seq.cli.sweep import note_error
+from seq2seq.cli.train import to_config
 from seq2seq.config.describe import documented_keys
 from seq2seq.config.schema import Config
 from seq2seq.errors import UserError
@@ -104,12 +105,38 @@ def test_a_refused_run_leaves_what_was_there(command: Command, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == [folder.name]
 
 
-def test_every_group_and_experiment_composes(command: Command) -> None:
-    for group in ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm"):
-        for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
-            done = command("train", f"{group}={path.stem}", "--cfg", "job")
-            assert done.returncode == 0, (path, done.stderr)
-            assert yaml.safe_load(done.stdout)["seed"] == 1
+NEEDED = {  # what a file of conf/ leaves to the command line
+    "data=files": ["data.train_src=a", "data.valid_src=a", "data.test_src=a"],
+    "data=text": ["experiment=lm", "data.train_tgt=a"],
+    "data=ptb": ["experiment=lm", "data.mirror=a"],
+    **{f"experiment=lm_zaremba_{size}": ["data.mirror=a"] for size in ("small", "medium", "large")},
+    "experiment=lm_book": ["data.mirror=a"],
+    "arm=padded": ["data=addition"],
+    "arm=reverse_padded": ["data=addition"],
+}
+
+
+def test_every_group_and_experiment_makes_a_config_whose_keys_have_an_effect() -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for group in GROUPS:
+            for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+                word = f"{group}={path.stem}"
+                assert to_config(compose("train", [word, *NEEDED.get(word, [])])).seed == 1
+
+
+def test_a_composed_config_is_printed(command: Command) -> None:
+    done = command("train", "experiment=ablation", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["name"] == "ablation"
+
+
+def test_a_key_without_effect_is_refused_before_a_folder_is_made(command: Command, tmp_path: Path) -> None:
+    done = command("train", *SMALL_RUN, "optim.momentum=0.9", "optim.schedule=plateau")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "optim.momentum=0.9 has no effect without optim.algorithm=sgd; set optim.momentum=0, its default" in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_peeky_true_and_false_reach_the_run(command: Command, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq import checkpoint
-from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig
+from seq2seq.config.choices import CELLS, PEEKY
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.forms.products import has_int8
 from seq2seq.errors import UserError
