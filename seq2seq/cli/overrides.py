@@ -26,6 +26,7 @@ GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experimen
 NOT_IN_NAMES = ("name", "seed", *INCIDENTAL)  # the first two have their own place in a folder's path
 # Where Hydra keeps the keys that are not to be in the name of a sweep's folder.
 FIXED = "hydra.job.config.override_dirname.exclude_keys"
+LAUNCHERS = {"joblib": "compare", "submitit_local": "slurm", "submitit_slurm": "slurm"}  # and their extras
 # Keys that Lightning adds to the command of each process that it starts, where the last one counts.
 ADDED = ("hydra.run.dir", "hydra.job.name", "hydra.output_subdir")
 
@@ -194,6 +195,9 @@ def one_line(error: BaseException) -> str:
     """What a Hydra or OmegaConf error says, on one line, with the cause where that says more."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        extra = LAUNCHERS.get(choice) if group == "hydra/launcher" else None
+        if extra is not None:
+            return f"{group}={choice} is not installed; pip install '.[{extra}]'."
         return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
     said = str(error).split("\n")
     if isinstance(error.__cause__, OmegaConfBaseException):

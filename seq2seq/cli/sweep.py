@@ -27,8 +27,9 @@ from rich.table import Table
 
 from seq2seq import runs
 from seq2seq.cli.overrides import run_folder, swept_only
+from seq2seq.cli.report import PACKAGES
 from seq2seq.console import Console
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, require
 from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.terminal import show
 
@@ -183,12 +184,12 @@ def finish(folders: Sequence[Path]) -> None:
     """
     refused = _refused(folders)
     scored = [folder for folder in folders if folder not in refused]
-    if sum(map(runs.is_finished, scored)) > 1:
+    common = Path(os.path.commonpath([folder.parent for folder in folders]))
+    if sum(map(runs.is_finished, scored)) > 1 and _can_report(common):
         from seq2seq.report.analysis import analyse
         from seq2seq.report.arms import sweep_of
         from seq2seq.report.write import write_report
 
-        common = Path(os.path.commonpath([folder.parent for folder in folders]))
         with Console(stderr=True).status("comparing the runs"):  # a spinner, if that is a terminal
             analysis = analyse(sweep_of(scored))
             page = write_report(analysis, common / REPORT)
@@ -203,6 +204,16 @@ def finish(folders: Sequence[Path]) -> None:
         how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be at it"
         others = f"; {len(left) - 1} more are not there either" if len(left) > 1 else ""
         raise UserError(f"{first} {how}{others}. The same command does what is missing.")
+
+
+def _can_report(folder: Path) -> bool:
+    """Whether a report's packages are installed; if not, say how to make the report later."""
+    try:
+        require("the sweep's report", "compare", *PACKAGES)
+    except UserError as error:
+        show(f"{error} Then: seq2seq-report {folder}")
+        return False
+    return True
 
 
 def _refused(folders: Sequence[Path]) -> dict[Path, str]:

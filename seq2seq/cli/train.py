@@ -29,7 +29,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq import stopping
 from seq2seq.cli import sweep
-from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
+from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, VERSION, conf_dir, exit_status, set_up
 from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers, with_fixed_keys
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
 from seq2seq.config.describe import documented_keys
@@ -52,6 +52,9 @@ def main() -> None:
 
 
 def _compose_and_run() -> None:
+    if "--version" in sys.argv[1:]:
+        print(VERSION)
+        return
     flags = check_flags(sys.argv[1:])
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage())
@@ -112,12 +115,13 @@ def usage() -> str:
     groups = sorted(path for path in conf_dir().iterdir() if path.is_dir())
     names = {path.name: sorted(one.stem for one in path.glob("*.yaml")) for path in groups}
     lines = [
-        f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help]",
+        f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help] [--version]",
         "",
         "Train an experiment and score it; the same command goes on with one that was stopped.",
         "  -m, --multirun  run every combination of values with commas, such as seed=1,2,3",
         "  --cfg job       print every value of the experiment, and do nothing",
         "  --hydra-help    Hydra's own flags",
+        "  --version       print the version and exit",
         "",
         "Groups of settings, of which each NAME sets several keys:",
         *(f"  {group}: {', '.join(known)}" for group, known in names.items()),

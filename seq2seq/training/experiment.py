@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import itertools
 import logging
 import multiprocessing
@@ -37,7 +36,7 @@ from seq2seq.data.workers import workers_alive
 from seq2seq.decoding.forms.available import check_form
 from seq2seq.decoding.forms.products import require_int8
 from seq2seq.decoding.shortlist import learn
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, require
 from seq2seq.evaluation import advice
 from seq2seq.evaluation.evaluate import evaluate, show_samples
 from seq2seq.evaluation.probe import probe
@@ -226,8 +225,9 @@ def check_trainer(config: Config) -> None:
         UserError: naming the argument and what there is.
     """
     check_arguments(config.trainer.lightning)
-    if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
-        raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
+    for logger, module in (("wandb", "wandb"), ("tensorboard", "tensorboardX")):
+        if logger in config.trainer.loggers:
+            require(f"trainer.loggers=[{logger}]", logger, module)
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu.")
     if config.trainer.accelerator == "cpu" and config.trainer.precision == "bf16-mixed" and not cpu_has_bfloat16():
