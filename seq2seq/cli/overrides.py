@@ -1,4 +1,4 @@
-"""What Hydra is told on the command line: refused by name where it is wrong, and made into the name of a run."""
+"""Hydra's overrides: refused by name where they are wrong, and made into the name of a run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ADDED = ("hydra.run.dir", "hydra.job.name", "hydra.output_subdir")
 
 
 def check_flags(arguments: list[str]) -> argparse.Namespace:
-    """Refuse what is neither an override nor a flag of Hydra's, which would print all its flags first.
+    """Refuse a word that is neither an override nor a flag of Hydra's.
 
     Returns:
         Hydra's flags, and the overrides.
@@ -59,7 +59,7 @@ def check_overrides(arguments: list[str], *, many: bool = False) -> None:
     """Refuse a misspelt key by name, with what it may have meant, before Hydra composes anything.
 
     Raises:
-        UserError: for an override that is no override, that is given twice, or whose key is neither ours nor Hydra's.
+        UserError: for a word that is not an override, is given twice, or has a key that is neither ours nor Hydra's.
     """
     parser = OverridesParser.create()
     given: dict[str, str] = {}
@@ -72,7 +72,7 @@ def check_overrides(arguments: list[str], *, many: bool = False) -> None:
             override = parser.parse_override(word)
         except HydraException as error:
             raise UserError(
-                f"{word} is no override: {one_line(error)}. Write key=value; quote what the shell would change."
+                f"{word} is not an override: {one_line(error)}. Write key=value; quote what the shell would change."
             ) from None
         key = override.key_or_group
         if key in given and key not in ADDED:
@@ -94,25 +94,25 @@ def _has_huge_number(value: Any) -> bool:
 
 
 def _check_resume(values: dict[str, str], *, many: bool) -> None:
-    """A run that is gone on with has its own config: say so before a folder is made, or an override is lost."""
+    """Refuse overrides beside ``resume``: a resumed run uses its own config, so they would be lost."""
     folder = values.get("resume")
     if folder in (None, "null"):
         return
     if many:
-        raise UserError("resume goes on with one run; leave out -m, or give the sweep's own command again.")
+        raise UserError("resume continues one run; leave out -m, or give the sweep's own command again.")
     try:
         known = (Path(folder) / "config.yaml").is_file()
     except OSError:  # of a name that is too long for one
         known = False
     if not known:
         raise UserError(
-            f"{folder or 'resume='} is no run folder: it has no config.yaml; name one that seq2seq-train made."
+            f"{folder or 'resume='} is not a run folder: it has no config.yaml; name one that seq2seq-train made."
         )
     lost = sorted(
         name for name in values if name not in ("resume", "trainer.progress") and not name.startswith("hydra")
     )
     if lost:
-        raise UserError(f"resume goes on with the config of {folder}; leave out {', '.join(lost)}.")
+        raise UserError(f"resume uses the config of {folder}; leave out {', '.join(lost)}.")
 
 
 def _check_key(key: str) -> None:
@@ -192,7 +192,7 @@ def register_resolvers() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What a Hydra or OmegaConf error says, on one line, with the cause where that says more."""
+    """Put a Hydra or OmegaConf error on one line, with its cause where that says more."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         extra = LAUNCHERS.get(choice) if group == "hydra/launcher" else None
@@ -204,7 +204,7 @@ def one_line(error: BaseException) -> str:
         said += str(error.__cause__).split("\n")
     if any("not a ListConfig" in line for line in said):
         given = said[0].removeprefix("Error merging override ")
-        return f"{given} is no list; write it as in trainer.loggers=[csv,tensorboard]."
+        return f"{given} is not a list; write it as in trainer.loggers=[csv,tensorboard]."
     lines = dict.fromkeys(line.strip() for line in said)
     kept = [line for line in lines if line and not line.startswith(("object_type=", "reference_type=", "full_key:"))]
     if kept and kept[0].startswith("Error merging override "):

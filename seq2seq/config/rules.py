@@ -331,7 +331,7 @@ EXPERIMENT = (
     ),
     Rule(
         lambda config: config.optim.r_drop and not _has_own_dropout(config.model),
-        "optim.r_drop={0.optim.r_drop:g} compares two passes with different dropout, and there is none; set "
+        "optim.r_drop={0.optim.r_drop:g} compares two passes with different dropout, which the model lacks; set "
         "model.dropout above 0, or leave optim.r_drop 0.",
     ),
     *_of_task("language_model", LANGUAGE_MODEL),

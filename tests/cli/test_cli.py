@@ -45,10 +45,10 @@ TRAIN_MISTAKES = [
     (["model.hidden_size=0"], r"model.hidden_size=0 is out of range; it must be at least 1"),
     (["optim.lr=-1"], r"optim.lr=-1 is out of range; it must be above 0"),
     (["model.reverse.deep=1"], r"model.reverse.deep is not a key: model.reverse is a single value, not a section"),
-    (["data=["], r"data=[ is no override: "),
+    (["data=["], r"data=[ is not an override: "),
     (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is no argument of lightning.Trainer"),
     (["runs=/dev/null"], r"cannot be used"),
-    (["trainer.loggers=csv"], r"trainer.loggers=csv is no list; write it as in trainer.loggers=[csv,tensorboard]"),
+    (["trainer.loggers=csv"], r"trainer.loggers=csv is not a list; write it as in trainer.loggers=[csv,tensorboard]"),
     (["trainer.loggers=[wandb]"], r"trainer.loggers has wandb, which is not installed"),
     (["trainer.validate_every=inf"], r"trainer.validate_every=inf is out of range"),
     (["trainer.max_minutes=inf"], r"trainer.max_minutes=inf is out of range"),
@@ -56,13 +56,13 @@ TRAIN_MISTAKES = [
     (["data.max_ratio=0.5"], r"data.max_ratio=0.5 is out of range; it must be 0 (off) or at least 1"),
     (["data=multi30k", "data.src_lang=xx"], r"data.src_lang=xx is not known; choose from en, de, fr, cs"),
     (["name=a/../../b"], r"cannot be a folder's name"),
-    (["resume=nowhere"], r"nowhere is no run folder: it has no config.yaml"),
+    (["resume=nowhere"], r"nowhere is not a run folder: it has no config.yaml"),
     (["data=files"], r"data.kind=files needs data.train_src, data.valid_src, data.test_src"),
     (["data=multi30k", "data.mirror=nowhere"], r"nowhere"),
     (["-m", "--cfg", "job"], r"-m and --cfg do not go together; leave out one of them."),
     (["model.peeky=both", "model.match_peeky=true"], r"model.match_peeky=true is a control for model.peeky=none"),
     (["model.peeky=none", "model.match_peeky=true", "model.decoder.hidden_size=9"], r"leave out the encoder's and"),
-    (["-m", "resume=data", "seed=1,2"], r"resume goes on with one run; leave out -m"),
+    (["-m", "resume=data", "seed=1,2"], r"resume continues one run; leave out -m"),
     (["arm=none"], r"arm=none is not known; choose from baseline, both, padded, peeky, reverse, reverse_padded"),
     (["-m", "seed=1,2", "trainer.devices=2"], r"a sweep cannot train on several devices"),
 ]
@@ -330,7 +330,7 @@ def test_mistakes_with_translate(
 def test_resume_refuses_overrides_that_it_would_lose(command: Command, trained: Path) -> None:
     done = command("train", f"resume={trained}", "model.hidden_size=9")
     assert done.returncode == 2
-    assert "resume goes on with the config of" in done.stderr
+    assert "resume uses the config of" in done.stderr
     assert "leave out model.hidden_size" in done.stderr
 
 

@@ -262,7 +262,7 @@ def test_a_damaged_plan_stops_a_sweep_before_it_trains(command: Command, tmp_pat
     done = command("train", "-m", "name=s", *SMALL_RUN, "seed=1,2")
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()
-    assert "sweep.json is no JSON" in said and "delete it, and missing runs will not be listed" in said
+    assert "sweep.json is not valid JSON" in said and "delete it, and missing runs will not be listed" in said
     assert {path.name for path in (tmp_path / "runs" / "s").iterdir()} <= {"sweep.json", ".lock"}
 
 

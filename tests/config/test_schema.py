@@ -119,7 +119,7 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (
         Config,
         {"optim": OptimConfig(r_drop=1.0), "model": ModelConfig(memory_dropout=0.3)},
-        r"optim.r_drop=1 compares two passes with different dropout, and there is none",
+        r"optim.r_drop=1 compares two passes with different dropout, which the model lacks; set",
     ),
     (
         Config,
