@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from seq2seq.config.schema import Config
+from seq2seq.config.schema import INCIDENTAL, Config
 from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
 from seq2seq.files.lines import read_lines
@@ -58,12 +58,10 @@ PROBED: dict[str, type | tuple[type, ...]] = {
     "peeky_reliance": (dict, type(None)),
     "accuracy_by_position": dict,
 }
-# What may differ between two commands that mean the same run.
-INCIDENTAL = ("runs", "resume", "overwrite", "data.root", "data.mirror", "data.num_workers", "trainer.progress")
 
 
 class _Loader(yaml.SafeLoader):
-    """Plain values only, and each written out: with references a few hundred bytes can stand for gigabytes."""
+    """Reads plain values only, without references: a few hundred bytes of them can stand for gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -76,10 +74,12 @@ class _Reference(Exception):
 
 
 def read_config(folder: Path) -> Config:
-    """The config of a run folder.
+    """Read the config of a run folder.
+
+    Keys that have no effect are accepted here: older versions wrote them.
 
     Raises:
-        UserError: if there is none, or if it is not one that this version understands.
+        UserError: if it is missing, or if this version does not understand it.
     """
     values = _read_settings(folder)
     if _lacks_normalization(values):
@@ -91,7 +91,7 @@ def read_config(folder: Path) -> Config:
 
 
 def lacks_normalization(folder: Path) -> bool:
-    """Whether a run is from before there was ``tokenizer.normalization``; its text was read as it stood.
+    """Whether a run is older than ``tokenizer.normalization``, and so read its text without normalising it.
 
     Raises:
         UserError: as `read_config`.
@@ -118,18 +118,20 @@ def is_tokenized(path: str | Path) -> bool:
 def _read_settings(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"{folder} is no run folder: it has no {CONFIG}; name one that seq2seq-train made.")
+        raise UserError(f"{folder} is not a run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
         values = yaml.load("\n".join(read_lines(path)), _Loader)
     except UserError:
         raise
     except _Reference as found:
         raise UserError(
-            f"{path} is no YAML of ours: it has a reference, *{found}; write the value out where it is used."
+            f"{path} is not a config of ours: it has a reference, *{found}; write the value out where it is used."
         ) from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # All but the first come of values that are not what their tags say.
-        raise UserError(f"{path} is no YAML: {' '.join(str(error).split())}; restore it, or use another run.") from None
+        raise UserError(
+            f"{path} is not valid YAML: {' '.join(str(error).split())}; restore it, or use another run."
+        ) from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; restore it, or use another run.")
     return values
@@ -151,7 +153,7 @@ def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") ->
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """What ``test.json`` holds, or None where the run is not finished.
+    """Read ``test.json``; None if the run is not finished.
 
     Raises:
         UserError: if it is not what a run writes.
@@ -163,8 +165,8 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         for name, value in values.items():
             if name.endswith("perplexity") and value is None:  # JSON has no infinity
                 values[name] = math.inf
-        alone = values.get("task") == "language_model"
-        figures, words = (LANGUAGE_MODEL_FIGURES, ()) if alone else (FIGURES, ("bleu_signature",))
+        is_lm = values.get("task") == "language_model"
+        figures, words = (LANGUAGE_MODEL_FIGURES, ()) if is_lm else (FIGURES, ("bleu_signature",))
         missing = [name for name in figures if type(values.get(name)) not in (int, float)]
         missing += [name for name in (*words, "version", "torch") if not isinstance(values.get(name), str)]
         if missing:
@@ -176,12 +178,12 @@ def numbers(path: Path, lines: Sequence[str]) -> list[float]:
     """The lines of a file as numbers.
 
     Raises:
-        UserError: for one that is none, or is not finite.
+        UserError: for a line that is not a finite number.
     """
     try:
         values = [float(line) for line in lines]
     except ValueError as error:
-        raise UserError(f"{path} has a line that is no number ({error}); delete {RESULT}, and run again.") from None
+        raise UserError(f"{path} has a line that is not a number ({error}); delete {RESULT}, and run again.") from None
     for line, value in enumerate(values, start=1):
         if not math.isfinite(value):
             raise UserError(f"{path}: line {line} is {value}, which no text costs; leave that run out, or train anew.")
@@ -189,7 +191,7 @@ def numbers(path: Path, lines: Sequence[str]) -> list[float]:
 
 
 def read_probe(folder: Path) -> dict[str, Any] | None:
-    """What ``probe.json`` holds, or None where the run was not probed.
+    """Read ``probe.json``; None if the run was not probed.
 
     Raises:
         UserError: if it is not what a run writes.
@@ -205,7 +207,7 @@ def read_probe(folder: Path) -> dict[str, Any] | None:
 
 
 def _hollow(values: dict[str, Any]) -> list[str]:
-    """What is not there, or is no list of equally many numbers or gaps, inside a probe's measurements."""
+    """The measurements of a probe that are missing, or that are not lists of equal length of numbers or null."""
     accuracy, reliance = values["accuracy_by_position"], values["peeky_reliance"]
     wanted = [("accuracy_by_position", accuracy, "by_position", "accuracy", "overall")]
     if reliance is not None:
@@ -234,7 +236,7 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
     except UserError:
         raise
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is no JSON: {error}; {remedy}.") from None
+        raise UserError(f"{path} is not valid JSON: {error}; {remedy}.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path} holds no keys; {remedy}.")
     return values
@@ -242,12 +244,13 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes out of a run folder, which is made if it is not there; what one that was killed has left
-    half-written is removed. Where the block is refused or stopped before anything is trained, all that it has made is
-    removed again.
+    """Lock a run folder against other processes.
+
+    The folder is made if it does not exist. Files that a killed process left half-written are removed. If the block is
+    refused or stopped before anything is trained, all that it has made is removed.
 
     Raises:
-        Busy: if one is in it, and stays.
+        Busy: if another process holds the lock for `LOCK_SECONDS`.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     names = [] if made else os.listdir(folder)
@@ -273,7 +276,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _undo(folder: Path, before: Sequence[str]) -> None:
-    """Take a run away that was begun in a folder with the names ``before`` in it, and has come to nothing."""
+    """Remove a run that was begun and not trained; ``before`` are the names that the folder held before it."""
     with suppress(OSError):
         (folder / CHECKPOINTS).rmdir()
     if any((folder / name).exists() for name in (CHECKPOINTS, METRICS, RESULT)):
@@ -296,7 +299,7 @@ def read_error(folder: Path) -> str | None:
 
 
 def progress(folder: Path) -> float:
-    """How much of a run is done, from 0 to 1, as far as its files say."""
+    """The share of a run that is done, from 0 to 1, according to its files."""
     if is_finished(folder):
         return 1.0
     rows = read_metrics(folder)
@@ -313,14 +316,14 @@ def progress(folder: Path) -> float:
 
 
 def summary(result: dict[str, Any]) -> str:
-    """What a finished run came to, in a few words."""
+    """The main figures of a finished run, in a few words."""
     if result.get("task") == "language_model":
         return f"perplexity {result['perplexity']:.2f} per token, {result['word_perplexity']:.2f} per word"
     return f"BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %"
 
 
 def write_plans(folders: Sequence[Path]) -> None:
-    """Note in ``sweep.json`` of each experiment which runs it is to have, after those that were planned before."""
+    """Add the planned runs to the ``sweep.json`` of each experiment."""
     for parent in dict.fromkeys(folder.parent for folder in folders):
         make_folder(parent)
         refuse_planted(parent / LOCK)
@@ -330,7 +333,7 @@ def write_plans(folders: Sequence[Path]) -> None:
 
 
 def read_plan(parent: Path) -> list[str]:
-    """The names of the runs that sweeps meant to make in this folder.
+    """Read the names of the runs that sweeps planned in this folder.
 
     Raises:
         UserError: if the plan is not what a sweep writes.
@@ -339,12 +342,12 @@ def read_plan(parent: Path) -> list[str]:
     values = _read_json(parent / PLAN, remedy)
     names = [] if values is None else values.get("runs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{parent / PLAN} is no plan of a sweep; {remedy}.")
+        raise UserError(f"{parent / PLAN} is not a plan of a sweep; {remedy}.")
     return names
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write values so that people can read them too; what is not finite becomes null, for JSON has no such number."""
+    """Write indented JSON; numbers that are not finite become null, since JSON does not have them."""
     known = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
     }
@@ -352,10 +355,10 @@ def write_json(path: Path, values: dict[str, Any]) -> None:
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
-    """The rows of ``metrics.csv``, one for each validation so far; none where there was none yet.
+    """Read ``metrics.csv``: a row for each validation so far.
 
     Raises:
-        UserError: if a value is no number, or if a row has no epoch or no step.
+        UserError: if a value is not a number, or if a row lacks the epoch or the step.
     """
     path = folder / METRICS
     if not path.is_file():

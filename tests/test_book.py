@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, OptimConfig
+from seq2seq.config.choices import CELLS, PEEKY
+from seq2seq.config.schema import ModelConfig, OptimConfig
 from seq2seq.decoding.greedy import greedy
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq

@@ -14,7 +14,7 @@ from urllib.request import urlopen
 import pytest
 import torch
 
-from seq2seq.config import schema
+from seq2seq.config import choices, schema
 from seq2seq.models.cells import CELLS
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks import TASKS
@@ -29,7 +29,7 @@ PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 @pytest.fixture(scope="module")
 def page() -> Any:
     """The names that the page's code defines; the tables are put back afterwards."""
-    cells, tasks, words = dict(CELLS), dict(TASKS), (schema.CELLS, schema.TASKS)
+    cells, tasks, words = dict(CELLS), dict(TASKS), (choices.CELLS, choices.TASKS)
     names: dict[str, Any] = {"__name__": "page"}
     torch.manual_seed(0)
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
@@ -38,12 +38,12 @@ def page() -> Any:
     for table, before in ((CELLS, cells), (TASKS, tasks)):
         table.clear()
         table.update(before)  # type: ignore[arg-type]
-    schema.CELLS, schema.TASKS = words
+    choices.CELLS, choices.TASKS = words
 
 
 def test_every_choice_of_the_config_is_in_its_table() -> None:
-    assert set(CELLS) == set(schema.CELLS)
-    assert set(TASKS) == set(schema.TASKS)
+    assert set(CELLS) == set(choices.CELLS)
+    assert set(TASKS) == set(choices.TASKS)
 
 
 def test_the_cell_reads_no_padding_and_gets_gradients(page: dict[str, Any]) -> None:

@@ -423,6 +423,7 @@ SKIP = {  # where the machine has what the row misses
     "a metric's tokenizer without its model": (Path(metrics.SACREBLEU_DIR) / metrics.FLORES200).exists(),
     "scores by a tokenizer that is not installed": importlib.util.find_spec("mecab_ko") is not None,
     "a logger that is not installed": importlib.util.find_spec("wandb") is not None,
+    "a launcher that is not installed": importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is not None,
     "no GPU": torch.cuda.is_available(),
     "a GPU that is not there": torch.cuda.is_available(),
 }

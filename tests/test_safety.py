@@ -93,7 +93,10 @@ def test_an_object_in_a_run_s_settings_is_refused_and_not_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text(f"seed: 1\nname: {value}\n")
-    with nothing_runs(), pytest.raises(UserError, match=r"config.yaml is no YAML: could not determine a constructor"):
+    with (
+        nothing_runs(),
+        pytest.raises(UserError, match=r"config.yaml is not valid YAML: could not determine a constructor"),
+    ):
         runs.read_config(tmp_path)
     assert not (tmp_path / "was-here").exists()
 
@@ -130,7 +133,9 @@ def test_references_in_a_run_s_settings_are_refused_at_once(tmp_path: Path, cont
     """Nested, they stand for gigabytes."""
     (tmp_path / "config.yaml").write_text(content)
     started = time.perf_counter()
-    with pytest.raises(UserError, match=rf"config.yaml is no YAML of ours: it has a reference, \*{anchor}; write the"):
+    with pytest.raises(
+        UserError, match=rf"config.yaml is not a config of ours: it has a reference, \*{anchor}; write the"
+    ):
         runs.read_config(tmp_path)
     assert time.perf_counter() - started < 2
 

@@ -14,13 +14,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from seq2seq import stopping
+from seq2seq import __version__, stopping
 from seq2seq.errors import UserError
 from seq2seq.terminal import printable
 
 if TYPE_CHECKING:
     from seq2seq.translate.translator import Translator
 
+VERSION = f"seq2seq {__version__}"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
@@ -96,6 +97,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self.add_argument("--version", action="version", version=VERSION, help="print the version and exit")
         self.given: dict[str, str] = {}  # by destination, the option of the command line that set it
         for name in (None, "store", "store_const", "store_true", "store_false", argparse.BooleanOptionalAction):
             self.register("action", name, _once(self._registry_get("action", name, name)))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
-from seq2seq.config.schema import DATASETS, DataConfig
+from seq2seq.config.choices import DATASETS
+from seq2seq.config.schema import DataConfig
 from seq2seq.config.values import from_dict
 from seq2seq.terminal import show
 
@@ -54,7 +55,7 @@ def _yaml_default(kind: str, field: dataclasses.Field[Any]) -> Any:
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
     flag = "--" + field.name.replace("_", "-")
-    meaning = field.metadata["help"].replace("%", "%%")
+    meaning = field.metadata["facts"].meaning.replace("%", "%%")
     if field.type == "bool":
         parser.add_argument(flag, action="store_true", help=meaning)
         return

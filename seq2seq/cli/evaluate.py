@@ -25,7 +25,8 @@ from seq2seq.cli.common import (
     set_up,
 )
 from seq2seq.cli.language_model import load
-from seq2seq.config.schema import METRIC_TOKENIZERS, MetricsConfig
+from seq2seq.config.choices import METRIC_TOKENIZERS
+from seq2seq.config.schema import MetricsConfig
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""What Hydra is told on the command line: refused by name where it is wrong, and made into the name of a run."""
+"""Hydra's overrides: refused by name where they are wrong, and made into the name of a run."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,31 +18,21 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq.cli.words import text_of
-from seq2seq.config.schema import Config
+from seq2seq.config.schema import INCIDENTAL, PATHS, Config
 from seq2seq.config.values import unknown_key
 from seq2seq.errors import UserError
 
 GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm")
-# Overrides that decide where a run is or how it is watched, not what it is.
-NOT_IN_NAMES = (
-    "name",
-    "runs",
-    "resume",
-    "overwrite",
-    "seed",
-    "data.root",
-    "data.mirror",
-    "data.num_workers",
-    "trainer.progress",
-)
-
-
+NOT_IN_NAMES = ("name", "seed", *INCIDENTAL)  # the first two have their own place in a folder's path
+# Where Hydra keeps the keys that are not to be in the name of a sweep's folder.
+FIXED = "hydra.job.config.override_dirname.exclude_keys"
+LAUNCHERS = {"joblib": "compare", "submitit_local": "slurm", "submitit_slurm": "slurm"}  # and their extras
 # Keys that Lightning adds to the command of each process that it starts, where the last one counts.
 ADDED = ("hydra.run.dir", "hydra.job.name", "hydra.output_subdir")
 
 
 def check_flags(arguments: list[str]) -> argparse.Namespace:
-    """Refuse what is neither an override nor a flag of Hydra's, which would print all its flags first.
+    """Refuse a word that is neither an override nor a flag of Hydra's.
 
     Returns:
         Hydra's flags, and the overrides.
@@ -68,7 +59,7 @@ def check_overrides(arguments: list[str], *, many: bool = False) -> None:
     """Refuse a misspelt key by name, with what it may have meant, before Hydra composes anything.
 
     Raises:
-        UserError: for an override that is no override, that is given twice, or whose key is neither ours nor Hydra's.
+        UserError: for a word that is not an override, is given twice, or has a key that is neither ours nor Hydra's.
     """
     parser = OverridesParser.create()
     given: dict[str, str] = {}
@@ -81,7 +72,7 @@ def check_overrides(arguments: list[str], *, many: bool = False) -> None:
             override = parser.parse_override(word)
         except HydraException as error:
             raise UserError(
-                f"{word} is no override: {one_line(error)}. Write key=value; quote what the shell would change."
+                f"{word} is not an override: {one_line(error)}. Write key=value; quote what the shell would change."
             ) from None
         key = override.key_or_group
         if key in given and key not in ADDED:
@@ -103,25 +94,25 @@ def _has_huge_number(value: Any) -> bool:
 
 
 def _check_resume(values: dict[str, str], *, many: bool) -> None:
-    """A run that is gone on with has its own config: say so before a folder is made, or an override is lost."""
+    """Refuse overrides beside ``resume``: a resumed run uses its own config, so they would be lost."""
     folder = values.get("resume")
     if folder in (None, "null"):
         return
     if many:
-        raise UserError("resume goes on with one run; leave out -m, or give the sweep's own command again.")
+        raise UserError("resume continues one run; leave out -m, or give the sweep's own command again.")
     try:
         known = (Path(folder) / "config.yaml").is_file()
     except OSError:  # of a name that is too long for one
         known = False
     if not known:
         raise UserError(
-            f"{folder or 'resume='} is no run folder: it has no config.yaml; name one that seq2seq-train made."
+            f"{folder or 'resume='} is not a run folder: it has no config.yaml; name one that seq2seq-train made."
         )
     lost = sorted(
         name for name in values if name not in ("resume", "trainer.progress") and not name.startswith("hydra")
     )
     if lost:
-        raise UserError(f"resume goes on with the config of {folder}; leave out {', '.join(lost)}.")
+        raise UserError(f"resume uses the config of {folder}; leave out {', '.join(lost)}.")
 
 
 def _check_key(key: str) -> None:
@@ -142,31 +133,56 @@ def _check_key(key: str) -> None:
         raise UserError(f"{key} is not a key: {'.'.join(seen)} is a single value, not a section.")
 
 
-def run_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
-    """Where a run lives: a function of what it is, with no time in it, so that the same command finds the same folder.
+def run_folder(runs: str, name: str, seed: int, resume: str | None, swept: Iterable[object] = ()) -> str:
+    """Name a run's folder: ``runs/NAME/seed-N``, in a sweep ``runs/NAME/KEY-VALUE_..._seed-N``.
 
-    ``runs/NAME/`` and then the overrides that make this run what it is, the seed last. Characters that a folder's name
-    should not have become ``-``; a digest keeps apart what that, or shortening, would make equal.
+    The name holds no time, so the same command finds the same folder again. A single run has no overrides in its name:
+    the run folder's config is compared with the command's instead. ``swept`` are the overrides that differ between the
+    runs of a sweep. Of a path only the last part is kept. Characters that need quotes become ``-``; a digest is added
+    where this, or shortening, could make two names equal.
     """
     if resume:
         return resume
-    kept = []
-    for override in sorted(str(word).lstrip("+") for word in overrides):
+    kept, whole = [], []
+    for override in sorted(str(word).lstrip("+") for word in swept):
         key, _, value = override.partition("=")
         value = text_of(key, value)
+        value = value.lower() if value in ("True", "False") else value  # a sweep says True for true
         if key not in NOT_IN_NAMES and (key, value) != ("experiment", name):
-            kept.append(f"{key}-{value.lower() if value in ('True', 'False') else value}")  # a sweep says True for true
-    plain = "_".join(kept)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", plain)
-    if safe != plain or len(safe) > 150:
-        digest = hashlib.sha256(plain.encode("utf-8", "surrogatepass")).hexdigest()
+            whole.append(f"{key}-{value}")
+            kept.append(f"{key}-{os.path.basename(value) if key in PATHS else value}")
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", "_".join(kept))
+    if safe != "_".join(whole) or len(safe) > 150:
+        digest = hashlib.sha256("_".join(whole).encode("utf-8", "surrogatepass")).hexdigest()
         safe = f"{safe[:120]}-{digest[:8]}"
     return f"{runs or '.'}/{name}/{safe + '_' if safe else ''}seed-{seed}"
 
 
-def sweep_folder(runs: str, name: str, seed: int, resume: str | None, overrides: Any) -> str:
-    """The same, seen from ``runs``, where Hydra keeps a sweep."""
-    return os.path.relpath(run_folder(runs, name, seed, resume, overrides), runs or ".")
+def swept_only(overrides: Iterable[object], fixed: Iterable[str]) -> list[str]:
+    """The overrides of one run of a sweep without those that all its runs share."""
+    known = set(fixed)
+    return [str(word) for word in overrides if str(word).lstrip("+").partition("=")[0] not in known]
+
+
+def sweep_folder(runs: str, name: str, seed: int, overrides: Iterable[object], fixed: Iterable[str]) -> str:
+    """Name the folder of one run of a sweep, relative to ``runs``, where Hydra keeps a sweep."""
+    return os.path.relpath(run_folder(runs, name, seed, None, swept_only(overrides, fixed)), runs or ".")
+
+
+def with_fixed_keys(words: list[str]) -> list[str]:
+    """Add to a sweep's command which keys have one value in all its runs: they are not part of the folders' names.
+
+    Hydra passes its own keys on to every run, to another process or machine too; the overrides of a run do not say
+    which of them are swept.
+    """
+    parser = OverridesParser.create()
+    overrides = [parser.parse_override(word) for word in words if "=" in word and not word.startswith("-")]
+    ours = [one for one in overrides if not one.is_hydra_override()]
+    fixed = sorted({one.key_or_group for one in ours if not one.is_sweep_override()})
+    if any(one.key_or_group == FIXED for one in overrides) or not fixed:
+        return words
+    first = next(at for at, word in enumerate(words) if "=" in word and not word.startswith("-"))
+    return [*words[:first], f"{FIXED}=[{','.join(fixed)}]", *words[first:]]  # argparse wants overrides side by side
 
 
 def register_resolvers() -> None:
@@ -176,16 +192,19 @@ def register_resolvers() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """What a Hydra or OmegaConf error says, on one line, with the cause where that says more."""
+    """Put a Hydra or OmegaConf error on one line, with its cause where that says more."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
+        extra = LAUNCHERS.get(choice) if group == "hydra/launcher" else None
+        if extra is not None:
+            return f"{group}={choice} is not installed; pip install '.[{extra}]'."
         return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
     said = str(error).split("\n")
     if isinstance(error.__cause__, OmegaConfBaseException):
         said += str(error.__cause__).split("\n")
     if any("not a ListConfig" in line for line in said):
         given = said[0].removeprefix("Error merging override ")
-        return f"{given} is no list; write it as in trainer.loggers=[csv,tensorboard]."
+        return f"{given} is not a list; write it as in trainer.loggers=[csv,tensorboard]."
     lines = dict.fromkeys(line.strip() for line in said)
     kept = [line for line in lines if line and not line.startswith(("object_type=", "reference_type=", "full_key:"))]
     if kept and kept[0].startswith("Error merging override "):

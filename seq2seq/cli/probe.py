@@ -205,7 +205,7 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
         import matplotlib
         from matplotlib.figure import Figure
     except ImportError:
-        log.warning("%s is left out: matplotlib is not installed; pip install matplotlib", path)
+        log.warning("%s is left out: matplotlib is not installed; pip install '.[compare]'", path)
         return
     settings: dict[Any, Any] = {
         "svg.hashsalt": NAME,

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
 from seq2seq.console import Console
+from seq2seq.errors import require
 from seq2seq.terminal import show
 
 NAME = "seq2seq-report"
+PACKAGES = ("jinja2", "matplotlib", "scipy")  # that a report needs and nothing else does
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _report(roots: list[Path], out: Path | None) -> None:
+    require("a report", "compare", *PACKAGES)
     from seq2seq.report.analysis import analyse
     from seq2seq.report.arms import read_sweep
     from seq2seq.report.write import write_report

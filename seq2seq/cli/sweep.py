@@ -25,9 +25,10 @@ from rich.progress import Progress, TimeElapsedColumn
 from rich.table import Table
 
 from seq2seq import runs
-from seq2seq.cli.overrides import run_folder
+from seq2seq.cli.overrides import run_folder, swept_only
+from seq2seq.cli.report import PACKAGES
 from seq2seq.console import Console, progress_bar
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, require
 from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.terminal import show
 
@@ -61,8 +62,7 @@ class Plan(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: object) -> None:
         with suppress(HydraException, OmegaConfBaseException):  # the run meets the same error, and reports it
-            words = config.hydra.overrides.task
-            folder = Path(run_folder(config.runs, config.name, config.seed, config.resume, words))
+            folder = Path(run_folder(config.runs, config.name, config.seed, config.resume))
             made[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: object) -> None:
@@ -78,7 +78,7 @@ class Plan(Callback):
             overrides = OverridesParser.create(config_loader=loader).parse_overrides(words)
             (jobs,) = BasicSweeper.split_arguments(overrides, None)
             composed = [loader.load_sweep_config(config, job) for job in jobs]
-            folders = [run_folder(one.runs, one.name, one.seed, None, one.hydra.overrides.task) for one in composed]
+            folders = [_folder(one) for one in composed]
         except (HydraException, OmegaConfBaseException):
             return  # the sweep meets the same error, and reports it
         overwritten = [Path(folder) for one, folder in zip(composed, folders, strict=True) if one.overwrite]
@@ -90,6 +90,12 @@ class Plan(Callback):
             runs.write_plans(planned)
         except (UserError, OSError) as error:
             raise Refused(str(error)) from None
+
+
+def _folder(config: DictConfig) -> str:
+    """The folder of one run of a sweep."""
+    fixed = config.hydra.job.config.override_dirname.exclude_keys
+    return run_folder(config.runs, config.name, config.seed, None, swept_only(config.hydra.overrides.task, fixed))
 
 
 def _written(folder: Path) -> int:
@@ -174,12 +180,12 @@ def finish(folders: Sequence[Path]) -> None:
     """
     refused = _refused(folders)
     scored = [folder for folder in folders if folder not in refused]
-    if sum(map(runs.is_finished, scored)) > 1:
+    common = Path(os.path.commonpath([folder.parent for folder in folders]))
+    if sum(map(runs.is_finished, scored)) > 1 and _can_report(common):
         from seq2seq.report.analysis import analyse
         from seq2seq.report.arms import sweep_of
         from seq2seq.report.write import write_report
 
-        common = Path(os.path.commonpath([folder.parent for folder in folders]))
         with Console(stderr=True).status("comparing the runs"):  # a spinner, if that is a terminal
             analysis = analyse(sweep_of(scored))
             page = write_report(analysis, common / REPORT)
@@ -194,6 +200,16 @@ def finish(folders: Sequence[Path]) -> None:
         how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be at it"
         others = f"; {len(left) - 1} more are not there either" if len(left) > 1 else ""
         raise UserError(f"{first} {how}{others}. The same command does what is missing.")
+
+
+def _can_report(folder: Path) -> bool:
+    """Whether a report's packages are installed; if not, say how to make the report later."""
+    try:
+        require("the sweep's report", "compare", *PACKAGES)
+    except UserError as error:
+        show(f"{error} Then: seq2seq-report {folder}")
+        return False
+    return True
 
 
 def _refused(folders: Sequence[Path]) -> dict[Path, str]:

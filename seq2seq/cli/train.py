@@ -29,10 +29,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 from seq2seq import stopping
 from seq2seq.cli import sweep
-from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, conf_dir, exit_status, set_up
-from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers
+from seq2seq.cli.common import BYTES, EXIT_INTERRUPTED, VERSION, conf_dir, exit_status, set_up
+from seq2seq.cli.overrides import check_flags, check_overrides, one_line, register_resolvers, with_fixed_keys
 from seq2seq.cli.words import is_sweep, plain_words, resume_word
 from seq2seq.config.describe import documented_keys
+from seq2seq.config.rules import refuse_idle
 from seq2seq.config.schema import Config
 from seq2seq.config.values import unknown_key
 from seq2seq.errors import Busy, UserError
@@ -51,6 +52,9 @@ def main() -> None:
 
 
 def _compose_and_run() -> None:
+    if "--version" in sys.argv[1:]:
+        print(VERSION)
+        return
     flags = check_flags(sys.argv[1:])
     if {"--help", "-h"} & set(sys.argv[1:]):
         print(usage())
@@ -58,6 +62,8 @@ def _compose_and_run() -> None:
     many = is_sweep(flags.overrides, multirun=flags.multirun)
     sys.argv = [sys.argv[0], *plain_words(sys.argv[1:], many=many)]
     check_overrides(sys.argv[1:], many=many)
+    if many:
+        sys.argv[1:] = with_fixed_keys(sys.argv[1:])
     ConfigStore.instance().store(name="schema", node=Config)
     # Without this, Hydra prints errors itself and exits with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
@@ -109,12 +115,13 @@ def usage() -> str:
     groups = sorted(path for path in conf_dir().iterdir() if path.is_dir())
     names = {path.name: sorted(one.stem for one in path.glob("*.yaml")) for path in groups}
     lines = [
-        f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help]",
+        f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help] [--version]",
         "",
         "Train an experiment and score it; the same command resumes one that was stopped.",
         "  -m, --multirun  run every combination of values with commas, such as seed=1,2,3",
         "  --cfg job       print every value of the experiment, and do nothing",
         "  --hydra-help    Hydra's own flags",
+        "  --version       print the version and exit",
         "",
         "Groups of settings, of which each NAME sets several keys:",
         *(f"  {group}: {', '.join(known)}" for group, known in names.items()),
@@ -245,7 +252,8 @@ def to_config(composed: DictConfig) -> Config:
     """Convert a composed config to our dataclasses, and check every value.
 
     Raises:
-        UserError: for a value of the wrong type or out of range, and for a key that ``+`` added to the schema's.
+        UserError: for a value of the wrong type or out of range, for a key that ``+`` added to the schema's, and for a
+            key that has no effect with the others.
     """
     try:
         _refuse_strays(composed, Config())
@@ -253,6 +261,8 @@ def to_config(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise UserError(one_line(error)) from error
     assert isinstance(config, Config)
+    if config.resume is None:  # else the run's own config is used
+        refuse_idle(config)
     return config
 
 

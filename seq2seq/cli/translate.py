@@ -22,7 +22,7 @@ from seq2seq.cli.common import (
     set_up,
 )
 from seq2seq.cli.language_model import LM_WEIGHT, add_fusion_arguments, apply_fusion_arguments
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, require
 
 if TYPE_CHECKING:
     from seq2seq.translate.files import FileReport
@@ -141,6 +141,8 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
         raise UserError(f"--prefix {options.prefix!r} has more than one line; give one, or a --prefix-file.")
     refuse_undecodable("--prefix", options.prefix or "")
     _check_files(options, jobs)
+    if options.attention_plot is not None:
+        require("--attention-plot", "compare", "matplotlib")
     if options.plot_lines is not None and options.attention_plot is None:
         raise UserError("--plot-lines is of the pictures of --attention-plot, and there are none; leave it out.")
     searching = ("n_best", "prefix", "prefix_file", "copy_unknown", "max_ratio", "max_extra")

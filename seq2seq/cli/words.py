@@ -17,11 +17,10 @@ from hydra.core.override_parser.types import Glob, Quote, QuotedString, Sweep
 from hydra.errors import HydraException
 
 from seq2seq.cli.common import conf_dir
-from seq2seq.config.schema import Config
+from seq2seq.config.schema import PATHS, Config
 
 # Keys that hold names and paths. In the other keys of plain text, a comma in a single run is a forgotten -m.
-FREE = {"name", "runs", "resume", "warm_start", "data.root", "data.book_file", "data.mirror", "tokenizer.like"}
-FREE |= {f"data.{split}_{side}" for split in ("train", "valid", "test") for side in ("src", "tgt")}
+FREE = {"name", *PATHS}
 QUOTED = re.compile(r"""\s*('(?:[^\\']|\\.)*'|"(?:[^\\"]|\\.)*")\s*(?=,|$)""", re.DOTALL)
 
 

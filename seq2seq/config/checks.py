@@ -13,16 +13,27 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
         raise UserError(f"{name}={plain(value)} is not known; choose from {', '.join(choices)}.")
 
 
-def within(name: str, value: float, low: float, high: float = float("inf"), *, below: bool = False) -> None:
-    """Refuse a value outside [low, high], or outside [low, high) with ``below``; NaN is outside of everything, as are
-    integers that no machine word holds.
+def within(
+    name: str, value: float, low: float, high: float = float("inf"), *, above: bool = False, below: bool = False
+) -> None:
+    """Refuse a value outside [low, high]; ``above`` and ``below`` leave out the ends. NaN is always refused, as are
+    infinity and integers of more than 64 bits.
     """
     large = isinstance(value, int) and abs(value) >= 2**63
-    if not large and (low <= value < high or (value == high and not below and high != float("inf"))):
+    left = low < value if above else low <= value
+    right = value < high if below or high == float("inf") else value <= high
+    if left and right and not large:
         return
-    span = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}{')' if below else ']'}"
     shown = f"(an integer of {int(value).bit_length()} bits)" if large else f"{value:g}"
-    raise UserError(f"{name}={shown} is out of range; it must be {span}.")
+    wanted = span(low, high, above=above, below=below)
+    raise UserError(f"{name}={shown} is out of range; it must be {wanted}.")
+
+
+def span(low: float, high: float, *, above: bool = False, below: bool = False) -> str:
+    """A range of numbers in words, or as an interval."""
+    if high == float("inf"):
+        return f"{'above' if above else 'at least'} {low:g}"
+    return f"in {'(' if above else '['}{low:g}, {high:g}{')' if below else ']'}"
 
 
 _BRIEF = reprlib.Repr()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from seq2seq.config.keys import default_of, facts_of, fields_below, written
 from seq2seq.config.schema import Config
 
 
@@ -15,49 +16,62 @@ def describe() -> str:
         "",
         "`seq2seq-train KEY=VALUE ...` sets a key; `seq2seq-train GROUP=NAME` takes `conf/GROUP/NAME.yaml`, which may",
         "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
+        "A key marked *only with* has no effect otherwise: a new training refuses it, unless it has its default. The",
+        "keys of `decode.` have no such mark: a checkpoint keeps them as defaults for any later search.",
         "",
         "A value of type str is taken as it stands, with any letters, spaces, brackets and signs:",
         '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
         "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
         "it is in quotes or brackets.",
+        "",
+        "A single run's folder is `runs/NAME/seed-N`, with the values of `name` and `seed`. Other settings under the",
+        "same name are refused: give them another `name`. In a sweep the swept keys come before the seed, as in",
+        "`model.reverse-true_seed-1`. Keys with one value for the whole sweep are not in the folder's name, and of a",
+        "swept path only the last part is. `resume=FOLDER` continues a run in a folder of any name.",
     ]
     for title, name, cls in (
         ("The experiment", "", Config),
         *((one.name, f"{one.name}.", type(one.default_factory())) for one in _sections(Config)),
     ):
-        lines += ["", f"## {title}", "", (cls.__doc__ or "").strip(), "", "| key | type | default | meaning |"]
-        lines.append("| --- | --- | --- | --- |")
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            (cls.__doc__ or "").strip(),
+            "",
+            "| key | type | default | allowed | meaning |",
+        ]
+        lines.append("| --- | --- | --- | --- | --- |")
         for one in dataclasses.fields(cls):
-            if cls is not Config or "help" in one.metadata:
+            if cls is not Config or facts_of(one) is not None:
                 lines += _describe_key(name, one)
     return "\n".join(lines) + "\n"
 
 
-def documented_keys(cls: Any = Config, prefix: str = "") -> list[tuple[str, str, str]]:
-    """Every key with its default, as one would write it, and its meaning."""
-    fields: list[Any] = list(dataclasses.fields(cls))
+def documented_keys() -> list[tuple[str, str, str]]:
+    """Every key with its default, as one would write it, and its meaning with the allowed values."""
     found = []
-    for one in fields:
-        if "help" in one.metadata:
-            found.append((prefix + one.name, _shown_default(one), one.metadata["help"]))
-        else:
-            found += documented_keys(one.default_factory, f"{prefix}{one.name}.")
+    for name, one, facts in fields_below(Config):
+        allowed = f" ({facts.allowed})" if facts.allowed else ""
+        found.append((name, _shown_default(one), facts.meaning + allowed))
     return found
 
 
 def _sections(cls: type) -> list[Any]:
-    return [one for one in dataclasses.fields(cls) if "help" not in one.metadata]
+    return [one for one in dataclasses.fields(cls) if facts_of(one) is None]
 
 
 def _describe_key(prefix: str, spec: Any) -> list[str]:
-    if "help" not in spec.metadata:
+    facts = facts_of(spec)
+    if facts is None:
         inner = dataclasses.fields(spec.default_factory())
         return [row for one in inner for row in _describe_key(f"{prefix}{spec.name}.", one)]
     kind = str(spec.type).replace(" | ", " or ").replace("None", "null")
-    escaped = spec.metadata["help"].replace("<", "&lt;")  # or a page would take <unk> for markup
-    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {escaped} |"]
+    escaped = facts.meaning.replace("<", "&lt;")  # or a page would take <unk> for markup
+    condition = f"; only with {facts.applies.text}" if facts.applies else ""
+    return [f"| `{prefix}{spec.name}` | {kind} | `{_shown_default(spec)}` | {facts.allowed} | {escaped}{condition} |"]
 
 
 def _shown_default(spec: Any) -> str:
-    default = spec.default if spec.default is not dataclasses.MISSING else spec.default_factory()
-    return "null" if default is None else str(default).lower() if isinstance(default, bool) else str(default)
+    default = default_of(spec)
+    return str(default) if isinstance(default, float) else written(default)

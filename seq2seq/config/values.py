@@ -26,7 +26,7 @@ def from_dict(cls: type[Section], values: Mapping[str, Any], section: str = "") 
     """Build a config dataclass from plain values, nested sections included; a stray key is refused by name.
 
     Raises:
-        UserError: for a stray key, a section that is no mapping, a value of another type or out of range.
+        UserError: for a stray key, a section that is not a mapping, a value of another type or out of range.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     built: dict[str, Any] = {}

@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seq2seq.config.schema import ONE_SIDED, DataConfig
+from seq2seq.config.choices import ONE_SIDED
+from seq2seq.config.schema import DataConfig
 from seq2seq.data.corpora.base import Lines
 from seq2seq.data.corpora.files import FILES
 from seq2seq.data.corpora.table import CORPORA

@@ -1,4 +1,4 @@
-"""Which runs there are, in which settings they differ, and so which arms they make up."""
+"""Finds the runs, the settings in which they differ, and so the arms that they make up."""
 
 from __future__ import annotations
 
@@ -9,26 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seq2seq import runs
-from seq2seq.config.schema import (
-    ATTENTIONS,
-    BRIDGES,
-    CELLS,
-    OPTIMIZERS,
-    PEEKY,
-    SCHEDULES,
-    SEARCHES,
-    TIES,
-    TOKENIZERS,
-    Config,
-)
+from seq2seq.config.choices import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS
+from seq2seq.config.schema import INCIDENTAL, UNCOMPARED, Config
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import escaped
 
-# Settings of no consequence for the figures, or of consequence for the time alone.
+# Files that only a run has.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
-UNCOMPARED: tuple[str, ...] = ("seed", "name", *runs.INCIDENTAL)
-UNCOMPARED += tuple(f"trainer.{name}" for name in ("threads", "samples", "probe", "save_minutes", "loggers"))
 # Of settings that always change together, the one that names the factor.
 TELLING = ("model.reverse", "model.peeky", "model.match_peeky", "data.book_exact", "model.cell", "model.attention")
 SHORT: dict[tuple[str, Any], str] = {  # what an arm is called where a setting has a value
@@ -80,7 +68,7 @@ class Run(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A run that a sweep meant to make, or that others have counterparts of, and that is not there."""
+    """A run that is missing: a sweep planned it, or other arms have its seed."""
 
     name: str
     reason: str
@@ -95,7 +83,7 @@ class Factor(NamedTuple):
 
 
 class Arm(NamedTuple):
-    """The runs that differ in nothing but their seed."""
+    """The runs that differ only in their seed."""
 
     name: str
     values: dict[str, Any]  # by the factors' keys
@@ -114,7 +102,7 @@ def read_sweep(roots: Sequence[Path]) -> Sweep:
     """The runs in these folders and below.
 
     Raises:
-        UserError: if there is no finished run, or if a file of one cannot be read.
+        UserError: if no run is finished, or if a file of a finished one cannot be read.
     """
     folders = find(roots)
     if not any(map(runs.is_finished, folders)):
@@ -143,15 +131,15 @@ def sweep_of(folders: Sequence[Path]) -> Sweep:
 
 
 def find(roots: Sequence[Path]) -> list[Path]:
-    """The folders of all runs, those included that a sweep planned and never began.
+    """Find the folders of all runs, with those that a sweep planned and did not begin.
 
     Raises:
-        UserError: if a root is no folder.
+        UserError: if a root is not a folder.
     """
     found: list[Path] = []
     for root in roots:
         if not root.is_dir():
-            raise UserError(f"{root} is no folder; name the folder of a sweep, or of a run.")
+            raise UserError(f"{root} is not a folder; name the folder of a sweep, or of a run.")
         inside = sorted(path.parent for path in root.rglob(runs.CONFIG))
         begun = {folder for folder in inside if any((folder / name).exists() for name in OF_A_RUN)}
         above = {parent for folder in inside for parent in folder.parents}
@@ -175,9 +163,9 @@ def _why_missing(folder: Path) -> str:
 def _read_run(folder: Path) -> Run:
     config, result = runs.read_config(folder), runs.read_result(folder)
     assert result is not None
-    alone = config.task == "language_model"
+    is_lm = config.task == "language_model"
     lines = []
-    for name in (runs.REFERENCES, runs.LINE_NLL) if alone else (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
+    for name in (runs.REFERENCES, runs.LINE_NLL) if is_lm else (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again: it is scored anew."
@@ -191,17 +179,17 @@ def _read_run(folder: Path) -> Run:
         settings=flat(dataclasses.asdict(config)),
         result=result,
         curve=_curve(folder, config),
-        sources=[] if alone else lines[0],
-        references=lines[0] if alone else lines[1],
-        hypotheses=[] if alone else lines[2],
+        sources=[] if is_lm else lines[0],
+        references=lines[0] if is_lm else lines[1],
+        hypotheses=[] if is_lm else lines[2],
         probe=runs.read_probe(folder),
-        line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if alone else [],
+        line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if is_lm else [],
         samples=read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )
 
 
 def _curve(folder: Path, config: Config) -> list[dict[str, float]]:
-    """The validations, of which those inside an epoch are at their share of it."""
+    """The validations; one inside an epoch is placed at its share of the epoch."""
     rows, share = runs.read_metrics(folder), config.trainer.validate_every
     if share >= 1:
         return rows
@@ -229,7 +217,7 @@ def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
     differing = [key for key in every if len(_values(found, key)) > 1]
     keys = [key for key in differing if key not in UNCOMPARED]
     for key in differing:  # runs that would be the same: what else tells them apart?
-        if not _tells_apart(found, keys) and key not in (*keys, "seed", *runs.INCIDENTAL):
+        if not _tells_apart(found, keys) and key not in (*keys, "seed", *INCIDENTAL):
             keys.append(key)
     alike: dict[tuple[int, ...], list[str]] = {}
     for key in keys:

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Protocol
 
-from seq2seq.config.schema import NORMALIZATIONS
+from seq2seq.config.choices import NORMALIZATIONS
 from seq2seq.errors import UserError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import logging
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from lightning.pytorch.trainer.connectors.checkpoint_connector import _Checkpoin
 from lightning.pytorch.trainer.connectors.signal_connector import _SignalConnector
 
 from seq2seq.config.schema import Config
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, require
 from seq2seq.runs import (
     TENSORBOARD,
 )
@@ -159,8 +158,9 @@ def check_trainer(config: Config) -> None:
         UserError: naming the key.
     """
     check_arguments(config.trainer.lightning)
-    if "wandb" in config.trainer.loggers and importlib.util.find_spec("wandb") is None:
-        raise UserError("trainer.loggers has wandb, which is not installed; pip install 'seq2seq[wandb]'.")
+    for logger, module in (("wandb", "wandb"), ("tensorboard", "tensorboardX")):
+        if logger in config.trainer.loggers:
+            require(f"trainer.loggers=[{logger}]", logger, module)
     if config.trainer.accelerator == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu, but torch finds no GPU here; use trainer=cpu.")
     if config.trainer.accelerator == "cpu" and config.trainer.precision == "bf16-mixed" and not cpu_has_bfloat16():

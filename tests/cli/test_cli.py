@@ -12,11 +12,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
 
 from seq2seq.cli.common import BYTES, conf_dir, exit_status
-from seq2seq.cli.overrides import run_folder, sweep_folder
+from seq2seq.cli.overrides import GROUPS, register_resolvers, run_folder, sweep_folder, with_fixed_keys
 from seq2seq.cli.sweep import note_error
+from seq2seq.cli.train import to_config
 from seq2seq.config.describe import documented_keys
+from seq2seq.config.schema import Config
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.translate.translator import Translator
@@ -36,24 +45,24 @@ TRAIN_MISTAKES = [
     (["model.hidden_size=0"], r"model.hidden_size=0 is out of range; it must be at least 1"),
     (["optim.lr=-1"], r"optim.lr=-1 is out of range; it must be above 0"),
     (["model.reverse.deep=1"], r"model.reverse.deep is not a key: model.reverse is a single value, not a section"),
-    (["data=["], r"data=[ is no override: "),
+    (["data=["], r"data=[ is not an override: "),
     (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is not an argument of lightning.Trainer"),
     (["runs=/dev/null"], r"cannot be used"),
-    (["trainer.loggers=csv"], r"trainer.loggers=csv is no list; write it as in trainer.loggers=[csv,tensorboard]"),
-    (["trainer.loggers=[wandb]"], r"trainer.loggers has wandb, which is not installed"),
+    (["trainer.loggers=csv"], r"trainer.loggers=csv is not a list; write it as in trainer.loggers=[csv,tensorboard]"),
+    (["trainer.loggers=[wandb]"], r"trainer.loggers=\[wandb\] needs wandb, which is not installed"),
     (["trainer.validate_every=inf"], r"trainer.validate_every=inf is out of range"),
     (["trainer.max_minutes=inf"], r"trainer.max_minutes=inf is out of range"),
     (["tokenizer.vocab_size=4294967296"], r"tokenizer.vocab_size=4.29497e+09 is out of range"),
     (["data.max_ratio=0.5"], r"data.max_ratio=0.5 is out of range; it must be 0 (off) or at least 1"),
     (["data=multi30k", "data.src_lang=xx"], r"data.src_lang=xx is not known; choose from en, de, fr, cs"),
     (["name=a/../../b"], r"cannot be a folder's name"),
-    (["resume=nowhere"], r"nowhere is no run folder: it has no config.yaml"),
+    (["resume=nowhere"], r"nowhere is not a run folder: it has no config.yaml"),
     (["data=files"], r"data.kind=files needs data.train_src, data.valid_src, data.test_src"),
     (["data=multi30k", "data.mirror=nowhere"], r"nowhere"),
     (["-m", "--cfg", "job"], r"-m and --cfg do not go together; leave out one of them."),
     (["model.peeky=both", "model.match_peeky=true"], r"model.match_peeky=true is a control for model.peeky=none"),
     (["model.peeky=none", "model.match_peeky=true", "model.decoder.hidden_size=9"], r"leave out the encoder's and"),
-    (["-m", "resume=data", "seed=1,2"], r"resume goes on with one run; leave out -m"),
+    (["-m", "resume=data", "seed=1,2"], r"resume continues one run; leave out -m"),
     (["arm=none"], r"arm=none is not known; choose from baseline, both, padded, peeky, reverse, reverse_padded"),
     (["-m", "seed=1,2", "trainer.devices=2"], r"a sweep cannot train on several devices"),
 ]
@@ -97,12 +106,38 @@ def test_a_refused_run_leaves_what_was_there(command: Command, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "runs" / "r").iterdir()] == [folder.name]
 
 
-def test_every_group_and_experiment_composes(command: Command) -> None:
-    for group in ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm"):
-        for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
-            done = command("train", f"{group}={path.stem}", "--cfg", "job")
-            assert done.returncode == 0, (path, done.stderr)
-            assert yaml.safe_load(done.stdout)["seed"] == 1
+NEEDED = {  # what a file of conf/ leaves to the command line
+    "data=files": ["data.train_src=a", "data.valid_src=a", "data.test_src=a"],
+    "data=text": ["experiment=lm", "data.train_tgt=a"],
+    "data=ptb": ["experiment=lm", "data.mirror=a"],
+    **{f"experiment=lm_zaremba_{size}": ["data.mirror=a"] for size in ("small", "medium", "large")},
+    "experiment=lm_book": ["data.mirror=a"],
+    "arm=padded": ["data=addition"],
+    "arm=reverse_padded": ["data=addition"],
+}
+
+
+def test_every_group_and_experiment_makes_a_config_whose_keys_have_an_effect() -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        for group in GROUPS:
+            for path in sorted((ROOT / "conf" / group).glob("*.yaml")):
+                word = f"{group}={path.stem}"
+                assert to_config(compose("train", [word, *NEEDED.get(word, [])])).seed == 1
+
+
+def test_a_composed_config_is_printed(command: Command) -> None:
+    done = command("train", "experiment=ablation", "--cfg", "job")
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(done.stdout)["name"] == "ablation"
+
+
+def test_a_key_without_effect_is_refused_before_a_folder_is_made(command: Command, tmp_path: Path) -> None:
+    done = command("train", *SMALL_RUN, "optim.momentum=0.9", "optim.schedule=plateau")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "optim.momentum=0.9 has no effect without optim.algorithm=sgd; set optim.momentum=0, its default" in line
+    assert not (tmp_path / "runs").exists()
 
 
 def test_peeky_true_and_false_reach_the_run(command: Command, tmp_path: Path) -> None:
@@ -154,22 +189,72 @@ def test_a_run_that_fails_does_not_stop_the_others_of_a_sweep(command: Command, 
 
 
 def test_run_folders_tell_runs_apart_and_need_no_quoting() -> None:
-    def folder(*overrides: str, seed: int = 1) -> str:
-        return run_folder("runs", "n", seed, None, list(overrides))
+    def folder(*swept: str, seed: int = 1) -> str:
+        return run_folder("runs", "n", seed, None, list(swept))
 
     assert folder() == "runs/n/seed-1"
     assert folder("model.reverse=true", "seed=3", "name=n", seed=3) == "runs/n/model.reverse-true_seed-3"
     assert folder("b=1", "a=2") == folder("a=2", "b=1")
     assert folder("a=True") == folder("a=true")
     assert folder("data.mirror=../x") == folder()
-    odd = [folder("data.train_src=a/b"), folder("data.train_src=a b"), folder("data.train_src=a:b")]
+    odd = [folder("model.cell=a/b"), folder("model.cell=a b"), folder("model.cell=a:b")]
     assert len(set(odd)) == 3
     assert all(not set(path) - set("abcdefghijklmnopqrstuvwxyz0123456789._-/") for path in odd)
     assert len(folder(*(f"model.k{i}=1" for i in range(99)))) < 200
-    assert run_folder("runs", "n", 1, "elsewhere/run", []) == "elsewhere/run"
+    assert run_folder("runs", "n", 1, "elsewhere/run") == "elsewhere/run"
     assert folder("experiment=n", "arm=both") == "runs/n/arm-both_seed-1"
     assert folder("experiment=m") == "runs/n/experiment-m_seed-1"
-    assert sweep_folder("a/runs", "n", 2, None, ["seed=2"]) == "n/seed-2"
+    assert sweep_folder("a/runs", "n", 2, ["seed=2"], []) == "n/seed-2"
+
+
+def test_of_a_swept_path_a_folder_s_name_has_the_last_part_and_a_digest() -> None:
+    one, other = (run_folder("runs", "n", 1, None, [f"data.train_src=/far/{part}/small.en"]) for part in "ab")
+    assert re.fullmatch(r"runs/n/data.train_src-small.en-[0-9a-f]{8}_seed-1", one)
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    "words, names",
+    [
+        (
+            ["data=files", "data.train_src=/a/b", "data.train_tgt=/a/c", "model.cell=gru,lstm", "seed=1"],
+            ["model.cell-gru_seed-1", "model.cell-lstm_seed-1"],
+        ),
+        (["+trainer.lightning.benchmark=true", "model.dropout=0.1", "seed=1,2"], ["seed-1", "seed-2"]),
+        (["model.hidden_size=range(8,10)", "arm=both"], ["model.hidden_size-8_seed-1", "model.hidden_size-9_seed-1"]),
+        (
+            ["experiment=book_dates", "seed=1", "optim.lr=0.1"],
+            ["model.peeky-none_seed-1", "model.peeky-both_seed-1"],
+        ),
+        (["hydra.run.dir=x", "experiment=addition"], ["seed-1"]),
+    ],
+)
+def test_the_swept_keys_name_the_folders_of_a_sweep(words: list[str], names: list[str]) -> None:
+    """As Hydra's sweeper makes the runs: each has all overrides, those of the experiment's file before the others."""
+    ConfigStore.instance().store(name="schema", node=Config)
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        master = loader.load_configuration("train", with_fixed_keys(words), RunMode.MULTIRUN)
+        given = [f"{key}={value}" for key, value in (master.hydra.sweeper.params or {}).items()]
+        overrides = OverridesParser.create(config_loader=loader).parse_overrides([*given, *words])
+        (jobs,) = BasicSweeper.split_arguments([one for one in overrides if not one.is_hydra_override()], None)
+        found = []
+        for job in jobs:
+            config = loader.load_sweep_config(master, job)
+            HydraConfig.instance().cfg = config
+            found.append(Path(config.hydra.sweep.subdir).name)
+        assert list(dict.fromkeys(found)) == names
+
+
+def test_a_single_run_s_folder_has_its_name_and_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+    register_resolvers()
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        words = ["data=files", "data.train_src=/a/b", "model.cell=gru", "seed=3", "name=mine"]
+        config = compose("train", words, return_hydra_config=True)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
+        assert config.hydra.run.dir == "runs/mine/seed-3"
 
 
 def test_evaluate_prints_json_and_the_bleu_of_the_sacrebleu_command(
@@ -246,7 +331,7 @@ def test_mistakes_with_translate(
 def test_resume_refuses_overrides_that_it_would_lose(command: Command, trained: Path) -> None:
     done = command("train", f"resume={trained}", "model.hidden_size=9")
     assert done.returncode == 2
-    assert "resume goes on with the config of" in done.stderr
+    assert "resume uses the config of" in done.stderr
     assert "leave out model.hidden_size" in done.stderr
 
 

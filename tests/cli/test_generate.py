@@ -213,5 +213,5 @@ def test_runs_of_two_tasks_are_not_compared(runs_folder: Path) -> None:
 
 def test_a_cost_that_is_no_number_is_said_so(runs_folder: Path) -> None:
     (runs_folder / "rnn-none-1" / "test.nll").write_text("one\n" * len(LINES))
-    with pytest.raises(UserError, match=r"test.nll has a line that is no number .*; delete test.json"):
+    with pytest.raises(UserError, match=r"test.nll has a line that is not a number .*; delete test.json"):
         read_sweep([runs_folder])

@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from seq2seq import checkpoint, runs
 from seq2seq.cli import sweep, train
-from seq2seq.config.schema import TASKS
+from seq2seq.config.choices import TASKS
 from seq2seq.errors import Busy, UserError
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
@@ -291,7 +291,7 @@ def test_a_damaged_plan_stops_a_sweep_before_it_trains(command: Command, tmp_pat
     done = command("train", "-m", "name=s", *SMALL_RUN, "seed=1,2")
     assert done.returncode == 2
     (said,) = done.stderr.splitlines()
-    assert "sweep.json is no JSON" in said and "delete it, and missing runs will not be listed" in said
+    assert "sweep.json is not valid JSON" in said and "delete it, and missing runs will not be listed" in said
     assert {path.name for path in (tmp_path / "runs" / "s").iterdir()} <= {"sweep.json", ".lock"}
 
 

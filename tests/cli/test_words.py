@@ -192,9 +192,7 @@ def test_the_composed_config_has_what_was_typed_and_a_sane_folder(monkeypatch: p
         monkeypatch.setattr(HydraConfig.instance(), "cfg", config)
         folder = config.hydra.run.dir
     assert {key: OmegaConf.select(config, key) for key in typed} == typed
-    assert re.fullmatch(
-        r"/x/josé/übung 1/data\.train_src-my-file-1-a-b\.en_warm_start[-ab]+-[0-9a-f]{8}_seed-1", folder
-    )
+    assert folder == "/x/josé/übung 1/seed-1"
 
 
 @pytest.mark.parametrize("text", NAMES)
@@ -235,4 +233,4 @@ def test_the_line_that_resumes_a_run_can_be_pasted(tmp_path: Path, name: str) ->
     assert word == f"resume={folder}"
     words = plain_words([word], many=False)
     check_overrides(words)
-    assert run_folder("runs", "n", 1, OverridesParser.create().parse_override(words[0]).value(), words) == str(folder)
+    assert run_folder("runs", "n", 1, OverridesParser.create().parse_override(words[0]).value()) == str(folder)

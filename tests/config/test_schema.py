@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq.config.keys import default_of, fields_below
+from seq2seq.config.rules import idle_keys, refuse_idle
 from seq2seq.config.schema import (
     Config,
     DataConfig,
@@ -81,8 +83,7 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (OptimConfig, {"algorithm": "lion"}, r"optim.algorithm=lion is not known; choose from adam, adamw, sgd"),
     (OptimConfig, {"lr": 0.0}, r"optim.lr=0 is out of range; it must be above 0"),
     (OptimConfig, {"lr": math.nan}, r"optim.lr=nan is out of range"),
-    (OptimConfig, {"eps": 0.0}, r"optim.eps=0 is out of range; it must be above 0 and below 1"),
-    (OptimConfig, {"eps_hat": True, "algorithm": "sgd"}, r"optim.eps_hat is for adam and adamw"),
+    (OptimConfig, {"eps": 0.0}, r"optim.eps=0 is out of range; it must be in \(0, 1\)"),
     (OptimConfig, {"label_smoothing": 1.0}, r"optim.label_smoothing=1 is out of range"),
     (OptimConfig, {"clip_value": 1.0}, r"optim.clip_norm and optim.clip_value are both set; set one of them to 0"),
     (DecodeConfig, {"max_extra": 0}, r"decode.max_extra=0 is out of range; it must be in \[1, 100000\]"),
@@ -113,12 +114,12 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (
         Config,
         {"decode": DecodeConfig(search="beam", coverage_penalty=0.3)},
-        r"decode.coverage_penalty=0.3 needs attention; got model.attention=none. Use general, say, or leave it 0",
+        r"decode.coverage_penalty=0.3 needs attention; got model.attention=none. Use model.attention=general, or",
     ),
     (
         Config,
         {"optim": OptimConfig(r_drop=1.0), "model": ModelConfig(memory_dropout=0.3)},
-        r"optim.r_drop=1 compares two passes with different dropout, and there is none",
+        r"optim.r_drop=1 compares two passes with different dropout, which the model lacks; set",
     ),
     (
         Config,
@@ -269,6 +270,53 @@ def test_the_tokenized_variant_is_that_of_english_and_german() -> None:
         assert DataConfig(kind="multi30k", variant="tokenized", src_lang=src, tgt_lang=tgt).variant == "tokenized"
 
 
+IDLE: list[tuple[dict[str, dict[str, Any]], list[str]]] = [
+    ({"optim": {"algorithm": "sgd", "eps_hat": True, "beta1": 0.5}}, ["optim.beta1=0.5", "optim.eps_hat=true"]),
+    ({"optim": {"momentum": 0.9, "warmup_steps": 3}}, ["optim.momentum=0.9"]),
+    ({"optim": {"schedule": "plateau", "warmup_steps": 3, "decay_start": 0.1}}, ["optim.warmup_steps", "optim.decay_"]),
+    ({"model": {"nonlinearity": "relu", "memory_dropout": 0.1}}, ["model.nonlinearity=relu", "model.memory_dropout"]),
+    ({"model": {"nonlinearity": "relu", "encoder": {"cell": "rnn"}}}, []),
+    (
+        {"model": {"word_dropout_kind": "unk", "attention": "general", "attention_heads": 2}},
+        ["model.word_dropout_kind"],
+    ),
+    ({"model": {"word_dropout_kind": "unk", "tgt_word_dropout": 0.1, "init": "uniform", "init_range": 0.2}}, []),
+    ({"data": {"mirror": "x", "columns": 3, "train_size": 3}}, ["data.mirror=x has", "data.columns=3"]),
+    ({"data": {"kind": "multi30k", "mirror": "x", "train_size": 3, "book_exact": True}}, ["data.train_", "data.book_"]),
+]
+
+
+@pytest.mark.parametrize("values, idle", IDLE)
+def test_keys_without_effect_are_refused_together_and_only_when_a_training_begins(
+    values: dict[str, Any], idle: list[str]
+) -> None:
+    config = from_dict(Config, values)  # as a run folder or a checkpoint is read
+    found = idle_keys(config)
+    assert [said.startswith(name) for said, name in zip(found, idle, strict=True)] == [True] * len(idle)
+    assert all("has no effect without" in said and ", its default" in said for said in found)
+    if idle:
+        with pytest.raises(UserError, match="; set ") as error:
+            refuse_idle(config)
+        assert str(error.value) == "; ".join(found) + "."
+
+
+def test_what_a_message_says_to_set_is_accepted() -> None:
+    """The remedy of each message, taken by its word, leaves no key without effect."""
+    config = from_dict(Config, {"optim": {"algorithm": "sgd", "eps": 1e-7, "schedule": "plateau", "warmup_steps": 9}})
+    remedies = [said.split("; set ")[1].split(",")[0].split("=") for said in idle_keys(config)]
+    values = dataclasses.asdict(config)
+    for name, value in remedies:
+        section, _, key = name.partition(".")
+        values[section][key] = type(values[section][key])(value)
+    assert len(remedies) == 2 and not idle_keys(from_dict(Config, values))
+
+
+def test_every_default_is_allowed_and_has_an_effect_or_none() -> None:
+    for name, one, facts in fields_below(Config):
+        facts.check(name, default_of(one))
+    assert not idle_keys(Config())
+
+
 def test_every_key_is_documented() -> None:
     for section in (
         Config,
@@ -281,7 +329,7 @@ def test_every_key_is_documented() -> None:
         TrainerConfig,
     ):
         for field in dataclasses.fields(section):
-            assert dataclasses.is_dataclass(field.default_factory) or field.metadata["help"], field.name
+            assert dataclasses.is_dataclass(field.default_factory) or field.metadata["facts"].meaning, field.name
 
 
 def test_the_longest_output_follows_from_the_source_alone() -> None:

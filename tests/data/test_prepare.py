@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from seq2seq.config.schema import DATASETS, DataConfig, TokenizerConfig
+from seq2seq.config.choices import DATASETS
+from seq2seq.config.schema import Config, DataConfig, TokenizerConfig, TrainerConfig
 from seq2seq.data import prepare as prepare_module
 from seq2seq.data.arrays import encode_corpus, train_tokenizers
 from seq2seq.data.corpora.phrasebook import rows
@@ -425,3 +426,14 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path) -> None:
     manifest = json.loads((prepare(config(tmp_path)) / "dataset.json").read_text())
     assert manifest["settings"]["kind"] == "addition"
     assert manifest["settings"]["train_size"] == 50
+
+
+@pytest.mark.parametrize("kind", prepare_module.SETTINGS)
+def test_the_keys_that_decide_a_dataset_s_content_are_those_that_have_an_effect(kind: str) -> None:
+    values = {f"{split}_{side}": "a" for split in SPLITS for side in ("src", "tgt")}
+    data = DataConfig(kind=kind, mirror="a", src_lang="en", tgt_lang="vi" if kind == "iwslt15" else "de", **values)
+    conditions = {one.name: one.metadata["facts"].applies for one in dataclasses.fields(DataConfig)}
+    by_kind = {name: when for name, when in conditions.items() if when and when.text.startswith("data.kind=")}
+    config = Config(task="language_model", data=data, trainer=TrainerConfig(monitor="loss"))
+    found = {name for name, when in by_kind.items() if when.holds(config)}
+    assert found - {"mirror"} == {*prepare_module.SETTINGS[kind]} - {"variant"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seq2seq.config.schema import CELLS
+from seq2seq.config.choices import CELLS
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.step import Hypothesis

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.config.schema import CELLS
+from seq2seq.config.choices import CELLS
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.greedy import greedy

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.config.schema import CELLS
+from seq2seq.config.choices import CELLS
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.decoding.step import Hypothesis

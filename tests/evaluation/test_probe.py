@@ -21,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.cli.probe import _draw
-from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig, ModelConfig
+from seq2seq.config.choices import CELLS, PEEKY
+from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import collate
 from seq2seq.decoding.engine import Engine

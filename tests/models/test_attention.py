@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.config.schema import CELLS, ModelConfig, StackConfig
+from seq2seq.config.choices import CELLS
+from seq2seq.config.schema import ModelConfig, StackConfig
 from seq2seq.errors import UserError
 from seq2seq.models.attention import Attention
 from seq2seq.models.decoder import DecoderState

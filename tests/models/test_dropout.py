@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, Stack
+from seq2seq.config.choices import CELLS, PEEKY
+from seq2seq.config.schema import ModelConfig, Stack
 from seq2seq.errors import UserError
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.cells.stack import LayerByLayer, build_recurrent

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from seq2seq.config.schema import CELLS, PEEKY, ModelConfig, Stack, StackConfig
+from seq2seq.config.choices import CELLS, PEEKY
+from seq2seq.config.schema import ModelConfig, Stack, StackConfig
 from seq2seq.models.bridge import Bridge
 from seq2seq.models.build import build_seq2seq, num_parameters, widened
 from seq2seq.models.cells.stack import build_recurrent, spectral_radius

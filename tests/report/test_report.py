@@ -325,7 +325,7 @@ def test_two_runs_of_one_arm_with_one_seed_are_refused(tmp_path: Path) -> None:
 def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished run there; name folders below which seq2seq-train left some"):
         read_sweep([tmp_path])
-    with pytest.raises(UserError, match="is no folder; name the folder of a sweep, or of a run"):
+    with pytest.raises(UserError, match="is not a folder; name the folder of a sweep, or of a run"):
         read_sweep([tmp_path / "nowhere"])
 
 

@@ -154,6 +154,6 @@ def test_a_gpu_that_is_not_there_is_said_so(tmp_path: Path) -> None:
 
 def test_wandb_that_is_not_installed_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"trainer.loggers has wandb, which is not installed; pip install 'seq2seq\[wandb\]'"
+        UserError, match=r"trainer.loggers=\[wandb\] needs wandb, which is not installed; pip install '.\[wandb\]'"
     ):
         run(config(tmp_path, trainer={"loggers": ["wandb"]}), tmp_path / "run")

@@ -494,7 +494,7 @@ def test_a_fixed_length_is_not_sampled(tmp_path: Path) -> None:
 
 def test_a_result_that_is_no_json_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text("{")
-    with pytest.raises(UserError, match=r"test.json is no JSON: .*; delete it to have the run scored again"):
+    with pytest.raises(UserError, match=r"test.json is not valid JSON: .*; delete it to have the run scored again"):
         read_result(tmp_path)
 
 
@@ -531,8 +531,8 @@ def test_a_loss_that_is_no_number_names_the_step_and_what_to_try(tmp_path: Path)
 @pytest.mark.parametrize(
     "content, message",
     [
-        (None, r"is no run folder: it has no config.yaml"),
-        ("a: [", r"config.yaml is no YAML: "),
+        (None, r"is not a run folder: it has no config.yaml"),
+        ("a: [", r"config.yaml is not valid YAML: "),
         ("- 1", r"config.yaml holds no keys"),
         ("model: {revers: true}", r"config.yaml: model.revers is not a key. Did you mean reverse\?"),
     ],

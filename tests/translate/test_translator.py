@@ -23,7 +23,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq import checkpoint
-from seq2seq.config.schema import CELLS, PEEKY, DecodeConfig
+from seq2seq.config.choices import CELLS, PEEKY
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding import engine
 from seq2seq.decoding.engine import Engine

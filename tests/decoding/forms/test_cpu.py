@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from seq2seq.config.schema import ATTENTIONS, CELLS, PEEKY, DecodeConfig, StackConfig
+from seq2seq.config.choices import ATTENTIONS, CELLS, PEEKY
+from seq2seq.config.schema import DecodeConfig, StackConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import cpu

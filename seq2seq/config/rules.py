@@ -1,0 +1,339 @@
+"""Rules between keys, as tables of conditions and messages.
+
+A rule that is broken is refused wherever a config is made, also when a run folder or checkpoint is read. Keys that have
+no effect (`refuse_idle`) are refused only when a training begins: older versions let them pass.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TOKENIZED_LANGUAGES
+from seq2seq.config.keys import default_of, fields_below, written
+from seq2seq.errors import UserError
+
+SPLITS = ("train", "valid", "test")
+FILTERS = ("max_length", "max_ratio", "skip_blank")
+SOURCE_KEYS = (
+    "reverse",
+    "peeky",
+    "bidirectional",
+    "attention",
+    "bridge",
+    "match_peeky",
+    "fixed_length",
+    "encoder",
+    "memory_dropout",
+    "src_word_dropout",
+)
+
+
+class Rule(NamedTuple):
+    """A condition that no config may meet, and what to say of one that does.
+
+    In the message ``{0.kind}`` is the value of ``kind``. A message that needs more is a function.
+    """
+
+    broken: Callable[[Any], Any]
+    message: str | Callable[[Any], str]
+
+
+def check_rules(rules: Iterable[Rule], values: Any) -> None:
+    """Refuse a section, or a whole config, that breaks a rule.
+
+    Raises:
+        UserError: the message of the first broken rule.
+    """
+    for rule in rules:
+        if rule.broken(values):
+            raise UserError(rule.message.format(values) if isinstance(rule.message, str) else rule.message(values))
+
+
+def idle_keys(config: Any) -> list[str]:
+    """The keys of a whole config that differ from their defaults and have no effect, each as a message."""
+    found = []
+    for name, one, facts in fields_below(type(config)):
+        value, default = operator.attrgetter(name)(config), default_of(one)
+        if facts.applies is not None and value != default and not facts.applies.holds(config):
+            found.append(
+                f"{name}={written(value)} has no effect without {facts.applies.text}; set {name}={written(default)}, "
+                "its default"
+            )
+    return found
+
+
+def refuse_idle(config: Any) -> None:
+    """Refuse a new training whose config sets a key that has no effect.
+
+    Raises:
+        UserError: with all such keys.
+    """
+    found = idle_keys(config)
+    if found:
+        raise UserError("; ".join(found) + ".")
+
+
+def _unknown_language(side: str) -> Rule:
+    read = operator.attrgetter(side)
+    return Rule(
+        lambda data: data.kind in LANGUAGES and read(data) not in LANGUAGES[data.kind],
+        lambda data: f"data.{side}={read(data)} is not known; choose from {', '.join(LANGUAGES[data.kind])}.",
+    )
+
+
+def _untokenized_language(side: str) -> Rule:
+    read = operator.attrgetter(side)
+    return Rule(
+        lambda data: data.variant != "raw" and read(data) not in TOKENIZED_LANGUAGES,
+        lambda data: (
+            f"data.variant={data.variant} has no {read(data)}; use data.{side}={' or '.join(TOKENIZED_LANGUAGES)}, or "
+            "data.variant=raw."
+        ),
+    )
+
+
+def _missing_files(data: Any) -> list[str]:
+    return [f"data.{split}_src" for split in SPLITS if not getattr(data, f"{split}_src")]
+
+
+def _filters(data: Any) -> list[str]:
+    return [f"data.{name}" for name in FILTERS if getattr(data, name)]
+
+
+DATA = (
+    Rule(
+        lambda data: data.max_ratio and not 1 <= data.max_ratio < float("inf"),
+        "data.max_ratio={0.max_ratio:g} is out of range; it must be 0 (off) or at least 1.",
+    ),
+    Rule(
+        lambda data: not data.batch_tokens and not data.batch_sentences,
+        "data.batch_tokens and data.batch_sentences are both 0; one of them must bound a batch.",
+    ),
+    _unknown_language("src_lang"),
+    _unknown_language("tgt_lang"),
+    Rule(
+        lambda data: data.kind in LANGUAGES and data.src_lang == data.tgt_lang,
+        "data.src_lang and data.tgt_lang are both {0.src_lang}; they must differ.",
+    ),
+    Rule(
+        lambda data: data.variant != "raw" and data.kind != "multi30k",
+        "data.variant={0.variant} is for data.kind=multi30k; data.kind={0.kind} has one form only, so leave it raw.",
+    ),
+    _untokenized_language("src_lang"),
+    _untokenized_language("tgt_lang"),
+    Rule(
+        lambda data: data.kind == "files" and _missing_files(data),
+        lambda data: f"data.kind=files needs {', '.join(_missing_files(data))}; give each a text file.",
+    ),
+    Rule(
+        lambda data: data.kind in ONE_SIDED and _filters(data),
+        lambda data: f"{', '.join(_filters(data))} is for pairs, and data.kind={data.kind} has lines; leave it out.",
+    ),
+    Rule(
+        lambda data: data.kind == "text" and not data.train_tgt,
+        "data.kind=text needs data.train_tgt; give it a text file.",
+    ),
+    Rule(
+        lambda data: data.kind == "text" and (data.valid_tgt is None) != (data.test_tgt is None),
+        "data.kind=text takes both data.valid_tgt and data.test_tgt, or neither, which holds out the last lines of "
+        "data.train_tgt; one is missing.",
+    ),
+    Rule(
+        lambda data: data.kind == "ptb" and not data.mirror,
+        "data.kind=ptb needs data.mirror, the folder of ptb.train.txt, ptb.valid.txt and ptb.test.txt; the Penn "
+        "Treebank is licensed, and not part of this project.",
+    ),
+)
+
+TOKENIZER = (
+    Rule(
+        lambda tokenizer: tokenizer.type in ("unigram", "bpe") and tokenizer.vocab_size < 8,
+        "tokenizer.vocab_size={0.vocab_size} is out of range; it must be at least 8.",
+    ),
+    Rule(
+        lambda tokenizer: tokenizer.type == "ptb" and 0 < tokenizer.vocab_size < 3,
+        "tokenizer.vocab_size={0.vocab_size} is out of range; type ptb takes 0 or at least 3.",
+    ),
+    Rule(
+        lambda tokenizer: tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"),
+        "tokenizer.sampling={0.sampling:g} needs tokenizer.type unigram or bpe; got {0.type}.",
+    ),
+)
+
+
+def _shapes(model: Any) -> tuple[tuple[str, int, int], tuple[str, int, int]]:
+    """(cell, layers, width) of the encoder's final state and of the decoder's."""
+    decoder = model.stack("decoder")
+    return model.final_shape(), (decoder.cell, decoder.num_layers, decoder.hidden_size)
+
+
+def _breaks_bridge(model: Any) -> bool:
+    there, here = _shapes(model)
+    unequal = there[1:] != here[1:] if model.bridge == "hidden_only" else there != here
+    return model.bridge in ("copy", "hidden_only") and unequal
+
+
+def _bridge_message(model: Any) -> str:
+    there, here = (f"({', '.join(map(str, shape))})" for shape in _shapes(model))
+    return (
+        f"model.bridge={model.bridge} needs equal encoder and decoder (cell, layers, size); got {there} and {here}. "
+        "Use model.bridge=dense."
+    )
+
+
+def _widths(model: Any) -> tuple[int, int]:
+    """The widths of the decoder's state and of the encoder's output."""
+    there, here = _shapes(model)
+    return here[2], there[2]
+
+
+MODEL = (
+    Rule(_breaks_bridge, _bridge_message),
+    Rule(
+        lambda model: model.match_peeky and model.peeky != "none",
+        "model.match_peeky=true is a control for model.peeky=none; got {0.peeky}. Leave one of them out.",
+    ),
+    Rule(
+        lambda model: model.match_peeky and (model.encoder.hidden_size, model.decoder.hidden_size) != (None, None),
+        "model.match_peeky=true widens model.hidden_size; leave out the encoder's and the decoder's own.",
+    ),
+    Rule(
+        lambda model: model.attention == "dot" and len(set(_widths(model))) > 1,
+        lambda model: (
+            "model.attention=dot needs a decoder as wide as the encoder's output; got {} and {}. Use "
+            "model.attention=general, or set model.encoder.hidden_size or model.decoder.hidden_size."
+        ).format(*_widths(model)),
+    ),
+    Rule(
+        lambda model: model.attention != "none" and any(width % model.attention_heads for width in _widths(model)),
+        lambda model: (
+            f"model.attention_heads={model.attention_heads} must divide the decoder's width {_widths(model)[0]} and "
+            f"the encoder's {_widths(model)[1]}."
+        ),
+    ),
+)
+
+OPTIM = (
+    Rule(
+        lambda optim: optim.clip_norm and optim.clip_value,
+        "optim.clip_norm and optim.clip_value are both set; set one of them to 0.",
+    ),
+)
+
+DECODE = (Rule(lambda decode: not decode.top_p, "decode.top_p=0 leaves no token to choose; it must be above 0."),)
+
+
+def _is_whole(number: float) -> bool:
+    return 1 <= number < 2**31 and number == int(number)
+
+
+TRAINER = (
+    Rule(
+        lambda trainer: not (0 < trainer.validate_every < 1 or _is_whole(trainer.validate_every)),
+        "trainer.validate_every={0.validate_every:g} is out of range; it must be in (0, 1] or whole.",
+    ),
+)
+
+
+def _has_own_dropout(model: Any) -> bool:
+    """Whether two sentences of a batch differ in dropout: a batch shares the masks of ``weight_dropout``."""
+    without = {"weight_dropout"} | ({"memory_dropout"} if model.attention == "none" else set())
+    return any(getattr(model, name) for name in DROPOUTS if name not in without)
+
+
+TRANSLATION = (
+    Rule(
+        lambda config: config.data.kind in ONE_SIDED,
+        "data.kind={0.data.kind} has no sources to translate; use experiment=lm data={0.data.kind} for a language "
+        "model, or another dataset.",
+    ),
+)
+
+
+def _stray(config: Any) -> list[str]:
+    """The keys of a language model that only an encoder could use."""
+    model, plain = config.model, type(config.model)()
+    stray = [f"model.{name}" for name in SOURCE_KEYS if getattr(model, name) != getattr(plain, name)]
+    return stray + ["tokenizer.joint"] * (config.tokenizer.joint and config.data.kind in ONE_SIDED)
+
+
+LANGUAGE_MODEL = (
+    Rule(
+        lambda config: config.model.tie == "all",
+        "model.tie=all shares with an encoder, and a language model has none; use model.tie=decoder.",
+    ),
+    Rule(
+        _stray,
+        lambda config: (
+            f"task=language_model has no source, and so no {', '.join(_stray(config))}; leave out what sets them, or "
+            "begin with experiment=lm, which does."
+        ),
+    ),
+    Rule(
+        lambda config: config.optim.r_drop,
+        "optim.r_drop={0.optim.r_drop:g} is for translation; leave it 0 with task=language_model.",
+    ),
+    Rule(
+        lambda config: config.trainer.shortlist,
+        "trainer.shortlist={0.trainer.shortlist:g} is for translation; leave it 0 with task=language_model.",
+    ),
+    Rule(
+        lambda config: config.tokenizer.sampling,
+        "tokenizer.sampling={0.tokenizer.sampling:g} would cut the text anew in each epoch, and a language model reads "
+        "it as one stream; leave it 0.",
+    ),
+    Rule(
+        lambda config: config.trainer.monitor != "loss",
+        "trainer.monitor={0.trainer.monitor} needs translations; with task=language_model use trainer.monitor=loss.",
+    ),
+)
+
+
+def _of_task(task: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Rules that hold for one task only."""
+
+    def limited(rule: Rule) -> Rule:
+        return Rule(lambda config: config.task == task and rule.broken(config), rule.message)
+
+    return tuple(map(limited, rules))
+
+
+EXPERIMENT = (
+    Rule(
+        lambda config: any(part in ("", ".", "..") for part in config.name.split("/")),
+        "name={0.name!r} cannot be a folder's name; use letters, digits, - and _.",
+    ),
+    Rule(
+        lambda config: config.decode.shortlist and not config.trainer.shortlist,
+        "decode.shortlist=true needs trainer.shortlist above 0, which learns one.",
+    ),
+    Rule(
+        lambda config: config.model.tie == "all" and not config.tokenizer.joint,
+        "model.tie=all needs one vocabulary for both sides; use tokenizer.joint=true or model.tie=decoder.",
+    ),
+    Rule(
+        lambda config: config.decode.copy_unknown and config.model.attention == "none",
+        "decode.copy_unknown=true needs attention; got model.attention=none. Use model.attention=general.",
+    ),
+    Rule(
+        lambda config: (
+            config.decode.search == "beam" and config.decode.coverage_penalty and config.model.attention == "none"
+        ),
+        "decode.coverage_penalty={0.decode.coverage_penalty:g} needs attention; got model.attention=none. Use "
+        "model.attention=general, or leave it 0.",
+    ),
+    Rule(
+        lambda config: config.model.fixed_length and config.tokenizer.sampling,
+        "tokenizer.sampling={0.tokenizer.sampling:g} changes how many tokens a line has, and "
+        "model.fixed_length={0.model.fixed_length} wants so many in each; leave one of them 0.",
+    ),
+    Rule(
+        lambda config: config.optim.r_drop and not _has_own_dropout(config.model),
+        "optim.r_drop={0.optim.r_drop:g} compares two passes with different dropout, which the model lacks; set "
+        "model.dropout above 0, or leave optim.r_drop 0.",
+    ),
+    *_of_task("language_model", LANGUAGE_MODEL),
+    *_of_task("translation", TRANSLATION),
+)
