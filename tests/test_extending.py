@@ -26,19 +26,29 @@ from tests.training.test_training import config
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
+def allow(section: type, name: str, word: str) -> tuple[Any, Any]:
+    """Let a key take one more word, as an entry in ``config/choices.py`` does; returns what it was."""
+    (field,) = [one for one in dataclasses.fields(section) if one.name == name]
+    before, facts = field.metadata, field.metadata["facts"]
+    field.metadata = {**before, "facts": facts._replace(choices=(*facts.choices, word))}
+    return field, before
+
+
 @pytest.fixture(scope="module")
 def page() -> Any:
     """The names that the page's code defines; the tables are put back afterwards."""
-    cells, tasks, words = dict(CELLS), dict(TASKS), (choices.CELLS, choices.TASKS)
+    cells, tasks = dict(CELLS), dict(TASKS)
+    before = [allow(schema.ModelConfig, "cell", "leaky"), allow(schema.Config, "task", "length_aware")]
     names: dict[str, Any] = {"__name__": "page"}
     torch.manual_seed(0)
     for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(compile(block, "docs/extending.md", "exec", dont_inherit=True), names)
     yield names
-    for table, before in ((CELLS, cells), (TASKS, tasks)):
+    for table, was in ((CELLS, cells), (TASKS, tasks)):
         table.clear()
-        table.update(before)  # type: ignore[arg-type]
-    choices.CELLS, choices.TASKS = words
+        table.update(was)  # type: ignore[arg-type]
+    for field, metadata in before:
+        field.metadata = metadata
 
 
 def test_every_choice_of_the_config_is_in_its_table() -> None:

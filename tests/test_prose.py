@@ -19,24 +19,18 @@ FORBIDDEN = (
     r"(?:^|[.:;] )what is\b(?!.*\?)",  # a noun
 )
 LEFT = {  # room: how many there may be at most. Lower the numbers as they fall, and remove a row that reaches 0.
-    "conf": 2,
-    "docs/architecture.md": 6,
-    "docs/configuration.md": 2,
-    "docs/mistakes.md": 35,
-    "docs/translating.md": 5,
-    "seq2seq/checkpoint.py": 7,
-    "seq2seq/cli": 18,
-    "seq2seq/config": 6,
-    "seq2seq/data": 4,
-    "seq2seq/decoding": 12,
-    "seq2seq/evaluation": 3,
-    "seq2seq/language_model.py": 1,
-    "seq2seq/models": 3,
-    "seq2seq/report": 12,
-    "seq2seq/runs.py": 12,
-    "seq2seq/stopping.py": 1,
-    "seq2seq/training": 16,
-    "seq2seq/translate": 13,
+    "docs/architecture.md": 1,
+    "docs/extending.md": 1,
+    "docs/mistakes.md": 18,
+    "docs/translating.md": 1,
+    "seq2seq/checkpoint.py": 2,
+    "seq2seq/cli": 3,
+    "seq2seq/data": 1,
+    "seq2seq/evaluation": 1,
+    "seq2seq/models": 1,
+    "seq2seq/report": 3,
+    "seq2seq/training": 2,
+    "seq2seq/translate": 1,
 }
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 SOURCES = [*(ROOT / "seq2seq").rglob("*.py"), *(ROOT / "conf").rglob("*.yaml")]
