@@ -40,7 +40,7 @@ def options_of(parser: ArgumentParser) -> Iterator[Option]:
         if isinstance(action, argparse._SubParsersAction):
             for one in action.choices.values():
                 yield from options_of(one)
-        elif action.option_strings and not isinstance(action, argparse._HelpAction):
+        elif action.option_strings and not isinstance(action, (argparse._HelpAction, argparse._VersionAction)):
             yield parser, action
 
 
