@@ -49,7 +49,7 @@ TRAIN_MISTAKES = [
     (["+trainer.lightning.max_epoch=3"], r"trainer.lightning.max_epoch is not an argument of lightning.Trainer"),
     (["runs=/dev/null"], r"cannot be used"),
     (["trainer.loggers=csv"], r"trainer.loggers=csv is not a list; write it as in trainer.loggers=[csv,tensorboard]"),
-    (["trainer.loggers=[wandb]"], r"trainer.loggers=\[wandb\] needs wandb, which is not installed"),
+    (["trainer.loggers=[wandb]"], r"trainer.loggers=[wandb] needs wandb, which is not installed"),
     (["trainer.validate_every=inf"], r"trainer.validate_every=inf is out of range"),
     (["trainer.max_minutes=inf"], r"trainer.max_minutes=inf is out of range"),
     (["tokenizer.vocab_size=4294967296"], r"tokenizer.vocab_size=4.29497e+09 is out of range"),

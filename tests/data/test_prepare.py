@@ -428,7 +428,7 @@ def test_the_manifest_says_what_it_was_made_from(tmp_path: Path) -> None:
     assert manifest["settings"]["train_size"] == 50
 
 
-@pytest.mark.parametrize("kind", prepare_module.SETTINGS)
+@pytest.mark.parametrize("kind", CORPORA)
 def test_the_keys_that_decide_a_dataset_s_content_are_those_that_have_an_effect(kind: str) -> None:
     values = {f"{split}_{side}": "a" for split in SPLITS for side in ("src", "tgt")}
     data = DataConfig(kind=kind, mirror="a", src_lang="en", tgt_lang="vi" if kind == "iwslt15" else "de", **values)
@@ -436,4 +436,4 @@ def test_the_keys_that_decide_a_dataset_s_content_are_those_that_have_an_effect(
     by_kind = {name: when for name, when in conditions.items() if when and when.text.startswith("data.kind=")}
     config = Config(task="language_model", data=data, trainer=TrainerConfig(monitor="loss"))
     found = {name for name, when in by_kind.items() if when.holds(config)}
-    assert found - {"mirror"} == {*prepare_module.SETTINGS[kind]} - {"variant"}
+    assert found - {"mirror"} == {*CORPORA[kind].settings} - {"variant"}

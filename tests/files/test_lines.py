@@ -28,7 +28,6 @@ from seq2seq.config.schema import DataConfig
 from seq2seq.data.pairs import filter_pairs, read_parallel, read_question_answer, read_tsv, write_splits
 from seq2seq.data.prepare import prepare
 from seq2seq.errors import UserError
-from seq2seq.files import lines as lines_module
 from seq2seq.files import packed, writing
 from seq2seq.files.lines import iter_lines, iter_raw_lines, read_lines, sha256_file
 from seq2seq.files.writing import locked, make_folder
@@ -726,7 +725,7 @@ def test_interrupted_splits_leave_no_mixture(tmp_path: Path, monkeypatch: pytest
             raise KeyboardInterrupt
         write_lines(path, lines)
 
-    monkeypatch.setattr(lines_module, "write_lines", fail_on_targets)
+    monkeypatch.setattr("seq2seq.data.pairs.write_lines", fail_on_targets)
     with pytest.raises(KeyboardInterrupt):
         write_splits(tmp_path, {"train": new, "valid": new, "test": new})
     assert [path.name for path in tmp_path.iterdir()] == ["train.src"]

@@ -35,7 +35,6 @@ from seq2seq.cli.translate import main
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.errors import UserError
 from seq2seq.files import encoding, packed, resumable
-from seq2seq.files import lines as lines_module
 from seq2seq.files.lines import iter_raw_lines, read_lines, sha256_file
 from seq2seq.translate import files, outputs
 from seq2seq.translate.files import translate_file
@@ -371,7 +370,7 @@ def test_a_busy_pipe_has_full_windows(tmp_path: Path) -> None:
     (tmp_path / "in").write_text("".join(f"line {i}\n" for i in range(20_000)))
     program = """if True:
         import sys
-        from tests.test_files import Upper, translate_file
+        from tests.translate.test_files import Upper, translate_file
         windows = []
         translate_file(Upper(windows.append), None, None, window=4096)
         print(*map(len, windows), file=sys.stderr)
@@ -836,7 +835,7 @@ def test_a_journal_without_its_file_is_left_of_a_finished_output_and_means_nothi
 def test_the_command_is_killed_refuses_a_second_and_goes_on(here: Here, tmp_path: Path) -> None:
     (tmp_path / "in").write_text("".join(f"{i}+{i * i}\n" for i in range(3000)))
     program = (
-        "import sys; from seq2seq import partial; partial.SAVE_SECONDS = 0\n"
+        "import sys; from seq2seq.files import resumable; resumable.SAVE_SECONDS = 0\n"
         "from seq2seq.cli.translate import main; main(sys.argv[1:])"
     )
     words = ["-i", "in", "-o", "out", "--threads", "1"]
@@ -995,7 +994,7 @@ def test_an_input_that_changes_between_counting_and_translating_is_refused(
         yield from real(source)
         change(many)
 
-    monkeypatch.setattr(lines_module, "iter_raw_lines", count_then_change)
+    monkeypatch.setattr("seq2seq.translate.files.iter_raw_lines", count_then_change)
     with pytest.raises(UserError, match=message):
         upper(many, many.with_name("out"), shard=(2, 3))
     assert not many.with_name("out").exists()
@@ -1106,7 +1105,7 @@ def test_the_python_call_refuses_to_resume_a_stream_or_take_a_block_of_it(tmp_pa
 
 MEMORY = """
 import json, os, resource, sys
-from tests.test_files import *
+from tests.translate.test_files import *
 TRANSLATOR.translate(LINES)
 used = {}
 for job in ("10000", "300000", "all"):

@@ -26,9 +26,9 @@ from seq2seq import checkpoint
 from seq2seq.config.choices import CELLS, PEEKY
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding import engine
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import available
+from seq2seq.decoding.forms.module import GraphForm
 from seq2seq.decoding.forms.products import has_int8
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
@@ -431,13 +431,13 @@ def test_threads_share_a_translator(form: str) -> None:
     wanted = [one.translate(lines, **call) for lines, call in zip(parts, calls, strict=True)]
     fresh = Translator(Engine(one.models, shortlist=one.engine.shortlist, trained=True), one.tokenizers, one.decode)
     with ThreadPoolExecutor(len(calls)) as pool, pytest.MonkeyPatch.context() as patch:
-        made: list[bool] = []
+        made: list[tuple[bool, bool]] = []
         real = Engine._new_forms
-        patch.setattr(Engine, "_new_forms", lambda self, int8: (made.append(int8), real(self, int8))[1])
+        patch.setattr(Engine, "_new_forms", lambda self, *key: (made.append(key), real(self, *key))[1])
         for _ in range(3):
             works = [pool.submit(fresh.translate, lines, **call) for lines, call in zip(parts, calls, strict=True)]
             assert [work.result() for work in works] == wanted
-    assert made == [FORMS[form].int8]
+    assert made == [(FORMS[form].int8, False)]
 
 
 def test_threads_take_turns_with_recorded_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -445,12 +445,11 @@ def test_threads_take_turns_with_recorded_steps(tmp_path: Path, monkeypatch: pyt
     parts = [[line[i:] for line in LINES] for i in range(4)]
     wanted = [plain.translate(lines) for lines in parts]
     monkeypatch.setattr(available, "GRAPHED", ("cpu",))
-    monkeypatch.setattr(engine, "cuda_graph", again)
-    monkeypatch.setattr(engine, "is_known", lambda model: False)  # as on a GPU: no inference form
+    monkeypatch.setattr(available, "GraphForm", lambda model: GraphForm(model, again))
     recorded = Translator.from_checkpoint(tmp_path / "a.ckpt", cuda_graphs=True)
     with ThreadPoolExecutor(len(parts)) as pool:
         assert list(pool.map(recorded.translate, parts * 3)) == wanted * 3
-    assert len({id(one) for _ in parts for one in recorded.engine.steps(recorded.decode)}) == 1
+    assert len({id(one) for _ in parts for one in recorded.engine._forms(recorded.decode)}) == 1
 
 
 @pytest.mark.parametrize("form", FORMS)

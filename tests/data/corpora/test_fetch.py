@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from seq2seq.config.schema import LANGUAGES, TOKENIZED_LANGUAGES, DataConfig
+from seq2seq.config.choices import LANGUAGES, TOKENIZED_LANGUAGES
+from seq2seq.config.schema import DataConfig
 from seq2seq.data.corpora import fetch, iwslt15, multi30k
 from seq2seq.data.pairs import read_parallel
 from seq2seq.data.prepare import prepare

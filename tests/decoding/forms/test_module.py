@@ -52,7 +52,7 @@ def test_a_network_without_a_cpu_form_is_decoded_by_its_module_and_one_line_says
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     available._say_once.cache_clear()
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, logger="seq2seq")
     assert type(build_form(tiny_model())) is Inference
     assert type(build_form(tiny_model(), cuda_graphs=True)) is GraphForm
     assert not caplog.records
