@@ -21,7 +21,7 @@ FORBIDDEN = (
 LEFT = {  # room: how many there may be at most. Lower the numbers as they fall, and remove a row that reaches 0.
     "docs/architecture.md": 1,
     "docs/extending.md": 1,
-    "docs/mistakes.md": 18,
+    "docs/mistakes.md": 15,
     "docs/translating.md": 1,
     "seq2seq/checkpoint.py": 2,
     "seq2seq/cli": 3,
