@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
@@ -25,8 +26,10 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _fresh_process() -> None:
+    """What a command in an earlier test may have changed for the whole process."""
     torch.set_num_threads(1)
+    logging.getLogger("seq2seq").setLevel(logging.NOTSET)
 
 
 def tiny_model(seed: int = 0, vocab: int = 12, **options: object) -> Seq2Seq:
