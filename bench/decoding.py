@@ -19,10 +19,11 @@ from torch import Tensor
 
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.batches import pad
-from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.beam import beam
 from seq2seq.decoding.forms.cpu import Inference
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.greedy import greedy
+from seq2seq.decoding.settings import BeamSettings
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from seq2seq import checkpoint, metrics
 from seq2seq.data.stream import Ids, inputs_of
-from seq2seq.decoding.sampling import SamplingSettings, sample
+from seq2seq.decoding.sampling import sample
+from seq2seq.decoding.settings import SamplingSettings
 from seq2seq.errors import UserError
 from seq2seq.files.given import as_lines, checked
 from seq2seq.models import threads as threads_of

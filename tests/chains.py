@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.beam import BeamSettings
+from seq2seq.decoding.settings import BeamSettings
 
 A, B, END, START = 0, 1, 2, 3
 CHAIN = torch.tensor(  # from a, b, end, start to a, b, end

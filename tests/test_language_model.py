@@ -32,7 +32,7 @@ from seq2seq.data.arrays import TokenArray, Tokenizers, write_tokens
 from seq2seq.data.prepare import prepare
 from seq2seq.data.stream import Columns, Ids, StreamLoader, Window, inputs_of, to_stream
 from seq2seq.decoding.greedy import greedy
-from seq2seq.decoding.sampling import SamplingSettings
+from seq2seq.decoding.settings import SamplingSettings
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model, num_parameters

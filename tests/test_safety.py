@@ -22,8 +22,8 @@ import yaml
 from seq2seq import checkpoint, runs
 from seq2seq.cli import evaluate, overrides, probe
 from seq2seq.config.schema import DataConfig
-from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import iwslt15
+from seq2seq.data.memory import Shape, enough_memory, is_out_of_memory
 from seq2seq.decoding import engine
 from seq2seq.errors import UserError
 from seq2seq.training.checkpoints import Checkpoints

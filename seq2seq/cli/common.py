@@ -328,7 +328,7 @@ def placed(options: argparse.Namespace) -> Iterator[None]:
     """
     import torch
 
-    from seq2seq.data.batches import is_out_of_memory
+    from seq2seq.data.memory import is_out_of_memory
 
     if not 0 <= options.threads <= MOST_THREADS:
         raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")

@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _generate(options: argparse.Namespace) -> None:
     from seq2seq.console import lines_bar
-    from seq2seq.decoding.sampling import SamplingSettings
+    from seq2seq.decoding.settings import SamplingSettings
 
     for flag, value, low, high in (
         ("-n", options.number, 1, MOST_LINES),

@@ -17,61 +17,15 @@ precision and equals have an order.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from seq2seq.decoding.base import Hypothesis
 from seq2seq.decoding.prefixes import force, prefix_table
-from seq2seq.decoding.step import AnyState, Hypothesis, State, Step, gather_attention, likeliest
-
-
-@dataclass(frozen=True)
-class BeamSettings:
-    """How wide to search, and how to rank what is found.
-
-    A hypothesis is ranked by ``log_prob / ((5 + len) / 6) ** length_penalty + coverage_penalty * coverage``. Here len
-    counts the log-probabilities in the sum: its tokens, and ``</s>`` where it ends with one. The coverage is the sum,
-    over the source's real positions, of ``log(min(attention received over those len steps, 1))``.
-
-    Args:
-        size: hypotheses that a sentence keeps, open and finished together.
-        num_best: hypotheses to return, at most ``size``.
-        length_penalty: alpha, at least 0; 0 ranks by log-probability, which favours short outputs.
-        coverage_penalty: beta, at least 0; 0 is off.
-
-    Raises:
-        ValueError: for a value out of range.
-
-    Source:
-        Wu et al. (2016), https://arxiv.org/abs/1609.08144, equation 14.
-    """
-
-    size: int = 5
-    num_best: int = 1
-    length_penalty: float = 0.0
-    coverage_penalty: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.num_best <= self.size:
-            raise ValueError(f"num_best must be from 1 to the beam size, {self.size}; got {self.num_best}.")
-        for name in ("length_penalty", "coverage_penalty"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} must be at least 0 and finite; got {getattr(self, name)}.")
-
-    def rank(self, log_prob: float, length: int, attention: Tensor | None = None) -> float:
-        """What a finished hypothesis would be ranked at.
-
-        Args:
-            length: the log-probabilities in the sum.
-            attention: ``(length, real source positions)``; needed where coverage counts.
-        """
-        coverage = 0.0
-        if self.coverage_penalty:
-            received = _covered(0.0, attention).sum(0).clamp(torch.finfo(torch.float).tiny, 1)
-            coverage = received.log().double().sum().item()
-        return log_prob / ((5 + length) / 6) ** self.length_penalty + self.coverage_penalty * coverage
+from seq2seq.decoding.settings import BeamSettings
+from seq2seq.decoding.step import AnyState, State, Step, gather_attention, likeliest
 
 
 @torch.no_grad()
@@ -173,6 +127,16 @@ def _grow(opened: _Open, values: Tensor, tokens: Tensor, *, size: int) -> _Grown
     index = ranked.indices[:, :size]
     parent = (first.unsqueeze(1) + index // count).clamp(max=len(group) - 1)  # past it there are only gaps
     return _Grown(sentence, ranked.values[:, :size], parent, tokens[parent, index % count])
+
+
+def coverage_of(attention: Tensor | None) -> float:
+    """The coverage of a finished hypothesis, from its attention ``(length, real source positions)``.
+
+    Raises:
+        ValueError: if there is no attention.
+    """
+    received = _covered(0.0, attention).sum(0).clamp(torch.finfo(torch.float).tiny, 1)
+    return received.log().double().sum().item()
 
 
 def _covered(coverage: Tensor | float, attention: Tensor | None) -> Tensor:

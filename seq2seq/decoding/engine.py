@@ -7,20 +7,23 @@ finds.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
+from torch import Tensor
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.batches import Shape, collate, enough_memory, pad
-from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.data.batches import collate, pad
+from seq2seq.data.memory import Shape
+from seq2seq.decoding.base import Hypothesis, Request
+from seq2seq.decoding.batching import by_length, enough_memory
+from seq2seq.decoding.beam import beam, coverage_of
+from seq2seq.decoding.draws import seeds
 from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.forms.available import build_form, check_form, check_shortlist
 from seq2seq.decoding.forms.base import Form
@@ -28,9 +31,9 @@ from seq2seq.decoding.forms.module import ModuleForm
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.fusion import FusedState, check_weight, fuse
 from seq2seq.decoding.greedy import forced, greedy
-from seq2seq.decoding.sampling import SamplingSettings, sample
+from seq2seq.decoding.sampling import sample
+from seq2seq.decoding.settings import beam_settings, sampling_settings
 from seq2seq.decoding.shortlist import Shortlist
-from seq2seq.decoding.step import Hypothesis
 from seq2seq.errors import UserError
 from seq2seq.models import threads
 from seq2seq.models.language_model import RNNLanguageModel
@@ -39,14 +42,6 @@ from seq2seq.tokens.base import BOS, EOS, PAD
 
 Found = TypeVar("Found")
 Forms = Sequence[Form]  # of each model
-
-
-class Request(NamedTuple):
-    """A source to decode, in token ids."""
-
-    src: list[int]  # without the end symbol
-    prefix: list[int]  # the tokens that the output begins with; of a given output all but the end symbol
-    limit: int  # most target tokens, the end symbol included
 
 
 class _Made:
@@ -232,10 +227,20 @@ class Engine:
         for rows in by_length(order, lengths, decode.batch_tokens):
             src, tgt = [requests[i].src for i in rows], [requests[i].prefix for i in rows]
             batch = collate(src, tgt, rows, end_symbol=not self.fixed_length).to(self.device)
-            with threads.using(self.threads), _enough_memory(batch.shape, decode):
+            with threads.using(self.threads), enough_memory(batch.shape, decode):
                 total += model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
             num_tokens += batch.num_tokens
         return total, num_tokens
+
+    def rank(self, log_prob: float, length: int, attention: Tensor | None, decode: DecodeConfig) -> float:
+        """What a beam search would rank a finished hypothesis at; see `BeamSettings.rank`.
+
+        Args:
+            length: the log-probabilities in the sum.
+            attention: ``(length, real source positions)``; needed where coverage counts.
+        """
+        coverage = coverage_of(attention) if decode.coverage_penalty else 0.0
+        return beam_settings(decode).rank(log_prob, length, coverage)
 
     def _in_batches(
         self,
@@ -256,7 +261,7 @@ class Engine:
             shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
             # A graph's tensors are used by one search at a time.
             turn = self._made.lock if decode.cuda_graphs else nullcontext()
-            with turn, threads.using(self.threads), _enough_memory(shape, decode, width):
+            with turn, threads.using(self.threads), enough_memory(shape, decode, width):
                 found.update(zip(rows, work(batch), strict=True))
         return [found[i] for i in range(len(requests))]
 
@@ -373,57 +378,14 @@ class _Batch:
             return beam(step, state, settings=beam_settings(decode, num_best), **options)
         if decode.search == "sample":
             masked = [PAD, BOS] if self.columns is None else []  # a shortlist masks them itself
-            options["settings"] = SamplingSettings(decode.temperature, decode.top_k, decode.top_p, masked)
-            drawn = [sample(step, state, seeds=self._seeds(draw), **options) for draw in range(num_best)]
+            options["settings"] = sampling_settings(decode, masked)
+            each = [seeds(self.requests, decode.seed, draw) for draw in range(num_best)]
+            drawn = [sample(step, state, seeds=own, **options) for own in each]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
-
-    def _seeds(self, draw: int) -> list[int]:
-        """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
-        seeds = []
-        for one in self.requests:
-            stream = np.array([self.decode.seed, draw, *one.src], dtype="<u8").tobytes()
-            seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
-        return seeds
 
     def _spelled_out(self, hypothesis: Hypothesis) -> Hypothesis:
         """The hypothesis with the vocabulary's own token ids."""
         if self.columns is None:
             return hypothesis
         return hypothesis._replace(tokens=self.columns.tokens[hypothesis.tokens].tolist())
-
-
-def by_length(
-    order: Sequence[int], lengths: Sequence[int], batch_tokens: int, *, width: int = 1
-) -> Iterator[list[int]]:
-    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included; a longer row is a batch by itself.
-
-    Args:
-        order: the rows, sorted by length.
-        lengths: tokens of each row.
-        width: how often a batch holds each row, for a beam.
-    """
-    batch: list[int] = []
-    widest = 0
-    for row in order:
-        widest = max(widest, lengths[row])
-        if batch and (len(batch) + 1) * widest * width > batch_tokens:
-            yield batch
-            batch, widest = [], lengths[row]
-        batch.append(row)
-    if batch:
-        yield batch
-
-
-def beam_settings(decode: DecodeConfig, num_best: int = 1) -> BeamSettings:
-    """The settings of a beam search."""
-    return BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
-
-
-def _enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> AbstractContextManager[None]:
-    beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
-    return enough_memory(
-        shape,
-        f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
-        single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
-    )

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from seq2seq.decoding.base import Hypothesis
 from seq2seq.decoding.prefixes import force, prefix_table
-from seq2seq.decoding.step import AnyState, Choose, Hypothesis, Step, Trail
+from seq2seq.decoding.step import AnyState, Choose, Step, Trail
 
 
 @torch.no_grad()

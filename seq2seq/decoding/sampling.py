@@ -2,52 +2,22 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seq2seq.decoding.base import Hypothesis
+from seq2seq.decoding.draws import numbers
 from seq2seq.decoding.greedy import follow
 from seq2seq.decoding.prefixes import prefix_table
-from seq2seq.decoding.step import AnyState, Hypothesis, Step, likeliest
+from seq2seq.decoding.settings import SamplingSettings
+from seq2seq.decoding.step import AnyState, Step, likeliest
 
 FEW = 64  # tokens, which most often reach top_p; sorting the whole vocabulary would take longer than the network
+PLAIN = SamplingSettings()
 WITH_FLOAT64 = ("cpu", "cuda")  # kinds of devices; Apple's GPUs (mps), for one, have no float64
-
-
-@dataclass(frozen=True)
-class SamplingSettings:
-    """What to draw from. Where both are given, the smaller set of ``top_k`` and ``top_p`` is kept.
-
-    Args:
-        temperature: divides the log-probabilities before all else; 0 is greedy search.
-        top_k: how many of the likeliest tokens are kept, lower ones first among equals; 0 keeps all.
-        top_p: the smallest set of the likeliest tokens whose probability reaches this is kept; 1 keeps all.
-        barred: tokens that are not drawn, since they stand in no text; the others share their probability. Greedy
-            search, at temperature 0, draws nothing.
-
-    Raises:
-        ValueError: for a value out of range.
-
-    Source:
-        top_p: Holtzman et al. (2020), https://arxiv.org/abs/1904.09751.
-    """
-
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    barred: Sequence[int] = ()
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.temperature < float("inf"):
-            raise ValueError(f"temperature must be at least 0 and finite; got {self.temperature}.")
-        if self.top_k < 0:
-            raise ValueError(f"top_k must be at least 0, which keeps all; got {self.top_k}.")
-        if not 0 < self.top_p <= 1:
-            raise ValueError(f"top_p must be above 0 and at most 1; got {self.top_p}.")
 
 
 @torch.no_grad()
@@ -59,7 +29,7 @@ def sample(
     eos: int | None,
     max_lengths: Sequence[int],
     seeds: Sequence[int],
-    settings: SamplingSettings = SamplingSettings(),
+    settings: SamplingSettings = PLAIN,
     device: torch.device | str = "cpu",
     prefixes: Sequence[Sequence[int]] | None = None,
     keep_attention: bool = False,
@@ -79,12 +49,12 @@ def sample(
     """
     if len(seeds) != len(max_lengths):
         raise ValueError(f"each row needs one seed; got {len(seeds)} for {len(max_lengths)} rows.")
-    numbers = _numbers(seeds, max_lengths)  # (batch, longest)
+    drawn = torch.from_numpy(numbers(seeds, max_lengths))  # (batch, longest)
 
     def choose(log_probs: Tensor, rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
         if settings.temperature == 0:
             return log_probs.max(-1)
-        tokens = _draw(log_probs, numbers[rows.cpu(), length], settings)
+        tokens = _draw(log_probs, drawn[rows.cpu(), length], settings)
         return log_probs.gather(1, tokens.unsqueeze(1)).squeeze(1), tokens
 
     return follow(
@@ -99,19 +69,10 @@ def sample(
     )
 
 
-def _numbers(seeds: Sequence[int], max_lengths: Sequence[int]) -> Tensor:
-    """Uniform numbers in [0, 1), ``(batch, longest)``: in row i the first ones of seed i, as many as it may need."""
-    longest = max(max_lengths, default=0)
-    rows = []
-    for seed, limit in zip(seeds, max_lengths, strict=True):
-        generator = random.Random(seed)  # whose numbers are the same in every version of Python
-        rows.append([generator.random() for _ in range(limit)] + [0.0] * (longest - limit))
-    return torch.tensor(rows, dtype=torch.double)
+def _draw(log_probs: Tensor, chosen: Tensor, settings: SamplingSettings) -> Tensor:
+    """Where each chosen number ``(n,)`` falls in the cumulative distribution over the tokens that are kept.
 
-
-def _draw(log_probs: Tensor, numbers: Tensor, settings: SamplingSettings) -> Tensor:
-    """Where each number ``(n,)`` falls in the cumulative distribution over the tokens that are kept, by their order in
-    the vocabulary, so that rounding moves its borders and never swaps two tokens.
+    They stand by their order in the vocabulary, so that rounding moves their borders and never swaps two.
     """
     home = log_probs.device
     wide = (log_probs if home.type in WITH_FLOAT64 else log_probs.cpu()).double()
@@ -120,7 +81,7 @@ def _draw(log_probs: Tensor, numbers: Tensor, settings: SamplingSettings) -> Ten
     below = wide - wide.amax(-1, keepdim=True)  # so that no temperature divides the likeliest out of range
     tempered = (below / settings.temperature).log_softmax(-1)
     total = (tempered.exp() * _kept(tempered, settings)).cumsum(-1)  # (n, vocabulary)
-    targets = numbers.to(total.device).unsqueeze(1) * total[:, -1:]
+    targets = chosen.to(total.device).unsqueeze(1) * total[:, -1:]
     return torch.searchsorted(total, targets, right=True).squeeze(1).to(home)
 
 

@@ -1,9 +1,9 @@
-"""What every search shares: states, step functions and hypotheses."""
+"""What every search with torch shares: states and step functions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -32,19 +32,6 @@ Step = Callable[[Tensor, AnyState], tuple[Tensor, AnyState]]
 # From log-probabilities (n, vocabulary), the rows (n,) that they are of, and the number of tokens that these have, to
 # the log-probabilities and the tokens that are chosen, each (n,).
 Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
-
-
-class Hypothesis(NamedTuple):
-    """An output: its tokens without the end symbol, and the sum of its log-probabilities, that of the end symbol
-    included.
-    """
-
-    tokens: list[int]
-    score: float
-    normalised: float | None = None  # what a beam ranked it by; None where nothing was ranked
-    # (steps, src_length), on the CPU: a row for each token, and a last one for the end symbol where there is one. The
-    # source's padding has columns, of zeros. None unless asked for.
-    attention: Tensor | None = None
 
 
 class Trail:

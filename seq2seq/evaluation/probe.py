@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import metrics
-from seq2seq.data.batches import Batch, LengthBatchSampler, collate, enough_memory
+from seq2seq.data.batches import Batch, LengthBatchSampler, collate
+from seq2seq.data.memory import enough_memory
 from seq2seq.errors import UserError
 from seq2seq.models.encoders.recurrent import RNNEncoder
 from seq2seq.models.padding import length_mask, reverse_padded

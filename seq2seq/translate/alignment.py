@@ -10,9 +10,9 @@ from __future__ import annotations
 import bisect
 import re
 from collections.abc import Sequence
+from typing import Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from seq2seq.tokens.base import WORD
 from seq2seq.tokens.sampling import SPACE_MARK
@@ -39,41 +39,41 @@ def words_of_pieces(spelled: Sequence[bytes]) -> list[range]:
     return found
 
 
-def align(attention: Tensor, src_words: Sequence[range], tgt_words: Sequence[range]) -> list[Link]:
+def align(attention: Any, src_words: Sequence[range], tgt_words: Sequence[range]) -> list[Link]:
     """One source word for each target word: the one that has most of the attention, summed over the pieces of both; of
     equals the first. A word without pieces, and one whose pieces looked at no word, has none.
 
     Args:
-        attention: ``(target pieces, source pieces)``; rows or columns past the words' (for ``</s>``) do not count.
+        attention: a tensor or an array ``(target pieces, source pieces)``; rows or columns past the words' (for
+            ``</s>``) do not count.
         src_words, tgt_words: of `words_of_pieces`.
 
     Returns:
         Links in the order of the target words.
     """
     src, tgt = _membership(src_words), _membership(tgt_words)
-    weights = attention[: len(tgt), : len(src)].double()
+    weights = np.asarray(attention)[: len(tgt), : len(src)].astype(np.float64)
     summed = tgt.T @ weights @ src  # (target words, source words)
     if not summed.shape[1]:
         return []
-    best = summed.max(1)
-    pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    pairs = zip(summed.argmax(1).tolist(), summed.max(1).tolist(), strict=True)
     return [(i, j) for j, (i, weight) in enumerate(pairs) if weight > 0]
 
 
-def _membership(pieces: Sequence[range]) -> Tensor:
+def _membership(pieces: Sequence[range]) -> np.ndarray:
     """(pieces, words), 1 where a piece has a part of a word."""
     num_words = max((own.stop for own in pieces if own), default=0)
-    table = torch.zeros(len(pieces), num_words, dtype=torch.double)
+    table = np.zeros((len(pieces), num_words))
     for i, own in enumerate(pieces):
         table[i, own.start : own.stop] = 1
     return table
 
 
-def most_attended(weights: Tensor, src_words: Sequence[range]) -> range:
+def most_attended(weights: Any, src_words: Sequence[range]) -> range:
     """The source word that has most of a step's attention, summed over its pieces; words that share a piece are one.
 
     Args:
-        weights: ``(source pieces,)``; those past the words' do not count.
+        weights: a tensor or an array ``(source pieces,)``; those past the words' do not count.
 
     Returns:
         The numbers of the words: empty if there are none.

@@ -7,8 +7,7 @@ from typing import NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.engine import Engine, beam_settings
-from seq2seq.decoding.step import Hypothesis
+from seq2seq.decoding.base import Engine, Hypothesis
 from seq2seq.files.given import as_lines, as_lines_for
 from seq2seq.translate.reading import Asked, Reader
 from seq2seq.translate.results import Results, Translation
@@ -120,7 +119,7 @@ class Call(NamedTuple):
         for one, hypothesis, (log_prob,) in zip(asked, hypotheses, own, strict=True):
             scored = speller.translation(one, speller.given(one, hypothesis), log_prob, attention=attention)
             if ranked:
-                score = beam_settings(self.decode).rank(scored.score, len(scored.tgt_pieces), scored.attention)
+                score = self.engine.rank(scored.score, len(scored.tgt_pieces), scored.attention, self.decode)
                 scored = scored._replace(score=score)
             found.append(scored if keep else scored._replace(attention=None, links=None))
         return found

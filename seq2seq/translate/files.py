@@ -8,12 +8,13 @@ import itertools
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.console import lines_bar
 from seq2seq.errors import UserError
 from seq2seq.files import resumable
 from seq2seq.files.lines import iter_groups, iter_raw_lines, not_utf8
@@ -119,8 +120,7 @@ def translate_file(
 
 def _translate(writer: outputs.Writer, lines: _Lines, output: resumable.Stream | resumable.Partial) -> None:
     wanted = writer.wanted
-    with lines_bar() as bar:
-        task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
+    with _progress(lines) as advance:
         for window, beside in lines:
             made = writer.output(lines.next_number - len(window), window, beside)
             written = made.text.encode("utf-8")
@@ -128,7 +128,20 @@ def _translate(writer: outputs.Writer, lines: _Lines, output: resumable.Stream |
             assert num_lines == len(window) or (wanted.num_best and num_lines > len(window))
             lines.num_cut += made.num_cut
             output.write(written, lines.mark())
-            bar.advance(task, len(window))
+            advance(len(window))
+
+
+@contextmanager
+def _progress(lines: _Lines) -> Iterator[Callable[[int], None]]:
+    """Show a bar on stderr, if that is a terminal; the function that is returned counts lines."""
+    if not sys.stderr.isatty() or find_spec("rich") is None:  # the runtime's light install need not have it
+        yield lambda count: None
+        return
+    from seq2seq.console import lines_bar  # which takes as long to import as a line to translate
+
+    with lines_bar() as bar:
+        task = bar.add_task(lines.name, total=lines.num_lines_wanted, completed=lines.num_lines)
+        yield lambda count: bar.advance(task, count)
 
 
 def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) -> int:

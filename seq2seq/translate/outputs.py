@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, iter_raw_lines
 from seq2seq.files.writing import make_folder, writing
@@ -175,7 +177,7 @@ class Writer:
             path, limit = path / f"{number:06d}.png", self.wanted.num_pictures
         if translation.attention is not None and self.num_drawn < limit:
             make_folder(path.parent)
-            weights = translation.attention.numpy()
+            weights = np.asarray(translation.attention)
             attention_plot.draw(path, weights, translation.src_pieces, translation.tgt_pieces)
             self.num_drawn += 1
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.engine import Request
+from seq2seq.decoding.base import Request
 from seq2seq.errors import UserError
 from seq2seq.tokens.bounded import Encoded, encode, refuse_endless
 from seq2seq.tokens.detect import FormWatch

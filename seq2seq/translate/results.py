@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
-
-from torch import Tensor
+from typing import Any, NamedTuple, TypeVar
 
 from seq2seq.translate.alignment import Link
 
@@ -22,7 +20,8 @@ class Translation(NamedTuple):
     score: float
     src_pieces: list[str]  # with the end symbol, where the model has one
     tgt_pieces: list[str]  # likewise, but without it where the output was ended at its greatest length
-    attention: Tensor | None = None  # (tgt_pieces, src_pieces), if asked for and the model has attention
+    # (tgt_pieces, src_pieces), if asked for and the model has attention: a tensor, or an array of an exported model.
+    attention: Any = None
     links: list[Link] | None = None  # of words, where there is attention; see `alignment.align`
 
     @property

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.step import Hypothesis
+from seq2seq.decoding.base import Hypothesis
 from seq2seq.tokens.base import EOS, UNK, UNK_SURFACE, words
 from seq2seq.translate.alignment import align, most_attended, words_of_pieces
 from seq2seq.translate.reading import Asked

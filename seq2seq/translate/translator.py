@@ -1,6 +1,7 @@
 """Translate lines with a trained model.
 
-The search over token ids is in `seq2seq.decoding.engine`. Neither Lightning nor Hydra nor any training file is needed.
+The search over token ids is in `seq2seq.decoding.engine`, or in `seq2seq.runtime.engine` for an exported model. Neither
+Lightning nor Hydra nor any training file is needed, and torch only for checkpoints.
 """
 
 from __future__ import annotations
@@ -9,25 +10,23 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
-import torch
-
-from seq2seq import checkpoint
 from seq2seq.config.schema import DecodeConfig, MetricsConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.engine import Engine
-from seq2seq.decoding.forms.available import FORMS, usable
+from seq2seq.decoding.base import Engine
 from seq2seq.errors import UserError
-from seq2seq.language_model import LanguageModel
-from seq2seq.models import threads as threads_of
-from seq2seq.models.build import num_parameters
-from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.load import same_pieces
 from seq2seq.translate.call import Call
 from seq2seq.translate.options import settings
 from seq2seq.translate.reading import Reader
 from seq2seq.translate.results import Results, Translation
+
+if TYPE_CHECKING:
+    import torch
+
+    from seq2seq.language_model import LanguageModel
+    from seq2seq.models.seq2seq import Seq2Seq
 
 WINDOW = 4096  # lines that are sorted by length and decoded together
 
@@ -97,14 +96,33 @@ class Translator:
                 first one; for settings as `translate`.
             TypeError: for a name that is not a setting.
         """
-        loaded = _load(paths)
-        first, models = loaded[0], [one.model.to(device) for one in loaded]
+        from seq2seq.translate.loading import FORMS, load  # and with it torch, which an exported model does without
+
         forms = {name: changes.pop(name) for name in FORMS if name in changes}
-        decode = usable(first.decode, models, shortlist=first.shortlist, asked=forms, name=str(paths[0]))
-        if threads is None:
-            threads = threads_of.of_network(sum(map(num_parameters, models)))
-        engine = Engine(models, shortlist=first.shortlist, trained=True, threads=threads)
-        return cls(engine, first.tokenizers, settings(decode, None, changes), first.metrics)
+        found = load(paths, device=device, threads=threads, forms=forms)
+        return cls(found.engine, found.tokenizers, settings(found.decode, None, changes), found.metrics)
+
+    @classmethod
+    def from_export(cls, path: str | Path, *, threads: int = 1, **changes: Any) -> Translator:
+        """Load a folder that `seq2seq-export` wrote. It needs onnxruntime, and not torch.
+
+        Args:
+            threads: threads of a matrix product; 0 takes all processors.
+            changes: decoding settings in place of the folder's, as in `translate`.
+
+        Raises:
+            UserError: for a folder that is not such a one, or is damaged; for settings as `translate`, and for
+                ``int8`` and ``cuda_graphs`` other than the folder's.
+            TypeError: for a name that is not a setting.
+
+        Example:
+            >>> Translator.from_export("exported").translate("The dog sleeps.")  # doctest: +SKIP
+            'Der Hund schläft.'
+        """
+        from seq2seq.runtime.folder import load
+
+        found = load(Path(path), threads=threads)
+        return cls(found.engine, found.tokenizers, settings(found.decode, None, changes), found.metrics)
 
     def with_options(self, options: DecodeConfig | None = None, **changes: Any) -> Translator:
         """Return a translator with the same networks and other settings for calls that give none."""
@@ -330,18 +348,3 @@ class Translator:
 
     def _call(self, options: DecodeConfig | None, changes: Mapping[str, Any]) -> Call:
         return Call(self.engine, self.tokenizers, self._reader, settings(self.decode, options, changes))
-
-
-def _load(paths: Sequence[str | Path]) -> list[checkpoint.Checkpoint]:
-    """Load checkpoints that make an ensemble.
-
-    Raises:
-        UserError: for one that is refused, or does not fit the first one.
-    """
-    first, *others = (checkpoint.load(path) for path in paths)
-    for path, other in zip(paths[1:], others, strict=True):
-        if not all(map(same_pieces, other.tokenizers, first.tokenizers)):
-            raise UserError(f"{path} has other tokenizers than {paths[0]}; an ensemble needs runs on the same data.")
-        if other.model.fixed_length != first.model.fixed_length:
-            raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
-    return [first, *others]

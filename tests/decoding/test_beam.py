@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from seq2seq.config.choices import CELLS
-from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.base import Hypothesis
+from seq2seq.decoding.beam import beam
 from seq2seq.decoding.greedy import greedy
-from seq2seq.decoding.step import Hypothesis
+from seq2seq.decoding.settings import BeamSettings
 from seq2seq.models.seq2seq import Seq2Seq
 from tests.chains import (
     END,

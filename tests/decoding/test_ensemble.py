@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from seq2seq.config.choices import CELLS
-from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.beam import beam
 from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.sampling import sample
+from seq2seq.decoding.settings import BeamSettings
 from tests.chains import CHAIN, END, START, A, B, Nothing, chain_step, history, history_step, nothing
 from tests.conftest import tiny_model
 

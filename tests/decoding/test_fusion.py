@@ -14,10 +14,11 @@ from torch import Tensor
 from seq2seq import checkpoint
 from seq2seq.config.schema import DecodeConfig, ModelConfig
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.beam import beam
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.fusion import FusedState, fuse
 from seq2seq.decoding.greedy import greedy
+from seq2seq.decoding.settings import BeamSettings
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.language_model import LanguageModel

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config.choices import CELLS
+from seq2seq.decoding.base import Hypothesis
 from seq2seq.decoding.greedy import greedy
-from seq2seq.decoding.sampling import SamplingSettings, sample
-from seq2seq.decoding.step import Hypothesis
+from seq2seq.decoding.sampling import sample
+from seq2seq.decoding.settings import SamplingSettings
 from tests.chains import CHAIN, END, START, A, B, Nothing, chain_step, history, history_step, nothing
 from tests.conftest import tiny_model
 
@@ -145,7 +146,7 @@ def test_a_number_on_a_border_never_draws_an_impossible_token(
     def step(last: torch.Tensor, state: Nothing) -> tuple[torch.Tensor, Nothing]:
         return torch.tensor([[0.0, 0.25, 0.0, 0.75, 0.0]]).log(), state
 
-    monkeypatch.setattr("seq2seq.decoding.sampling.random.Random", lambda seed: SimpleNamespace(random=lambda: number))
+    monkeypatch.setattr("seq2seq.decoding.draws.random.Random", lambda seed: SimpleNamespace(random=lambda: number))
     (found,) = sample(step, nothing(1), bos=0, eos=None, max_lengths=[1], seeds=[0])
     assert set(found.tokens) <= possible and len(found.tokens) == 1  # exp(log(0.25)) may lie beside 0.25
 

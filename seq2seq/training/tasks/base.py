@@ -18,7 +18,8 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
 from seq2seq.data.arrays import Tokenizers
-from seq2seq.data.batches import Batch, Shape, is_out_of_memory
+from seq2seq.data.batches import Batch
+from seq2seq.data.memory import Shape, is_out_of_memory
 from seq2seq.data.stream import Window
 from seq2seq.errors import UserError
 from seq2seq.training.ema import RunningAverage

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from seq2seq import checkpoint, metrics
 from seq2seq.config.schema import Config, ModelConfig
 from seq2seq.data.arrays import Tokenizers, encode_corpus, train_tokenizers
-from seq2seq.data.batches import Batch, Shape, collate, enough_memory, out_of_memory
+from seq2seq.data.batches import Batch, collate
+from seq2seq.data.memory import Shape, enough_memory, out_of_memory
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms.available import check_form
 from seq2seq.decoding.forms.products import require_int8

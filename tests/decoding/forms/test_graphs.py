@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.beam import BeamSettings, beam
+from seq2seq.decoding.base import Hypothesis
+from seq2seq.decoding.beam import beam
 from seq2seq.decoding.forms import available, graphs
 from seq2seq.decoding.forms.graphs import Outputs, Record, StepGraphs, cuda_graph
 from seq2seq.decoding.forms.module import GraphForm
 from seq2seq.decoding.greedy import greedy
-from seq2seq.decoding.step import Hypothesis
+from seq2seq.decoding.settings import BeamSettings
 from seq2seq.errors import UserError
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.seq2seq import Seq2Seq

@@ -1,0 +1,42 @@
+"""Batches of similar length, for every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+
+from seq2seq.config.schema import DecodeConfig
+from seq2seq.data import memory
+from seq2seq.data.memory import Shape
+
+
+def by_length(
+    order: Sequence[int], lengths: Sequence[int], batch_tokens: int, *, width: int = 1
+) -> Iterator[list[int]]:
+    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included; a longer row is a batch by itself.
+
+    Args:
+        order: the rows, sorted by length.
+        lengths: tokens of each row.
+        width: how often a batch holds each row, for a beam.
+    """
+    batch: list[int] = []
+    widest = 0
+    for row in order:
+        widest = max(widest, lengths[row])
+        if batch and (len(batch) + 1) * widest * width > batch_tokens:
+            yield batch
+            batch, widest = [], lengths[row]
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> AbstractContextManager[None]:
+    """Name the settings that make a batch smaller, where there is not enough memory for it."""
+    beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
+    return memory.enough_memory(
+        shape,
+        f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
+        single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+    )
