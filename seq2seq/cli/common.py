@@ -9,7 +9,7 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -193,12 +193,25 @@ def refuse_overwriting(paths: Iterable[str | None], checkpoints: Iterable[str]) 
     Raises:
         UserError: if it would be, or if there is no such checkpoint.
     """
-    from seq2seq import checkpoint
-
-    models = [str(checkpoint.find(path)) for path in checkpoints]
+    models = [str(file) for path in checkpoints for file in files_of(path)]
     for path in paths:
         if path is not None and any(is_same_file(path, model) for model in models):
             raise UserError(f"{path} is a checkpoint and output; name another output.")
+
+
+def files_of(path: str) -> list[Path]:
+    """The files that a model is read from: the checkpoint that a path names, or those of an exported model.
+
+    Raises:
+        UserError: if there is no checkpoint.
+    """
+    from seq2seq.runtime import folder
+
+    if folder.is_export(path):
+        return folder.files_of(path)
+    from seq2seq import checkpoint  # and with it torch, which an exported model does without
+
+    return [checkpoint.find(path)]
 
 
 def refuse_undecodable(flag: str, words: str) -> None:
@@ -233,7 +246,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
         nargs="+",
         metavar="CKPT",
-        help="a .ckpt file, or the folder of a run, whose best one is taken; several make an ensemble",
+        help="a .ckpt file, or the folder of a run, whose best one is taken; several make an ensemble; or the folder "
+        "of one exported model",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
     parser.add_argument(
@@ -295,19 +309,8 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     Raises:
         UserError: for a checkpoint that is refused, a device that is not there, or a value out of range.
     """
-    import torch
-
-    from seq2seq.decoding.forms.available import FORMS
-    from seq2seq.models.build import num_parameters
-    from seq2seq.translate.translator import Translator
-
-    forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}
-    with placed(options):
-        paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
-        threads = options.threads or None
-        translator = Translator.from_checkpoints(paths, device=options.device, threads=threads, **forms)
-    if not options.threads:
-        torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
+    paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
+    translator = _exported(paths, options) or _trained(paths, options)
     translator = translator.with_options(**_decode_settings(options, translator.decode.search))
     if translator.decode.copy_unknown:
         translator.engine.require_attention(
@@ -316,6 +319,52 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     if translator.decode.search == "beam" and translator.decode.coverage_penalty:
         translator.engine.require_attention("--coverage-penalty")
     return translator
+
+
+def _exported(paths: Sequence[str], options: argparse.Namespace) -> Translator | None:
+    """The translator of an exported folder, or None where no path is one."""
+    from seq2seq.runtime.folder import is_export
+
+    found = next(filter(is_export, paths), None)
+    if found is None:
+        return None
+    if len(paths) > 1:
+        raise UserError(f"{found} is an exported model, and an ensemble needs checkpoints; name one model.")
+    if getattr(options, "lm", None) is not None:
+        raise UserError(f"--lm needs a checkpoint, and {found} is an exported model; leave it out.")
+    _check_placing(options)
+    if options.device != "cpu":
+        raise UserError(
+            f"--device {options.device} is for checkpoints, and {found} is an exported model; leave it out."
+        )
+    from seq2seq.translate.translator import Translator
+
+    return Translator.from_export(found, threads=options.threads or 1)
+
+
+def _trained(paths: Sequence[str], options: argparse.Namespace) -> Translator:
+    """The translator of checkpoints."""
+    import torch
+
+    from seq2seq.decoding.forms.available import FORMS
+    from seq2seq.models.build import num_parameters
+    from seq2seq.translate.translator import Translator
+
+    forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}
+    with placed(options):
+        threads = options.threads or None
+        translator = Translator.from_checkpoints(paths, device=options.device, threads=threads, **forms)
+    if not options.threads:
+        torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
+    return translator
+
+
+def _check_placing(options: argparse.Namespace) -> None:
+    """Refuse a number of threads out of range, or a device that is not known."""
+    if not 0 <= options.threads <= MOST_THREADS:
+        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
+    if options.device.split(":")[0] not in DEVICES:
+        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
 
 
 @contextmanager
@@ -330,10 +379,7 @@ def placed(options: argparse.Namespace) -> Iterator[None]:
 
     from seq2seq.data.memory import is_out_of_memory
 
-    if not 0 <= options.threads <= MOST_THREADS:
-        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
-    if options.device.split(":")[0] not in DEVICES:
-        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
+    _check_placing(options)
     if options.threads:
         torch.set_num_threads(options.threads)
     try:

@@ -228,15 +228,23 @@ def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
 
 def _made_with(options: argparse.Namespace) -> dict[str, str]:
     """What tells these checkpoints from others."""
-    from seq2seq import checkpoint
-    from seq2seq.files.lines import sha256_file
-
-    paths = [checkpoint.find(path) for path in options.checkpoint]
-    made_with = {f"the SHA-256 of checkpoint {i}": sha256_file(path) for i, path in enumerate(paths, start=1)}
+    made_with = {f"the SHA-256 of checkpoint {i}": _digest(path) for i, path in enumerate(options.checkpoint, start=1)}
     if options.lm is not None:
-        made_with["the SHA-256 of --lm"] = sha256_file(checkpoint.find(options.lm))
+        made_with["the SHA-256 of --lm"] = _digest(options.lm)
         made_with["--lm-weight"] = repr(LM_WEIGHT if options.lm_weight is None else options.lm_weight)
     return made_with
+
+
+def _digest(path: str) -> str:
+    """The SHA-256 of a checkpoint, or of what an exported folder says of itself."""
+    from seq2seq.files.lines import sha256_file
+    from seq2seq.runtime import folder
+
+    if folder.is_export(path):
+        return folder.digest(path)
+    from seq2seq import checkpoint
+
+    return sha256_file(checkpoint.find(path))
 
 
 def _translate_one(
