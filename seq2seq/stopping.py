@@ -6,7 +6,6 @@ They are ctrl-C, and TERM and USR1, which job schedulers send before a kill.
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import threading
@@ -91,6 +90,8 @@ class Handlers:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._owner:  # a child process: its parent ends it
             return
+        import multiprocessing  # which starting need not wait for
+
         now = time.monotonic()
         if not self.number:
             self.number, self._at = number, now

@@ -10,8 +10,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from filelock import FileLock
-
 from seq2seq.errors import UserError
 from seq2seq.files import packed
 
@@ -219,6 +217,8 @@ def locked(folder: Path) -> Iterator[None]:
     Raises:
         UserError: if the file system refuses.
     """
+    from filelock import FileLock  # which takes as long to import as NumPy's half, and a translation has no use for it
+
     refuse_planted(folder / ".lock")
     lock = FileLock(folder / ".lock")
     try:

@@ -91,7 +91,7 @@ class RowState(NamedTuple):
     def select(self, rows: np.ndarray) -> RowState:
         """The state of these rows of the batch, in this order; a row may come twice or not at all."""
         source, sentence = self.source, self.sentence[rows]
-        left = np.unique(sentence)
+        (left,) = np.bincount(sentence, minlength=source.size).nonzero()
         if len(left) < FULLNESS * source.size:
             source, sentence = source.select(left), np.searchsorted(left, sentence)
         return RowState(
