@@ -44,12 +44,8 @@ def _relu_step(recurrent: Product, gates: Tensor, state: State) -> State:
     return (recurrent(state[0], gates).relu_(),)
 
 
-def _nodes(
-    nodes: Nodes, recurrent: NodeProduct, gates: str, state: tuple[str, ...], *, squash: str
-) -> tuple[str, ...]:
+def _nodes(nodes: Nodes, recurrent: NodeProduct, gates: str, state: tuple[str, ...], *, squash: str) -> tuple[str, ...]:
     return (nodes.add(squash, recurrent(state[0], gates)),)
 
 
-TANH, RELU = (
-    OnnxCell(functools.partial(_nodes, squash=name), "RNN", activations=(name,)) for name in ("Tanh", "Relu")
-)
+TANH, RELU = (OnnxCell(functools.partial(_nodes, squash=name), "RNN", activations=(name,)) for name in ("Tanh", "Relu"))
