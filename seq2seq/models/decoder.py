@@ -162,7 +162,7 @@ class RNNDecoder(nn.Module):
         return type(self) is RNNDecoder and self.rnn.has_steps
 
     def step_parts(self) -> StepParts:
-        """The parts of `step`, for the export and for forms of decoding that are faster than the module; see `has_parts`.
+        """The parts of `step`, for the export and for faster forms of decoding; see `has_parts`.
 
         Raises:
             NotImplementedError: for a cell that does not offer its step.
