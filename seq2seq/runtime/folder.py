@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -33,6 +32,7 @@ CONFIG, SHORTLIST = "config.json", "shortlist.npz"
 FORMAT = 1
 MOST_CONFIG = 1 << 20  # bytes of config.json
 MOST_FILE = 1 << 31  # bytes of another file, a limit of protocol buffers
+MOST_KEPT = 1 << 28  # bytes of a file that is read into memory
 MOST_FILES = 16
 LARGEST = 1 << 24  # a vocabulary, a width; more is a mistake
 CHUNK = 1 << 20
@@ -115,7 +115,7 @@ class _Config:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{self.path} is not JSON; export the model again.") from None
-        if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+        if not isinstance(values, dict) or type(values.get("format")) is not int:
             raise UserError(f"{self.path} is not of an exported model; name a folder that seq2seq-export wrote.")
         self.values: dict[str, Any] = values
         if values["format"] != FORMAT:
@@ -334,13 +334,14 @@ def _checked(path: Path, size: int, sum_: str, *, keep: bool) -> bytes | None:
     summed, chunks = hashlib.sha256(), []
     with _open(path) as stream:
         found = os.fstat(stream.fileno()).st_size
-        if found != size or size > MOST_FILE:
+        if found > (MOST_KEPT if keep else MOST_FILE):
+            raise UserError(f"{path} has {found} bytes, more than such a file can need; export the model again.")
+        if found != size:
             raise UserError(f"{path} has {found} bytes in place of {size}; copy the folder again, or export again.")
-        with contextlib.suppress(EOFError):
-            while chunk := stream.read(CHUNK):
-                summed.update(chunk)
-                if keep:
-                    chunks.append(chunk)
+        while chunk := stream.read(CHUNK):
+            summed.update(chunk)
+            if keep:
+                chunks.append(chunk)
     if summed.hexdigest() != sum_:
         raise UserError(f"{path} is damaged: its SHA-256 is another one; copy the folder again, or export again.")
     return b"".join(chunks) if keep else None

@@ -67,8 +67,9 @@ def read_graph(path: Path) -> Graph:
     """
     found = Graph({}, {})
     try:
-        with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            _walk(memoryview(data), "model", found, _Budget(), 0)
+        with open(path, "rb") as stream:
+            data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)  # closed with the last view of it
+        _walk(memoryview(data), "model", found, _Budget(), 0)
     except (_Unfit, ValueError, IndexError) as error:
         problem = error if isinstance(error, _Unfit) else "it is not an ONNX model"
         raise UserError(f"{path} is refused: {problem}; export the model again.") from None
@@ -91,19 +92,29 @@ def _walk(data: memoryview, message: str, found: Graph, budget: _Budget, depth: 
     """Look into a message, and collect its inputs and outputs."""
     if depth > DEEPEST:
         raise _Unfit("it is nested too deeply")
-    with data:
-        for number, value in _fields(data, budget):
-            reason = REFUSED.get((message, number))
-            if reason and not (number == 14 and value == 0):  # weights that say that they are here
-                raise _Unfit(reason)
-            if message == "node" and number == 7 and bytes(value).decode() not in DOMAINS:
-                raise _Unfit(f"it needs operators of {bytes(value).decode()[:40]!r}")
-            part = PARTS.get(message, {}).get(number)
-            if part in ("input", "output"):
-                name, port = _port(value, budget)
-                (found.inputs if part == "input" else found.outputs)[name] = port
-            elif part is not None:
-                _walk(value, part, found, budget, depth + 1)
+    for number, value in _fields(data, budget):
+        reason = REFUSED.get((message, number))
+        if reason and not (number == 14 and value == 0):  # weights that say that they are here
+            raise _Unfit(reason)
+        if message == "node" and number == 7 and _text(value) not in DOMAINS:
+            raise _Unfit(f"it needs operators of {_text(value)[:40]!r}")
+        part = PARTS.get(message, {}).get(number)
+        if part in ("input", "output"):
+            name, port = _port(_view(value), budget)
+            (found.inputs if part == "input" else found.outputs)[name] = port
+        elif part is not None:
+            _walk(_view(value), part, found, budget, depth + 1)
+
+
+def _view(value: Any) -> memoryview:
+    """A field that must hold bytes."""
+    if not isinstance(value, memoryview):
+        raise ValueError("a number in place of bytes")
+    return value
+
+
+def _text(value: Any) -> str:
+    return bytes(_view(value)).decode()
 
 
 def _fields(data: memoryview, budget: _Budget) -> Iterator[tuple[int, Any]]:
@@ -150,11 +161,11 @@ def _port(data: memoryview, budget: _Budget) -> tuple[str, Port]:
     name, kind, shape = "", 0, ()
     for number, value in _fields(data, budget):
         if number == 1:
-            name = bytes(value).decode()
+            name = _text(value)
         elif number == 2:
-            for number_of_type, tensor in _fields(value, budget):
+            for number_of_type, tensor in _fields(_view(value), budget):
                 if number_of_type == 1:
-                    kind, shape = _tensor_type(tensor, budget)
+                    kind, shape = _tensor_type(_view(tensor), budget)
     return name, Port(KINDS.get(kind, f"kind {kind}"), shape)
 
 
@@ -164,8 +175,8 @@ def _tensor_type(data: memoryview, budget: _Budget) -> tuple[int, Any]:
         if number == 1:
             kind = value
         elif number == 2:
-            for number_of_dim, dim in _fields(value, budget):
-                sizes = [size for field, size in _fields(dim, budget) if field == 1]
+            for number_of_dim, dim in _fields(_view(value), budget):
+                sizes = [size for field, size in _fields(_view(dim), budget) if field == 1]
                 if number_of_dim == 1:
                     shape.append(sizes[0] if sizes and isinstance(sizes[0], int) else None)
     return kind, tuple(shape)
