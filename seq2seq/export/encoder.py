@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
-from seq2seq.export.graph import BOOL, FLOAT, INT32, INT64, Graph
+from seq2seq.export.graph import BOOL, FLOAT, INT64, Graph
 from seq2seq.export.layers import join, peeked
 from seq2seq.export.parts import NetworkParts
-from seq2seq.export.products import Products
-from seq2seq.models.cells.base import StepWeights
-from seq2seq.models.cells.nodes import OnnxCell
+from seq2seq.export.products import FloatProducts, Products
+from seq2seq.export.recurrence import Fused, Stepwise
 
 States = list[list[str]]  # of each state, its layers, each (sentences, width)
 
@@ -50,40 +46,23 @@ class _EncoderWriter:
         if parts.reverse:
             tokens = self._reversed(tokens, turned)
         x = self.products.lookup(parts.embedding.weight, tokens, name="src_embedding")
-        short = self.graph.add("Cast", lengths, to=INT32)
-        finals = []
+        layers, finals = self._layers(lengths), []
         for number, ways in enumerate(parts.layers):
-            y, *final = self._layer(x, ways, short, name=f"encoder_{number}")
+            y, *final = layers.layer(x, ways, bounded=number > 0 and parts.bounded, name=f"encoder_{number}")
             x = join(self.graph, parts.joins[number], x, y) if parts.joins else y
             finals.append(final)
         if parts.reverse and parts.keep_memory:
             x = self._reversed(x, turned)
         return x, [list(state) for state in zip(*finals, strict=True)]
 
+    def _layers(self, lengths: str) -> Fused | Stepwise:
+        num_states = self.parts.num_states
+        if isinstance(self.products, FloatProducts):
+            return Fused(self.graph, lengths, num_states)
+        return Stepwise(self.graph, self.products, lengths, num_states, bounded=self.parts.bounded)
+
     def _reversed(self, sequences: str, lengths: str) -> str:
         return self.graph.add("ReverseSequence", sequences, lengths, time_axis=0, batch_axis=1)
-
-    def _layer(self, x: str, ways: list[StepWeights], lengths: str, *, name: str) -> list[str]:
-        """Outputs and last states of a layer, by ONNX's own operator, which reads each sentence to its true length."""
-        graph, cell = self.graph, ways[0].onnx
-        assert cell is not None
-        size = ways[0].recurrent.shape[1]
-        weights = (
-            self.products.stored(_stacked([one.inputs for one in ways], cell), name=f"{name}_inputs"),
-            self.products.stored(_stacked([one.recurrent for one in ways], cell), name=f"{name}_recurrent"),
-            graph.weight(torch.cat([_stacked(both, cell) for both in _biases(ways)], 1), f"{name}_bias"),
-        )
-        y, *states = graph.add_many(
-            cell.operator,
-            1 + self.parts.num_states,
-            *(x, *weights, lengths),
-            hidden_size=size,
-            direction="bidirectional" if len(ways) > 1 else "forward",
-            activations=list(cell.activations * len(ways)) or None,
-            **cell.attributes,
-        )
-        y = graph.reshape(graph.transpose(y, 0, 2, 1, 3), 0, 0, len(ways) * size)  # (length, directions, batch, hidden)
-        return [y, *(graph.reshape(graph.transpose(one, 1, 0, 2), 0, len(ways) * size) for one in states)]
 
     def bridge(self, final: States, src: str) -> States:
         """The decoder's first states, as `Bridge` computes them."""
@@ -129,15 +108,3 @@ class _EncoderWriter:
         positions = graph.add("Range", graph.number(0), length, graph.number(1))
         mask = graph.add("Less", positions, graph.add("Unsqueeze", lengths, graph.ints(1)))
         graph.output("mask", mask, BOOL, "sentences", "length")
-
-
-def _stacked(parts: Sequence[Tensor], cell: OnnxCell) -> Tensor:
-    """Each direction's part ``(gates, ...)``, its blocks in ONNX's order, as ``(directions, gates, ...)``."""
-    blocks = [part.detach().chunk(len(cell.order)) for part in parts]
-    return torch.stack([torch.cat([own[i] for i in cell.order]) for own in blocks])
-
-
-def _biases(ways: Sequence[StepWeights]) -> list[list[Tensor]]:
-    """Of each direction, the biases of the inputs and those of the state."""
-    second = [torch.zeros_like(one.bias) if one.recurrent_bias is None else one.recurrent_bias for one in ways]
-    return [[one.bias for one in ways], second]

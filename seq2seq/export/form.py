@@ -14,7 +14,7 @@ from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.step import Step
 from seq2seq.export.network import ENCODER, STEP
 
-OUTPUTS = ("log_probs", "attention")
+OUTPUTS = ("log_probs", "attention")  # that are no part of the next state
 
 
 class OnnxState(NamedTuple):
@@ -44,7 +44,7 @@ class OnnxForm:
         self.encoder = session(encoder) if encoder.exists() else None
         self.decoder = session(folder / STEP)
         self.inputs = {one.name: one.shape for one in self.decoder.get_inputs()}
-        self.outputs = [one.name for one in self.decoder.get_outputs() if one.name != "logits"]
+        self.outputs = [one.name for one in self.decoder.get_outputs() if one.name not in ("logits", "best")]
 
     def start(
         self, src: Tensor, src_lengths: Tensor, *, columns: Columns | None = None, normalise: bool = True

@@ -38,6 +38,14 @@ class Graph:
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
         self._count = 0
+        self.domains: set[str] = set()  # of operators that are not ONNX's own
+        self.root = self  # the graph that stores the weights
+
+    def body(self, name: str) -> Graph:
+        """Begin the body of a `Scan` node; its weights are stored in this graph."""
+        body = Graph(name)
+        body.root, body._weights, body._known = self.root, self._weights, self._known
+        return body
 
     def input(self, name: str, kind: int, *shape: int | str) -> str:
         """Declare an input; words in the shape are sizes that differ from call to call."""
@@ -51,7 +59,7 @@ class Graph:
 
     def weight(self, values: Array, name: str) -> str:
         """Store numbers, and return their name. Equal numbers are stored once."""
-        array = np.ascontiguousarray(values.detach().numpy() if isinstance(values, torch.Tensor) else values)
+        array = np.asarray(values.detach().numpy() if isinstance(values, torch.Tensor) else values, order="C")
         facts = f"{array.dtype} {array.shape} ".encode()
         key = hashlib.sha256(facts + array.tobytes()).hexdigest()
         if key not in self._known:
@@ -77,8 +85,10 @@ class Graph:
     def add_many(self, operator: str, count: int, *inputs: str, **attributes: Any) -> list[str]:
         """Add a node of several outputs, and return their names."""
         self._count += 1
-        outputs = [f"{operator}_{self._count}" + (f"_{i}" if count > 1 else "") for i in range(count)]
+        prefix = "" if self.root is self else f"{self.name}_"  # a body sees the names outside it
+        outputs = [f"{prefix}{operator}_{self._count}" + (f"_{i}" if count > 1 else "") for i in range(count)]
         self._nodes.append(helper.make_node(operator, inputs, outputs, **attributes))
+        self.root.domains |= {attributes["domain"]} if "domain" in attributes else set()
         return outputs
 
     def split(self, value: str, count: int) -> list[str]:
@@ -96,11 +106,14 @@ class Graph:
         """Join values along an axis."""
         return values[0] if len(values) == 1 else self.add("Concat", *values, axis=axis)
 
+    def part(self) -> Any:
+        """The graph as an attribute of a node, without its weights."""
+        return helper.make_graph(self._nodes, self.name, self._inputs, self._outputs)
+
     def model(self) -> bytes:
         """The whole graph, checked, in the bytes of an ONNX file."""
         graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._weights.values()))
-        domains = {node.domain for node in self._nodes} - {""}
-        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(domain, 1) for domain in sorted(domains))]
+        opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(one, 1) for one in sorted(self.root.domains))]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR, producer_name="seq2seq", producer_version=__version__
         )

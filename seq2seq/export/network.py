@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from seq2seq.export.encoder import write_encoder
 from seq2seq.export.graph import Graph
+from seq2seq.export.int8 import Int8Products
 from seq2seq.export.parts import Network, take_apart
 from seq2seq.export.products import FloatProducts, Products
 from seq2seq.export.step import write_step
@@ -36,4 +37,4 @@ def graphs(network: Network, *, int8: bool = False) -> dict[str, bytes]:
 
 def products(graph: Graph, *, int8: bool) -> Products:
     """How a graph's matrices are stored and multiplied."""
-    return FloatProducts(graph)
+    return Int8Products(graph) if int8 else FloatProducts(graph)

@@ -24,8 +24,8 @@ class Products(Protocol):
     def lookup(self, table: Tensor, tokens: str, *, name: str) -> str:
         """Rows of a table, in the shape of the tokens."""
 
-    def stored(self, weight: Tensor, *, name: str) -> str:
-        """A matrix ``(..., outputs, inputs)`` as a value in float32, for operators that have their own products."""
+    def within(self, body: Graph) -> Products:
+        """The same in the body of a node."""
 
 
 class FloatProducts:
@@ -45,5 +45,5 @@ class FloatProducts:
     def lookup(self, table: Tensor, tokens: str, *, name: str) -> str:
         return self.graph.add("Gather", self.graph.weight(table, name), tokens)
 
-    def stored(self, weight: Tensor, *, name: str) -> str:
-        return self.graph.weight(weight, name)
+    def within(self, body: Graph) -> FloatProducts:
+        return FloatProducts(body)

@@ -137,7 +137,7 @@ class _StepWriter:
         return graph.transpose(scores, 0, 3, 1, 2)
 
     def predict(self, seen: str) -> None:
-        """Logits and log-probabilities, ``(rows, vocabulary)``."""
+        """Logits and log-probabilities, ``(rows, vocabulary)``, and the likeliest token, of equals the first."""
         graph, step = self.graph, self.step
         bounded = self.bounded or step.attention is not None  # attention ends with a tanh
         if step.peek_output:
@@ -149,4 +149,5 @@ class _StepWriter:
             linear = functools.partial(self.products.linear, bounded=False)
         logits = linear(step.output, step.output_bias, name="output")(seen)
         graph.output("logits", logits, FLOAT, "rows", len(step.output))
+        graph.output("best", graph.add("ArgMax", logits, axis=1, keepdims=0), INT64, "rows")
         graph.output("log_probs", graph.add("LogSoftmax", logits, axis=-1), FLOAT, "rows", len(step.output))
