@@ -23,6 +23,7 @@ ORDER = [  # packages and modules of the root; each may import from those before
     "data",
     "models",
     "decoding",
+    "runtime",
     "checkpoint",
     "language_model",
     "translate",
@@ -40,6 +41,7 @@ OUTSIDE = {  # who may import what, packages with all that is in them
     "scipy": {"report"},
     "matplotlib": {"translate.attention_plot", "report", "cli.probe"},
     "jinja2": {"report"},
+    "onnxruntime": {"runtime.sessions"},
     "torch": {
         "data",
         "models",
@@ -52,7 +54,27 @@ OUTSIDE = {  # who may import what, packages with all that is in them
         "cli",
     },
 }
-NO_TORCH = {"data.corpora", "data.pairs", "translate.attention_plot", "cli.words", "cli.overrides"}
+NO_TORCH = {
+    "data.arrays",
+    "data.corpora",
+    "data.memory",
+    "data.pairs",
+    "decoding.base",
+    "decoding.batching",
+    "decoding.draws",
+    "decoding.settings",
+    "translate.alignment",
+    "translate.attention_plot",
+    "translate.call",
+    "translate.files",
+    "translate.options",
+    "translate.outputs",
+    "translate.reading",
+    "translate.results",
+    "translate.spelling",
+    "cli.words",
+    "cli.overrides",
+}
 
 
 def imports(path: Path) -> set[str]:

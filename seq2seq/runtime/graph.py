@@ -24,7 +24,11 @@ PARTS: dict[str, dict[int, str]] = {
     "graph": {1: "node", 5: "tensor", 11: "input", 12: "output"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 10: "tensor"},
+    "attribute of a scan": {5: "tensor", 6: "body", 10: "tensor"},
+    "body": {1: "node of a body", 5: "tensor"},
+    "node of a body": {5: "attribute"},
 }
+LOOP = "Scan"  # the only operator with a graph inside; it ends with its input
 # What is refused where it comes, and why.
 REFUSED: dict[tuple[str, int], str] = {
     ("model", 20): "it has a part for training",
@@ -92,18 +96,29 @@ def _walk(data: memoryview, message: str, found: Graph, budget: _Budget, depth: 
     """Look into a message, and collect its inputs and outputs."""
     if depth > DEEPEST:
         raise _Unfit("it is nested too deeply")
+    kind, parts = message.split(" of ")[0], PARTS.get(message, {})
+    if message == "node" and _operator(data, budget) == LOOP:
+        parts = {5: "attribute of a scan"}
     for number, value in _fields(data, budget):
-        reason = REFUSED.get((message, number))
-        if reason and not (number == 14 and value == 0):  # weights that say that they are here
+        reason = REFUSED.get(("graph" if kind == "body" else kind, number))
+        if reason and number not in parts and not (number == 14 and value == 0):  # weights that say that they are here
             raise _Unfit(reason)
-        if message == "node" and number == 7 and _text(value) not in DOMAINS:
+        if kind == "node" and number == 7 and _text(value) not in DOMAINS:
             raise _Unfit(f"it needs operators of {_text(value)[:40]!r}")
-        part = PARTS.get(message, {}).get(number)
+        part = parts.get(number)
         if part in ("input", "output"):
             name, port = _port(_view(value), budget)
             (found.inputs if part == "input" else found.outputs)[name] = port
         elif part is not None:
             _walk(_view(value), part, found, budget, depth + 1)
+
+
+def _operator(data: memoryview, budget: _Budget) -> str:
+    """The operator of a node; its fields may come in any order."""
+    names = [_text(value) for number, value in _fields(data, budget) if number == 4]
+    if len(names) != 1:
+        raise _Unfit("a node does not name one operator")
+    return names[0]
 
 
 def _view(value: Any) -> memoryview:

@@ -113,6 +113,14 @@ def branching(model: Any) -> None:
     model.graph.node.append(helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch))
 
 
+def scan_of_a_branch(model: Any) -> None:
+    """A Scan is allowed; its body may not hold what a graph may not."""
+    branching(model)
+    branch = model.graph.node.pop()
+    body = helper.make_graph([branch], "body", [], [])
+    model.graph.node.append(helper.make_node("Scan", ["x"], ["y"], body=body, num_scan_inputs=1))
+
+
 def function(model: Any) -> None:
     model.functions.append(helper.make_function("d", "f", [], [], [], []))
 
@@ -194,6 +202,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "another type": (lambda path: graph(path, retyped), "step.onnx is refused: its input"),
     "another shape": (lambda path: graph(path, reshaped), "step.onnx is refused: its input 'state_0_layer_0'"),
     "a branch": (lambda path: graph(path, branching), "step.onnx is refused: it has a graph inside a graph"),
+    "a branch in a scan": (lambda path: graph(path, scan_of_a_branch), "step.onnx is refused: it has a graph inside a"),
     "a function": (lambda path: graph(path, function), "step.onnx is refused: it defines functions"),
     "a foreign operator": (lambda path: graph(path, foreign), "step.onnx is refused: it needs operators of 'evil'"),
     "an unknown operator": (lambda path: graph(path, unknown), "step.onnx is refused by onnxruntime"),
