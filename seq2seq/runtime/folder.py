@@ -231,7 +231,7 @@ class _Config:
 
     def _states(self) -> dict[str, int]:
         """The width of each of the decoder's states, by name."""
-        found = {}
+        found: dict[str, int] = {}
         listed = self.get("states", list)
         for i, one in enumerate(listed):
             facts = one if isinstance(one, dict) and len(listed) <= 2 else {}

@@ -19,7 +19,9 @@ class Shortlist(NamedTuple):
 
     def fits(self, src_vocab: int, tgt_vocab: int) -> bool:
         """Whether these can be tables of two vocabularies of such sizes."""
-        if [(one.ndim, one.dtype) for one in self] != [(2, np.int32), (1, np.int32)] or len(self.best) != src_vocab:
+        if [one.ndim for one in self] != [2, 1] or len(self.best) != src_vocab:
+            return False
+        if any(one.dtype != np.int32 for one in self):
             return False
         inside = (((one >= low) & (one < tgt_vocab)).all() for one, low in ((self.best, -1), (self.frequent, 0)))
         return all(map(bool, inside))
