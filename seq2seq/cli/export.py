@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    require(NAME, "export", "onnx", "onnxruntime")
+    require("the export", "export", "onnx", "onnxruntime")
     with stopping.Ending(lambda number: False), stopping.Later():
         from seq2seq import checkpoint
         from seq2seq.export import folder, verify

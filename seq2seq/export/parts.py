@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
@@ -10,7 +11,7 @@ from seq2seq.config.choices import ATTENTIONS, BRIDGES
 from seq2seq.errors import UserError
 from seq2seq.models.attention import Attention
 from seq2seq.models.bridge import Bridge
-from seq2seq.models.cells.base import Stack, StepWeights
+from seq2seq.models.cells.base import Stack
 from seq2seq.models.decoder import RNNDecoder, StepParts
 from seq2seq.models.encoders.base import EncoderParts
 from seq2seq.models.encoders.recurrent import RNNEncoder
@@ -54,11 +55,11 @@ def take_apart(network: Network) -> NetworkParts:
 
 def _with_encoder(own: NetworkParts, network: Seq2Seq) -> NetworkParts:
     encoder, bridge = network.encoder, network.bridge
+    if type(encoder) is not RNNEncoder:
+        raise _refusal(f"the encoder {type(encoder).__name__}")
     parts = encoder.parts()
-    if parts is None:
-        cell = _name(encoder.rnn) if type(encoder) is RNNEncoder else type(encoder).__name__
-        raise _refusal(f"the encoder {cell}")
-    _check_cells([cell for ways in parts.layers for cell in ways], "encoder")
+    if parts is None or any(cell.onnx is None for ways in parts.layers for cell in ways):
+        raise _refusal(f"the cell {_name(encoder.rnn)} in the encoder")
     if type(bridge) is not Bridge or bridge.kind not in BRIDGES:
         raise _refusal(f"the bridge {getattr(bridge, 'kind', type(bridge).__name__)}")
     return own._replace(
@@ -67,18 +68,11 @@ def _with_encoder(own: NetworkParts, network: Seq2Seq) -> NetworkParts:
 
 
 def _step_parts(decoder: RNNDecoder) -> StepParts:
-    try:
+    with suppress(NotImplementedError):
         parts = decoder.step_parts()
-    except NotImplementedError:
-        raise _refusal(f"the cell {_name(decoder.rnn)} in the decoder") from None
-    _check_cells(parts.cells, "decoder")
-    return parts
-
-
-def _check_cells(cells: list[StepWeights], side: str) -> None:
-    for one in cells:
-        if one.onnx is None:
-            raise _refusal(f"the cell in the {side}")
+        if all(cell.onnx is not None for cell in parts.cells):
+            return parts
+    raise _refusal(f"the cell {_name(decoder.rnn)} in the decoder")
 
 
 def _name(stack: Stack) -> str:
