@@ -225,7 +225,9 @@ class _Config:
         made = {f"next_{name}": rows[name] for name in states} | (
             {"attention": told._replace(shape=(None, None))} if attention else {}
         )
-        self._fit(STEP, "output", step.outputs, {"log_probs": told, "logits": told, **made})
+        self._fit(
+            STEP, "output", step.outputs, {"log_probs": told, "logits": told, "best": Port("int64", (None,)), **made}
+        )
         paths = {name: self.folder / name for name in (ENCODER, STEP)}
         return Network(Sessions(paths, threads), tuple(states), constant, attention)
 

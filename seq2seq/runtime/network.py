@@ -122,7 +122,7 @@ class Network(NamedTuple):
     attention: bool
 
     def start(
-        self, src: np.ndarray, lengths: np.ndarray, *, columns: Columns | None = None, normalise: bool = True
+        self, src: np.ndarray, lengths: np.ndarray, *, columns: Columns | None = None, output: str = "log_probs"
     ) -> tuple[NetworkStep, RowState]:
         """Encode sources: ``start(src, lengths) -> (step, state)``, for any search.
 
@@ -130,10 +130,10 @@ class Network(NamedTuple):
             src: ``(batch, length)``, filled up with pad. lengths: ``(batch,)``.
             columns: the tokens to choose from. The step then numbers tokens by their columns, and log-probabilities are
                 normalised over these.
-            normalise: False lets log-probabilities lack a constant for each row, for a search that only takes the
-                highest.
+            output: "best" for a step that returns the likeliest tokens ``(n,)``, without ``columns``, in place of
+                log-probabilities.
         """
-        return self._step(columns, normalise), self._encode(src, lengths, columns)
+        return self._step(columns, output), self._encode(src, lengths, columns)
 
     def _encode(self, src: np.ndarray, lengths: np.ndarray, columns: Columns | None) -> RowState:
         shared = PER_SENTENCE if self.attention else ()
@@ -150,21 +150,23 @@ class Network(NamedTuple):
             Grid.of(sentence, len(src)),
         )
 
-    def _step(self, columns: Columns | None, normalise: bool) -> NetworkStep:
-        first = "log_probs" if columns is None and normalise else "logits"
-        names = [first, *(f"next_{name}" for name in self.states), *(["attention"] if self.attention else [])]
+    def _step(self, columns: Columns | None, output: str) -> NetworkStep:
+        names = [
+            output if columns is None else "logits",
+            *(f"next_{name}" for name in self.states),
+            *(["attention"] if self.attention else []),
+        ]
 
         def step(last: np.ndarray, state: RowState) -> tuple[np.ndarray, RowState]:
             tokens = last if columns is None else columns.tokens[last]
             inputs = {"last": tokens, **state.hidden, **state.constant}
             if self.attention:
                 inputs |= {**state.source.arrays, "places": state.grid.places, "rows": state.grid.rows}
-            log_probs, *rest = self.sessions.run(STEP, names, inputs)
+            found, *rest = self.sessions.run(STEP, names, inputs)
             if columns is not None and state.source.log_allowed is not None:
-                log_probs = log_probs[:, columns.tokens] + state.source.log_allowed[state.sentence]
-                log_probs = log_softmax(log_probs) if normalise else log_probs
+                found = log_softmax(found[:, columns.tokens] + state.source.log_allowed[state.sentence])
             hidden = dict(zip(self.states, rest, strict=False))
-            return log_probs, state._replace(hidden=hidden, attention=rest[-1] if self.attention else None)
+            return found, state._replace(hidden=hidden, attention=rest[-1] if self.attention else None)
 
         return step
 
