@@ -6,6 +6,7 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from seq2seq import stopping
@@ -45,13 +46,14 @@ def _export(options: argparse.Namespace) -> None:
     with stopping.Ending(lambda number: False), stopping.Later():
         from seq2seq import checkpoint
         from seq2seq.export import folder, verify
+        from seq2seq.files.folders import appearing, write_files
     with stopping.Ending(lambda number: False):
         lines = _sample(options, checkpoint.find(options.checkpoint))
         source = folder.load(options.checkpoint)
         files = folder.contents(source, int8=options.int8)
         output = Path(options.output)
-        with folder.appearing(output, replace=options.force) as temporary:
-            folder.write(files, temporary)
+        with appearing(output, partial(folder.check_target, replace=options.force)) as temporary:
+            write_files(files, temporary)
             found = verify.compare(source, temporary, lines)
             verify.check(found, int8=options.int8)
     size = sum(map(len, files.values()))

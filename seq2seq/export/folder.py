@@ -1,4 +1,4 @@
-"""The exported folder: what it holds, and how it appears whole or not at all."""
+"""The exported folder: what it holds, and what it may replace."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ import hashlib
 import io
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +20,6 @@ from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.export.network import ENCODER, STEP, graphs
 from seq2seq.export.parts import Network
-from seq2seq.files.writing import hidden_name, make_folder, refuse_long_name, said_in_one_line
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 
@@ -111,31 +107,12 @@ def _config(source: Source, tokens: Mapping[str, Any], *, int8: bool) -> dict[st
     }
 
 
-@contextmanager
-def appearing(folder: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Make a folder that gets its name only if the block succeeds; otherwise it is removed.
-
-    Args:
-        replace: whether an exported folder of that name is replaced.
+def check_target(folder: Path, *, replace: bool = False) -> None:
+    """Refuse to write over anything but an empty folder or, with ``replace``, an exported one.
 
     Raises:
-        UserError: if there is another folder or file of that name, or if the file system refuses.
+        UserError: for other files, and for an exported folder without ``replace``.
     """
-    refuse_long_name(folder)
-    _check_target(folder, replace=replace)
-    folder = Path(os.path.abspath(folder))
-    make_folder(folder.parent)
-    temporary = folder.with_name(hidden_name(folder.name, f".{uuid.uuid4().hex[:8]}.tmp"))
-    try:
-        with said_in_one_line(folder):
-            temporary.mkdir()
-            yield temporary
-            _name(temporary, folder, replace=replace)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check_target(folder: Path, *, replace: bool) -> None:
     if not folder.exists() and not folder.is_symlink():
         return
     if not folder.is_dir() or folder.is_symlink():
@@ -153,32 +130,3 @@ def _is_export(folder: Path) -> bool:
     known = {CONFIG, SHORTLIST, ENCODER, STEP, "src.model", "tgt.model"}
     names = set(os.listdir(folder))
     return {CONFIG, STEP} <= names <= known and all((folder / name).is_file() for name in names)
-
-
-def _name(temporary: Path, folder: Path, *, replace: bool) -> None:
-    """Give the finished folder its name, in place of an old one."""
-    _check_target(folder, replace=replace)
-    old = temporary.with_name(f"{temporary.name}.old")
-    if folder.exists():
-        os.rename(folder, old)
-    try:
-        os.rename(temporary, folder)
-    except OSError:
-        with suppress(OSError):
-            os.rename(old, folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def write(files: Mapping[str, bytes], folder: Path) -> None:
-    """Write files into a folder, and see that they reach the disk."""
-    for name, content in files.items():
-        with open(folder / name, "xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

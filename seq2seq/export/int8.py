@@ -62,7 +62,10 @@ class Int8Products:
 
     def _in_steps(self, x: str, weight: tuple[str, str], bias: str | None = None) -> str:
         graph, (matrix, scales) = self.graph, weight
-        zero, step = graph.weight(np.array(ZERO, np.uint8), "zero"), graph.weight(np.float32(1 / STEPS), "step")
+        zero, step = (
+            graph.weight(np.array(ZERO, np.uint8), "zero"),
+            graph.weight(np.array(1 / STEPS, np.float32), "step"),
+        )
         whole = graph.add("QuantizeLinear", x, step, zero)
         inputs = (whole, matrix, step, scales, zero, *(["", bias] if bias else []))
         return graph.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.export import folder, verify
 from seq2seq.export.verify import Comparison
+from seq2seq.files.folders import write_files
 from seq2seq.models.build import build_language_model
 from seq2seq.tokens.load import load as load_tokenizer
 from seq2seq.tokens.train import train
@@ -98,7 +98,7 @@ def test_two_tokenizers_are_two_files_and_a_shortlist_is_one_more(tmp_path: Path
     checkpoint.add_shortlist(path, Shortlist(best, torch.arange(4, 9, dtype=torch.int32), size))
     files = folder.contents(folder.load(path))
     assert sorted(files) == ["config.json", "encoder.onnx", "shortlist.npz", "src.model", "step.onnx", "tgt.model"]
-    folder.write(files, tmp_path)
+    write_files(files, tmp_path)
     with np.load(tmp_path / "shortlist.npz", allow_pickle=False) as tables:
         assert tables["frequent"].tolist() == [4, 5, 6, 7, 8] and int(tables["vocab"]) == len(two.tgt)
 
@@ -141,26 +141,6 @@ def test_a_failed_export_leaves_nothing(
     assert not (tmp_path / "new" / "out").exists()
 
 
-@pytest.mark.parametrize("existing", [False, True])
-def test_a_killed_export_leaves_no_folder_of_that_name(tmp_path: Path, existing: bool) -> None:
-    out = tmp_path / "out"
-    if existing:
-        with folder.appearing(out) as place:
-            folder.write({folder.CONFIG: b"old", "step.onnx": b"old"}, place)
-    child = os.fork()
-    if child == 0:
-        with folder.appearing(out, replace=True) as place:
-            folder.write({folder.CONFIG: b"new"}, place)
-            os.kill(os.getpid(), signal.SIGKILL)
-    assert os.waitpid(child, 0)[1] == signal.SIGKILL
-    assert out.exists() == existing
-    if existing:
-        assert (out / folder.CONFIG).read_bytes() == b"old"
-    with folder.appearing(out, replace=True) as place:
-        folder.write({folder.CONFIG: b"new"}, place)
-    assert names(out) == [folder.CONFIG]
-
-
 @pytest.mark.parametrize("largest, mean, int8", [(1.0, 0.0, False), (float("inf"), 0.0, False), (5.0, 0.5, True)])
 def test_a_network_that_computes_something_else_is_refused(largest: float, mean: float, int8: bool) -> None:
     verify.check(Comparison(10, 10, 1e-6, 1e-7), int8=int8)
@@ -170,7 +150,7 @@ def test_a_network_that_computes_something_else_is_refused(largest: float, mean:
 
 def test_a_changed_weight_is_found(translator: Path, tmp_path: Path) -> None:
     source = folder.load(translator)
-    folder.write(folder.contents(source), tmp_path)
+    write_files(folder.contents(source), tmp_path)
     verify.check(verify.compare(source, tmp_path, LINES), int8=False)
     with torch.no_grad():
         source.network.decoder.output.bias[7] += 0.01
