@@ -141,8 +141,10 @@ def test_a_shortlist(tmp_path: Path) -> None:
     assert other.translate(INPUT) == whole
 
 
-def test_neighbours_order_and_batch_size_never_change_a_translation(paths: tuple[Path, Path]) -> None:
-    runtime = Translator.from_export(paths[1], max_extra=4)
+@pytest.mark.parametrize("int8", [False, True])
+def test_neighbours_order_and_batch_size_never_change_a_translation(tmp_path: Path, int8: bool) -> None:
+    runtime = Translator.from_export(both(tmp_path, 3, int8=int8, bidirectional=True)[1], max_extra=4)
+    assert runtime.decode.int8 == int8
     for search in SEARCHES:
         alone = [runtime.translate([line], **search)[0] for line in INPUT]
         order = list(range(len(INPUT)))
@@ -150,6 +152,16 @@ def test_neighbours_order_and_batch_size_never_change_a_translation(paths: tuple
         for batch_tokens in (60, 8192):
             found = runtime.translate([INPUT[i] for i in order], batch_tokens=batch_tokens, **search)
             assert found == [alone[i] for i in order]
+
+
+def test_8_bits_cost_little(tmp_path: Path) -> None:
+    trained, runtime = both(tmp_path, 3, int8=True, bidirectional=True, hidden_size=32)
+    one, other = Translator.from_checkpoint(trained), Translator.from_export(runtime)
+    with pytest.raises(UserError, match="decode.int8=false asks for 32-bit weights, and this export has 8-bit ones"):
+        other.translate(INPUT, int8=False)
+    texts = one.translate(INPUT)
+    for own, theirs in zip(other.score(INPUT, texts), one.score(INPUT, texts), strict=True):
+        assert own.per_token == pytest.approx(theirs.per_token, abs=0.1)
 
 
 def test_threads_share_one(paths: tuple[Path, Path]) -> None:
