@@ -6,6 +6,7 @@ import errno
 import gzip
 import importlib
 import importlib.util
+import json
 import logging
 import lzma
 import multiprocessing.synchronize
@@ -295,7 +296,61 @@ def an_export_that_differs(world: World) -> None:
         world.patch.setattr(verify, "compare", lambda *rest: verify.Comparison(10, 9, 0.5, 0.1))
 
 
+def exported(change: Callable[[Path], object] = lambda folder: None) -> Make:
+    """``exported`` is the run's exported model, with a change."""
+
+    def make(world: World) -> None:
+        folder = world.folder / "exported"
+        folder.mkdir()
+        if CAN_EXPORT:
+            source = importlib.import_module("seq2seq.export.folder")
+            for name, content in source.contents(source.load(world.run)).items():
+                (folder / name).write_bytes(content)
+        change(folder)
+
+    return make
+
+
+def of_config(**changes: object) -> Callable[[Path], object]:
+    """Change what an exported folder says of itself."""
+
+    def change(folder: Path) -> None:
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        (folder / "config.json").write_text(json.dumps({**values, **changes}), encoding="utf-8")
+
+    return change
+
+
+def linked(folder: Path) -> None:
+    (folder / "src.model").rename(folder / "other")
+    (folder / "src.model").symlink_to("other")
+
+
+def flipped(folder: Path) -> None:
+    content = bytearray((folder / "step.onnx").read_bytes())
+    content[-1] ^= 1
+    (folder / "step.onnx").write_bytes(content)
+
+
+CAN_EXPORT = importlib.util.find_spec("onnxruntime") is not None
+EXPORTED = {
+    "an exported model without its config": exported(lambda folder: (folder / "config.json").unlink()),
+    "an exported model whose config is damaged": exported(lambda folder: (folder / "config.json").write_text("{")),
+    "an exported model of a later version": exported(of_config(format=2, toolkit="9.0")),
+    "an exported language model": exported(of_config(kind="language_model")),
+    "an exported model that is damaged": exported(flipped),
+    "an exported model that was not copied completely": exported(lambda folder: os.truncate(folder / "step.onnx", 99)),
+    "an exported model with a link in it": exported(linked),
+    "a file of an exported model as output": exported(),
+    "an ensemble of exported models": exported(),
+    "an exported model with a language model": exported(),
+    "an exported model on a GPU": exported(),
+    "8 bits that were not exported": exported(),
+    "a shortlist that was not exported": exported(),
+    "graphs of an exported model": exported(),
+}
 MAKE: dict[str, Make] = {  # where the folder is not as it always is
+    **EXPORTED,
     "no such file": without("train.de"),
     "an empty file": a_file("train.de", b""),
     "a line too many": a_file("train.de", b"1\n2\n3\n4\n5\n"),
@@ -433,8 +488,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a line far longer than the bound": a_file("a", b"1+1" * 5000),
     "bytes that are no UTF-8": a_file("a", b"1+1\n\xff\n"),
 }
-CAN_EXPORT = importlib.util.find_spec("onnxruntime") is not None
 EXPORTS = (
+    *EXPORTED,
     "an export among other files",
     "an export over a file",
     "an export over another one",
