@@ -65,7 +65,7 @@ def evaluate(
         "perplexity": metrics.perplexity(nll, num_tokens),
         "num_tokens": num_tokens,
         "num_sentences": len(references),
-        "parameters": sum(num_parameters(model) for model in translator.models),
+        "parameters": sum(map(num_parameters, translator.models)) or None,  # of an exported model they are not known
         "seconds": round(seconds, 3),
         "sentences_per_second": round(len(references) / seconds, 1),
     }

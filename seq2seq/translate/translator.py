@@ -328,7 +328,13 @@ class Translator:
 
     @property
     def model(self) -> Seq2Seq:
-        """The network, of an ensemble the first one."""
+        """The network, of an ensemble the first one.
+
+        Raises:
+            UserError: for an exported model, which has no network of torch.
+        """
+        if not self.engine.models:
+            raise UserError("an exported model has no network to look into; use the checkpoint.")
         return self.engine.models[0]
 
     @property

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
+from seq2seq.cli import evaluate, probe
 from seq2seq.cli.translate import main
 from seq2seq.files import resumable
 from seq2seq.translate.outputs import parse_n_best
@@ -27,7 +29,8 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    Path("in").write_text("\n".join(INPUT) + "\n")
+    for name in ("in", "ref"):
+        Path(name).write_text("\n".join(INPUT) + "\n")
     return tmp_path
 
 
@@ -111,6 +114,26 @@ def test_another_export_does_not_resume_it(
     monkeypatch.chdir(place)
     assert give(other, "-i", "in", "-o", "out", "--window", 2, "--resume") == 2
     assert "the SHA-256 of checkpoint 1" in capsys.readouterr().err
+
+
+def test_it_is_evaluated_like_its_checkpoint(
+    paths: tuple[Path, Path], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for path in paths:
+        with pytest.raises(SystemExit, match="0"):
+            evaluate.main([str(path), "--src", "in", "--ref", "ref", "--beam", "2"])
+        found.append(json.loads(capsys.readouterr().out))
+    theirs, own = ({name: one[name] for name in one if "second" not in name} for one in found)
+    assert (theirs.pop("parameters") or 0) > 0
+    assert own.pop("parameters") is None
+    assert own == {**theirs, "perplexity": pytest.approx(theirs["perplexity"], rel=1e-4)}
+
+
+def test_it_cannot_be_probed(paths: tuple[Path, Path], place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        probe.main([str(paths[1]), "--src", "in", "--ref", "ref", "-o", "probe"])
+    assert "an exported model has no network to look into; use the checkpoint." in capsys.readouterr().err
 
 
 REFUSED: dict[str, tuple[list[object], str]] = {
