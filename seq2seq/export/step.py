@@ -13,6 +13,8 @@ from seq2seq.export.parts import NetworkParts
 from seq2seq.export.products import Products
 from seq2seq.models.attention import Attention
 
+ALL = 2**31 - 1  # rows
+
 
 def write_step(graph: Graph, network: NetworkParts, products: Products) -> None:
     """Write the decoder's step. Its rows are hypotheses; the memory's are sentences.
@@ -137,7 +139,11 @@ class _StepWriter:
         return graph.transpose(scores, 0, 3, 1, 2)
 
     def predict(self, seen: str) -> None:
-        """Logits and log-probabilities, ``(rows, vocabulary)``, and the likeliest token, of equals the first."""
+        """Logits and log-probabilities, ``(rows, vocabulary)``.
+
+        onnxruntime computes all outputs, also those that nobody asks for. ``scored`` says of how many rows, from the
+        first, the log-probabilities are wanted: a search that only takes the likeliest token sets it to 0.
+        """
         graph, step = self.graph, self.step
         bounded = self.bounded or step.attention is not None  # attention ends with a tanh
         if step.peek_output:
@@ -149,5 +155,5 @@ class _StepWriter:
             linear = functools.partial(self.products.linear, bounded=False)
         logits = linear(step.output, step.output_bias, name="output")(seen)
         graph.output("logits", logits, FLOAT, "rows", len(step.output))
-        graph.output("best", graph.add("ArgMax", logits, axis=1, keepdims=0), INT64, "rows")
-        graph.output("log_probs", graph.add("LogSoftmax", logits, axis=-1), FLOAT, "rows", len(step.output))
+        wanted = graph.add("Slice", logits, graph.ints(0), graph.option("scored", ALL), graph.ints(0))
+        graph.output("log_probs", graph.add("LogSoftmax", wanted, axis=-1), FLOAT, "scored_rows", len(step.output))
