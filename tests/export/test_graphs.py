@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -176,6 +177,24 @@ def test_a_sentence_does_not_depend_on_its_neighbours(int8: bool, options: dict[
             if name.startswith("next_"):
                 close(found[name][row], value[0], exact)
         close(found["log_probs"][row], step["log_probs"][0], 0.1 if attends and int8 else exact)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_cell_that_only_offers_its_step_is_exported_too(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cell does that ONNX has no operator for."""
+    module = importlib.import_module(f"seq2seq.models.cells.{cell}")
+    for name in {"TANH", "ONNX"} & set(dir(module)):
+        monkeypatch.setattr(module, name, getattr(module, name)._replace(operator=None))
+    network = network_of({"cell": cell, "num_layers": 2, "bidirectional": True, "attention": "general"}, 0)
+    files = graphs(network)
+    assert {node.op_type for node in onnx.load_from_string(files[ENCODER]).graph.node} & {"Scan", "LSTM"} == {"Scan"}
+    encoded, state = (
+        Exported(session(files[ENCODER]), session(files[STEP])).encode(SENTENCES),
+        in_torch(network, SENTENCES),
+    )
+    assert_same_state(encoded, state)
+    assert state.memory is not None and state.mask is not None
+    close(encoded["memory"][state.mask.numpy()], state.memory[state.mask])
 
 
 @pytest.mark.parametrize("cell", CELLS)
