@@ -129,7 +129,7 @@ def close(found: np.ndarray, expected: Any, tolerance: float = 1e-5) -> None:
 
 
 @given(options=configs(), seed=st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_graphs_equal_the_network(options: dict[str, Any], seed: int) -> None:
     network = network_of(options, seed)
     exported, state = Exported.of(network), in_torch(network, SENTENCES)
@@ -154,7 +154,7 @@ def test_the_graphs_equal_the_network(options: dict[str, Any], seed: int) -> Non
 
 
 @given(options=configs(), seed=st.integers(0, 99))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @pytest.mark.parametrize("int8", [False, True])
 def test_a_sentence_does_not_depend_on_its_neighbours(int8: bool, options: dict[str, Any], seed: int) -> None:
     """In 8 bits all numbers are the same bit for bit, and in float32 but for the last bits.
