@@ -57,7 +57,9 @@ class _EncoderWriter:
 
     def _layers(self, lengths: str) -> Fused | Stepwise:
         num_states = self.parts.num_states
-        if isinstance(self.products, FloatProducts):
+        onnx = self.parts.layers[0][0].onnx
+        assert onnx is not None
+        if onnx.operator is not None and isinstance(self.products, FloatProducts):
             return Fused(self.graph, lengths, num_states)
         return Stepwise(self.graph, self.products, lengths, num_states, bounded=self.parts.bounded)
 

@@ -44,7 +44,7 @@ class OnnxForm:
         self.encoder = session(encoder) if encoder.exists() else None
         self.decoder = session(folder / STEP)
         self.inputs = {one.name: one.shape for one in self.decoder.get_inputs()}
-        self.outputs = [one.name for one in self.decoder.get_outputs() if one.name not in ("logits", "best")]
+        self.outputs = [one.name for one in self.decoder.get_outputs() if one.name != "logits"]
 
     def start(
         self, src: Tensor, src_lengths: Tensor, *, columns: Columns | None = None, normalise: bool = True

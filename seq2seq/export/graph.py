@@ -37,6 +37,7 @@ class Graph:
         self._known: dict[str, str] = {}  # names of weights by their contents
         self._inputs: list[Any] = []
         self._outputs: list[Any] = []
+        self._names: dict[str, str] = {}  # of values that are outputs
         self._count = 0
         self.domains: set[str] = set()  # of operators that are not ONNX's own
         self.root = self  # the graph that stores the weights
@@ -54,7 +55,10 @@ class Graph:
 
     def output(self, name: str, value: str, kind: int, *shape: int | str) -> None:
         """Declare an output of this name, which is a value of the graph."""
-        self._nodes.append(helper.make_node("Identity", [value], [name]))
+        if value in self._names or any(value == one.name for one in self._inputs):  # it has a name of its own
+            self._nodes.append(helper.make_node("Identity", [value], [name]))
+        else:
+            self._names[value] = name
         self._outputs.append(helper.make_tensor_value_info(name, kind, shape))
 
     def weight(self, values: Array, name: str) -> str:
@@ -66,6 +70,11 @@ class Graph:
             self._known[key] = name = f"{name}_{len(self._weights)}"
             self._weights[name] = numpy_helper.from_array(array, name)
         return self._known[key]
+
+    def option(self, name: str, *values: int) -> str:
+        """Declare an input of integers that may be left out; it is then ``values``."""
+        self._weights[name] = numpy_helper.from_array(np.array(values, np.int64), name)
+        return self.input(name, INT64, len(values))
 
     def ints(self, *values: int) -> str:
         """Store integers, such as the axes of a node."""
@@ -108,14 +117,22 @@ class Graph:
 
     def part(self) -> Any:
         """The graph as an attribute of a node, without its weights."""
-        return helper.make_graph(self._nodes, self.name, self._inputs, self._outputs)
+        return helper.make_graph(self._named_nodes(), self.name, self._inputs, self._outputs)
 
     def model(self) -> bytes:
         """The whole graph, checked, in the bytes of an ONNX file."""
-        graph = helper.make_graph(self._nodes, self.name, self._inputs, self._outputs, list(self._weights.values()))
+        weights = list(self._weights.values())
+        graph = helper.make_graph(self._named_nodes(), self.name, self._inputs, self._outputs, weights)
         opsets = [helper.make_opsetid("", OPSET), *(helper.make_opsetid(one, 1) for one in sorted(self.root.domains))]
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR, producer_name="seq2seq", producer_version=__version__
         )
         onnx.checker.check_model(model)
         return model.SerializeToString(deterministic=True)
+
+    def _named_nodes(self) -> list[Any]:
+        """The nodes, in which outputs have their names. A node that copies each of them would cost time."""
+        for node in self._nodes:
+            for values in (node.input, node.output):
+                values[:] = [self._names.get(value, value) for value in values]
+        return self._nodes

@@ -30,7 +30,7 @@ class Fused:
     def layer(self, x: str, ways: list[StepWeights], *, bounded: bool, name: str) -> list[str]:
         """Outputs and last states of a layer, its directions side by side."""
         graph, cell, size = self.graph, ways[0].onnx, ways[0].recurrent.shape[1]
-        assert cell is not None
+        assert cell is not None and cell.operator is not None
         weights = (
             graph.weight(_stacked([one.inputs for one in ways], cell), f"{name}_inputs"),
             graph.weight(_stacked([one.recurrent for one in ways], cell), f"{name}_recurrent"),
@@ -62,7 +62,7 @@ def _biases(ways: Sequence[StepWeights]) -> list[list[Tensor]]:
 
 
 class Stepwise:
-    """Layers step by step, with 8-bit products: a `Scan` node for each direction, whose body is the cell's step.
+    """Layers step by step, for any products: a `Scan` node for each direction, whose body is the cell's step.
 
     Args:
         products: those of the graph.

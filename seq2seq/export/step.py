@@ -13,6 +13,8 @@ from seq2seq.export.parts import NetworkParts
 from seq2seq.export.products import Products
 from seq2seq.models.attention import Attention
 
+ALL = 2**31 - 1  # rows
+
 
 def write_step(graph: Graph, network: NetworkParts, products: Products) -> None:
     """Write the decoder's step. Its rows are hypotheses; the memory's are sentences.
@@ -71,32 +73,35 @@ class _StepWriter:
         Rows of one sentence are queries to one memory: ``places`` holds the row at each place of a grid with a line for
         each sentence, and ``rows`` each row's place, counted line by line.
         """
-        graph, width, size = self.graph, self.network.width, self.network.memory_size
+        graph, size, heads = self.graph, self.network.memory_size, attention.num_heads
         assert self.step.attend is not None
         memory = graph.input("memory", FLOAT, "sentences", "length", size)
-        keys = graph.input("keys", FLOAT, "sentences", "length", width)
-        mask = graph.input("mask", BOOL, "sentences", "length")
-        places, rows = graph.input("places", INT64, "sentences", "places"), graph.input("rows", INT64, "rows")
-        if attention.kind == "additive":
-            query = attention.query
-            seen_by = self.products.linear(query.weight, query.bias, bounded=self.bounded, name="query")(seen)
-            scores = self._additive(attention, graph.add("Gather", seen_by, places), keys)
-        else:
-            scores = self._products_of(attention, graph.add("Gather", seen, places), keys)
-        heads = attention.num_heads
-        real = graph.add("Unsqueeze", mask, graph.ints(1, 2) if heads > 1 else graph.ints(1))
-        weights = graph.add("Softmax", graph.add("Where", real, scores, graph.floats(-math.inf)), axis=-1)
+        weights = self._weights(attention, seen)
         found = graph.add("MatMul", weights, self._heads(memory, size, heads))
         if heads > 1:
             found = graph.transpose(found, 0, 2, 1, 3)
             weights = graph.add("ReduceMean", weights, axes=[1], keepdims=0)
-        collected = graph.add("Gather", graph.reshape(found, -1, size), rows)
-        attended = self.products.linear(
-            self.step.attend, None, bounded=self.bounded and self.network.memory_bounded, name="attend"
-        )
+        rows = graph.input("rows", INT64, "rows")
         looked = graph.add("Gather", self._lines(weights), rows)
         graph.output("attention", looked, FLOAT, "rows", "length")
-        return graph.add("Tanh", attended(graph.concat([collected, seen])))
+        context = graph.add("Gather", graph.reshape(found, -1, size), rows)
+        bounded = self.bounded and self.network.memory_bounded
+        attended = self.products.linear(self.step.attend, None, bounded=bounded, name="attend")
+        return graph.add("Tanh", attended(graph.concat([context, seen])))
+
+    def _weights(self, attention: Attention, seen: str) -> str:
+        """The weights of each place of the grid, ``(sentences, heads, places, length)``."""
+        graph, heads = self.graph, attention.num_heads
+        keys = graph.input("keys", FLOAT, "sentences", "length", self.network.width)
+        mask = graph.input("mask", BOOL, "sentences", "length")
+        places = graph.input("places", INT64, "sentences", "places")
+        if attention.kind == "additive":
+            query = attention.query
+            seen = self.products.linear(query.weight, query.bias, bounded=self.bounded, name="query")(seen)
+        score = self._additive if attention.kind == "additive" else self._multiplied
+        scores = score(attention, graph.add("Gather", seen, places), keys)
+        real = graph.add("Unsqueeze", mask, graph.ints(1, 2) if heads > 1 else graph.ints(1))
+        return graph.add("Softmax", graph.add("Where", real, scores, graph.floats(-math.inf)), axis=-1)
 
     def _lines(self, grid: str) -> str:
         """``(sentences, places, length)`` to ``(sentences * places, length)``; a length may be 0."""
@@ -112,7 +117,7 @@ class _StepWriter:
         cut = self.graph.reshape(vectors, 0, 0, heads, size // heads)
         return self.graph.transpose(cut, *((0, 2, 3, 1) if last else (0, 2, 1, 3)))
 
-    def _products_of(self, attention: Attention, queries: str, keys: str) -> str:
+    def _multiplied(self, attention: Attention, queries: str, keys: str) -> str:
         """Scores of dot and general attention, ``(sentences, heads, places, length)``."""
         width, heads = self.network.width, attention.num_heads
         if heads > 1:
@@ -137,7 +142,11 @@ class _StepWriter:
         return graph.transpose(scores, 0, 3, 1, 2)
 
     def predict(self, seen: str) -> None:
-        """Logits and log-probabilities, ``(rows, vocabulary)``, and the likeliest token, of equals the first."""
+        """Logits and log-probabilities, ``(rows, vocabulary)``.
+
+        onnxruntime computes all outputs, also those that nobody asks for. ``scored`` says of how many rows, from the
+        first, the log-probabilities are wanted: a search that only takes the likeliest token sets it to 0.
+        """
         graph, step = self.graph, self.step
         bounded = self.bounded or step.attention is not None  # attention ends with a tanh
         if step.peek_output:
@@ -149,5 +158,5 @@ class _StepWriter:
             linear = functools.partial(self.products.linear, bounded=False)
         logits = linear(step.output, step.output_bias, name="output")(seen)
         graph.output("logits", logits, FLOAT, "rows", len(step.output))
-        graph.output("best", graph.add("ArgMax", logits, axis=1, keepdims=0), INT64, "rows")
-        graph.output("log_probs", graph.add("LogSoftmax", logits, axis=-1), FLOAT, "rows", len(step.output))
+        wanted = graph.add("Slice", logits, graph.ints(0), graph.option("scored", ALL), graph.ints(0))
+        graph.output("log_probs", graph.add("LogSoftmax", wanted, axis=-1), FLOAT, "scored_rows", len(step.output))

@@ -27,11 +27,19 @@ NodeProduct = Callable[..., str]
 class OnnxCell(NamedTuple):
     """A cell in the words of ONNX.
 
-    ``step(nodes, recurrent, gates, state) -> state`` writes what `StepWeights.step` computes.
+    ``step(nodes, recurrent, gates, state) -> state`` writes what `StepWeights.step` computes. That is enough. An
+    operator that reads whole sequences is faster in float32.
+
+    Example:
+        The plain cell of Elman (1990), h' = tanh(gates + U h):
+
+        >>> def step(nodes, recurrent, gates, state):
+        ...     return (nodes.add("Tanh", recurrent(state[0], gates)),)
+        >>> elman = OnnxCell(step)
     """
 
     step: Callable[[Nodes, NodeProduct, str, tuple[str, ...]], tuple[str, ...]]
-    operator: str  # ONNX's operator for whole sequences: RNN, GRU or LSTM
+    operator: str | None = None  # ONNX's operator for whole sequences: RNN, GRU or LSTM
     order: tuple[int, ...] = (0,)  # for each block of the operator's gates, which of ours it is
     activations: tuple[str, ...] = ()  # of one direction; empty for the operator's own
     attributes: Mapping[str, int] = {}  # others of the operator
