@@ -20,7 +20,7 @@ from seq2seq.decoding.draws import seeds
 from seq2seq.decoding.settings import beam_settings, sampling_settings
 from seq2seq.errors import UserError
 from seq2seq.runtime.beam import beam, coverage_of
-from seq2seq.runtime.greedy import forced, greedy, likeliest_tokens
+from seq2seq.runtime.greedy import forced, greedy
 from seq2seq.runtime.network import Columns, Network, NetworkStep, RowState, pad
 from seq2seq.runtime.sampling import sample
 from seq2seq.runtime.shortlist import Shortlist
@@ -212,15 +212,16 @@ class _Batch:
 
     def search(self, num_best: int, attention: bool, scores: bool) -> list[list[Hypothesis]]:
         """The hypotheses of each request, the best first."""
+        without = not scores and self.decode.search == "greedy"
+        step, state = self._start(normalise=not without)
         options = {
             **self.symbols,
             "max_lengths": [one.limit for one in self.requests],
             "prefixes": self.prefixes,
             "keep_attention": attention,
         }
-        if not scores and self.decode.search == "greedy" and self.columns is None:
-            return [[one] for one in likeliest_tokens(*self._start("best"), **options)]
-        return [[self._spelled_out(one) for one in own] for own in self._run(*self._start(), num_best, options)]
+        found = [[self._spelled_out(one) for one in own] for own in self._run(step, state, num_best, options)]
+        return [[one._replace(score=math.nan) for one in own] for own in found] if without else found
 
     def force(self, attention: bool) -> list[Hypothesis]:
         """The given outputs with their scores."""
@@ -235,11 +236,11 @@ class _Batch:
                 self.symbols[name] = columns.place(self.symbols[name])
         self.prefixes = [[columns.place(token) for token in prefix] for prefix in self.prefixes]
 
-    def _start(self, output: str = "log_probs") -> tuple[NetworkStep, RowState]:
+    def _start(self, *, normalise: bool = True) -> tuple[NetworkStep, RowState]:
         """The step function, and its first state."""
         end = [] if self.engine.fixed_length else [EOS]
         src, lengths = pad([[*one.src, *end] for one in self.requests], PAD)
-        return self.engine.network.start(src, lengths, columns=self.columns, output=output)
+        return self.engine.network.start(src, lengths, columns=self.columns, normalise=normalise)
 
     def _run(
         self, step: NetworkStep, state: RowState, num_best: int, options: dict[str, Any]
@@ -252,7 +253,7 @@ class _Batch:
             masked = self.engine.barred if self.columns is None else []  # a shortlist masks them itself
             options["settings"] = sampling_settings(decode, masked)
             each = [seeds(self.requests, decode.seed, draw) for draw in range(num_best)]
-            drawn = [sample(step, state, seeds=own, **options) for own in each]
+            drawn = [sample(step, state.shared(), seeds=own, **options) for own in each]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 

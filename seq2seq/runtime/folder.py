@@ -29,6 +29,7 @@ from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.tokens.load import load as load_tokenizer
 
 CONFIG, SHORTLIST = "config.json", "shortlist.npz"
+SCORED = "scored"  # an input that a step may have
 FORMAT = 1
 MOST_CONFIG = 1 << 20  # bytes of config.json
 MOST_FILE = 1 << 31  # bytes of another file, a limit of protocol buffers
@@ -221,15 +222,14 @@ class _Config:
         ports = {"src": Port("int64", (None, None)), "lengths": Port("int64", (None,))}
         self._fit(ENCODER, "input", encoder.inputs, ports, exactly=True)
         self._fit(ENCODER, "output", encoder.outputs, {**rows, **shared})
-        self._fit(STEP, "input", step.inputs, {"last": Port("int64", (None,)), **rows, **shared, **grid}, exactly=True)
+        last = {"last": Port("int64", (None,))} | ({SCORED: Port("int64", (1,))} if SCORED in step.inputs else {})
+        self._fit(STEP, "input", step.inputs, {**last, **rows, **shared, **grid}, exactly=True)
         made = {f"next_{name}": rows[name] for name in states} | (
             {"attention": told._replace(shape=(None, None))} if attention else {}
         )
-        self._fit(
-            STEP, "output", step.outputs, {"log_probs": told, "logits": told, "best": Port("int64", (None,)), **made}
-        )
+        self._fit(STEP, "output", step.outputs, {"log_probs": told, "logits": told, **made})
         paths = {name: self.folder / name for name in (ENCODER, STEP)}
-        return Network(Sessions(paths, threads), tuple(states), constant, attention)
+        return Network(Sessions(paths, threads), tuple(states), constant, attention, SCORED in step.inputs)
 
     def _states(self) -> dict[str, int]:
         """The width of each of the decoder's states, by name."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -33,31 +32,6 @@ def greedy(
         prefixes=prefixes,
         keep_attention=keep_attention,
     )
-
-
-def likeliest_tokens(
-    step: Step[AnyState],
-    state: AnyState,
-    *,
-    max_lengths: Sequence[int],
-    prefixes: Sequence[Sequence[int]],
-    **options: Any,
-) -> list[Hypothesis]:
-    """Greedy search without scores, which are NaN.
-
-    Args:
-        step: from last tokens and state to the likeliest tokens ``(n,)`` and the next state.
-        state, max_lengths, prefixes, options: as for `greedy`.
-    """
-    table = prefix_table(prefixes)
-
-    def choose(tokens: np.ndarray, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
-        if length < table.shape[1]:
-            given = table[rows, length]
-            tokens = np.where(given >= 0, given, tokens)
-        return np.full(len(rows), np.nan), tokens
-
-    return follow(step, state, choose, max_lengths=max_lengths, prefixes=[[] for _ in max_lengths], **options)
 
 
 def highest(log_probs: np.ndarray, rows: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from seq2seq.runtime.sessions import Sessions
 ENCODER, STEP = "encoder.onnx", "step.onnx"
 FULLNESS = 3 / 4  # share of sentences that are still decoded, below which the memory of the others is dropped
 PER_SENTENCE = ("memory", "keys", "mask")  # inputs of a step that the hypotheses of a sentence share
+NONE = np.zeros(1, np.int64)
 PER_ROW = ("peek", "context")  # that belong to a row, and stay the same
 
 
@@ -33,12 +34,30 @@ class Source(NamedTuple):
     size: int
     arrays: dict[str, np.ndarray]  # with attention: memory, keys, mask
     log_allowed: np.ndarray | None = None  # (sentences, columns): 0 for a token that may be chosen, else -inf
+    is_shared: bool = False  # whether a search that comes later needs the arrays as they are
 
     def select(self, sentences: np.ndarray) -> Source:
-        """Only these sentences."""
-        arrays = {name: array[sentences] for name, array in self.arrays.items()}
+        """Only these sentences, in ascending order.
+
+        The arrays are tens of megabytes, and fresh memory is dear: unless they are shared, they are moved up in place,
+        and this source must not be used any more.
+        """
+        move = _copied if self.is_shared else _moved_up
+        arrays = {name: move(array, sentences) for name, array in self.arrays.items()}
         log_allowed = None if self.log_allowed is None else self.log_allowed[sentences]
         return Source(len(sentences), arrays, log_allowed)
+
+
+def _copied(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    return array[rows]
+
+
+def _moved_up(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The first rows of an array, after these ascending ones have been moved there."""
+    for place, row in enumerate(rows.tolist()):
+        if place != row:
+            array[place] = array[row]
+    return array[: len(rows)]
 
 
 class Grid(NamedTuple):
@@ -88,8 +107,15 @@ class RowState(NamedTuple):
         mask = self.source.arrays.get("mask")
         return None if mask is None else mask[self.sentence]
 
+    def shared(self) -> RowState:
+        """This state for several searches; otherwise the first one uses it up."""
+        return self._replace(source=self.source._replace(is_shared=True))
+
     def select(self, rows: np.ndarray) -> RowState:
-        """The state of these rows of the batch, in this order; a row may come twice or not at all."""
+        """The state of these rows of the batch, in this order; a row may come twice or not at all.
+
+        This state must not be used any more, unless it is `shared`.
+        """
         source, sentence = self.source, self.sentence[rows]
         (left,) = np.bincount(sentence, minlength=source.size).nonzero()
         if len(left) < FULLNESS * source.size:
@@ -114,15 +140,17 @@ class Network(NamedTuple):
         states: the names of the decoder's states.
         constant: which of `PER_ROW` the step takes.
         attention: whether the decoder looks back at the source.
+        scores_some: whether the step has the input ``scored``: of how many rows log-probabilities are wanted.
     """
 
     sessions: Sessions
     states: tuple[str, ...]
     constant: tuple[str, ...]
     attention: bool
+    scores_some: bool = False
 
     def start(
-        self, src: np.ndarray, lengths: np.ndarray, *, columns: Columns | None = None, output: str = "log_probs"
+        self, src: np.ndarray, lengths: np.ndarray, *, columns: Columns | None = None, normalise: bool = True
     ) -> tuple[NetworkStep, RowState]:
         """Encode sources: ``start(src, lengths) -> (step, state)``, for any search.
 
@@ -130,10 +158,10 @@ class Network(NamedTuple):
             src: ``(batch, length)``, filled up with pad. lengths: ``(batch,)``.
             columns: the tokens to choose from. The step then numbers tokens by their columns, and log-probabilities are
                 normalised over these.
-            output: "best" for a step that returns the likeliest tokens ``(n,)``, without ``columns``, in place of
-                log-probabilities.
+            normalise: False lets log-probabilities lack a constant for each row, for a search that only takes the
+                highest.
         """
-        return self._step(columns, output), self._encode(src, lengths, columns)
+        return self._step(columns, normalise), self._encode(src, lengths, columns)
 
     def _encode(self, src: np.ndarray, lengths: np.ndarray, columns: Columns | None) -> RowState:
         shared = PER_SENTENCE if self.attention else ()
@@ -150,21 +178,21 @@ class Network(NamedTuple):
             Grid.of(sentence, len(src)),
         )
 
-    def _step(self, columns: Columns | None, output: str) -> NetworkStep:
-        names = [
-            output if columns is None else "logits",
-            *(f"next_{name}" for name in self.states),
-            *(["attention"] if self.attention else []),
-        ]
+    def _step(self, columns: Columns | None, normalise: bool) -> NetworkStep:
+        by_graph = normalise and columns is None
+        names = ["log_probs" if by_graph else "logits", *(f"next_{name}" for name in self.states)]
+        names += ["attention"] if self.attention else []
+        constant = {"scored": NONE} if self.scores_some and not by_graph else {}
 
         def step(last: np.ndarray, state: RowState) -> tuple[np.ndarray, RowState]:
             tokens = last if columns is None else columns.tokens[last]
-            inputs = {"last": tokens, **state.hidden, **state.constant}
+            inputs = {"last": tokens, **state.hidden, **state.constant, **constant}
             if self.attention:
                 inputs |= {**state.source.arrays, "places": state.grid.places, "rows": state.grid.rows}
             found, *rest = self.sessions.run(STEP, names, inputs)
             if columns is not None and state.source.log_allowed is not None:
-                found = log_softmax(found[:, columns.tokens] + state.source.log_allowed[state.sentence])
+                found = found[:, columns.tokens] + state.source.log_allowed[state.sentence]
+                found = log_softmax(found) if normalise else found
             hidden = dict(zip(self.states, rest, strict=False))
             return found, state._replace(hidden=hidden, attention=rest[-1] if self.attention else None)
 

@@ -37,7 +37,7 @@ class Sessions:
         return Sessions, (self.paths, self.threads)  # a copy or a pickle makes its own
 
     def run(self, graph: str, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Compute some outputs of a graph; what only other outputs need is left out.
+        """Compute some outputs of a graph.
 
         Raises:
             MemoryError: if there is not enough memory.
@@ -82,6 +82,5 @@ def _run_options() -> Any:
     import onnxruntime
 
     options = onnxruntime.RunOptions()
-    options.only_execute_path_to_fetches = True
     options.log_severity_level = 4
     return options

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-GROUP = 64  # log-probabilities of which the highest is looked at first
+GROUP = 32  # log-probabilities of which the highest is looked at first
 TINY = np.finfo(np.float32).tiny
 
 
