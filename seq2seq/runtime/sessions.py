@@ -73,7 +73,7 @@ def _options(threads: int) -> Any:
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.enable_mem_pattern = False  # a batch's shape changes from step to step, and each would be kept
-    options.log_severity_level = 3  # errors, which are raised as well
+    options.log_severity_level = 4  # errors are raised
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return options
 
