@@ -55,7 +55,8 @@ class Graph:
 
     def output(self, name: str, value: str, kind: int, *shape: int | str) -> None:
         """Declare an output of this name, which is a value of the graph."""
-        if value in self._names or any(value == one.name for one in self._inputs):  # it has a name of its own
+        given = value in self._weights or any(value == one.name for one in self._inputs)
+        if given or value in self._names:  # it has a name that stays
             self._nodes.append(helper.make_node("Identity", [value], [name]))
         else:
             self._names[value] = name

@@ -95,9 +95,9 @@ def _sample(source: Source, lines: Sequence[str]) -> list[list[int]]:
     network, tokenizers = source.network, source.tokenizers
     if isinstance(network, RNNLanguageModel) and not lines:
         lines = list(LanguageModel(network, tokenizers.tgt).generate(SAMPLE, max_length=LONGEST))
-    if lines:
-        kept = [line for line in lines if line.strip()][:SAMPLE]
-        rows = [one.ids[:LONGEST] for one in bounded.encode(tokenizers.src, kept, LONGEST)]
+    kept = [line for line in lines if line.strip()][:SAMPLE]
+    rows = [one.ids[:LONGEST] for one in bounded.encode(tokenizers.src, kept, LONGEST)]
+    if any(rows):
         return [row for row in rows if row]
     generator = np.random.default_rng(SEED)
     sizes = generator.integers(1, 20, SAMPLE)

@@ -158,6 +158,23 @@ def test_a_changed_weight_is_found(translator: Path, tmp_path: Path) -> None:
         verify.check(verify.compare(source, tmp_path, LINES), int8=False)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"fixed_length": 4, "reverse": True},
+        {"cell": "gru", "bidirectional": True, "layer_norm": True, "residual": True, "num_layers": 2},
+        {"cell": "rnn", "attention": "none", "peeky": "both", "bridge": "dense"},
+    ],
+)
+@pytest.mark.parametrize("lines", [LINES, ()])
+def test_a_sound_export_agrees_on_any_sample(options: dict[str, Any], lines: tuple[str, ...], tmp_path: Path) -> None:
+    source = folder.load(attentive.save(tmp_path / "a.ckpt", **options))
+    write_files(folder.contents(source), tmp_path)
+    found = verify.compare(source, tmp_path, lines)
+    assert found.same == found.lines == (len(LINES) if lines else verify.SAMPLE)
+    assert found.largest < 1e-4
+
+
 def test_a_sample_can_be_given(translator: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "lines").write_text("ab\n\nba\n")
     assert run(translator, "-o", tmp_path / "out", "--sample", tmp_path / "lines") == 0
