@@ -168,11 +168,13 @@ def _read_run(folder: Path) -> Run:
     for name in (runs.REFERENCES, runs.LINE_NLL) if is_lm else (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again: it is scored anew."
+                f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again to score it."
             )
         lines.append(read_lines(folder / name))
     if len({len(one) for one in lines}) > 1:
-        raise UserError(f"{folder}: its test files have {', '.join(str(len(one)) for one in lines)} lines; train anew.")
+        raise UserError(
+            f"{folder}: its test files have {', '.join(str(len(one)) for one in lines)} lines; train again."
+        )
     return Run(
         folder=folder,
         config=config,

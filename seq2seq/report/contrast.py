@@ -19,19 +19,19 @@ Hence the variance is put together from its parts, as for clusters in two direct
     V = S + max(0, T - E)
     S   variance over resampled sentences, the seeds as they are:    sentence + noise
     T   sum_a w[a]^2 s^2[a] / R[a], s^2 with R-1 in its divisor:     seed + noise
-    E   the part of S in which runs of one arm go their own ways:    noise
+    E   the part of S in which runs of one arm differ:                noise
 
-T is what resampling of the seeds would give, times R/(R-1); it needs no draws. S and E are quadratic forms of one
-matrix, the covariance of all runs' scores over resampled sentences, which all contrasts of a metric share.
+T equals the variance from resampling the seeds, times R/(R-1), and needs no samples. S and E are quadratic forms of
+the covariance matrix of all runs' scores over resampled sentences. All contrasts of a metric share this matrix.
 
-T stands on a handful of runs, so that quantiles of the normal or of the bootstrap itself are far too narrow. The
+T is estimated from a few runs, so quantiles of the normal distribution or of the bootstrap are far too narrow. The
 interval is Student's, with Satterthwaite's degrees of freedom: V^2 / (sum_a T[a]^2 / (R[a]-1) + S^2 / (N-1)). No
-variance is pooled over arms, which differ in it as they near 0 or 100 %.
+variance is pooled over arms, because the variance of an arm is smaller near 0 or 100 %.
 
-S has a pseudo-count: in each arm one sentence of the N is taken to have gone either way, w[a]^2 (100/N)^2. For a
-difference of exact matches this is one more sentence on which only the first arm was right and one on which only the
-second was, as Bonett and Price (2012) add for matched pairs. It is what is left where no variance was seen, 0 %
-against 100 %, and vanishes among other differences.
+S has a pseudo-count for each arm: one sentence of the N, w[a]^2 (100/N)^2. For a difference of exact matches this adds
+one sentence on which only the first arm is right and one on which only the second is, as Bonett and Price (2012) do
+for matched pairs. It keeps S above 0 if no variance was observed, as with 0 % against 100 %. Otherwise it is
+negligible.
 
 Sources:
     Koehn (2004), Statistical significance tests for machine translation evaluation, EMNLP.
@@ -59,7 +59,7 @@ from seq2seq.errors import UserError
 from seq2seq.report.metrics import METRICS, Array, Metric, bleu_score, bleu_statistics
 
 CHUNK = 250  # replicates whose counts of sentences are held at once: 5 MB at 2,500 sentences
-ROUNDING = 1e-9  # points, or squared points; what is smaller is the floating point's
+ROUNDING = 1e-9  # points, or squared points; smaller numbers are rounding errors
 
 
 class Resampled(NamedTuple):

@@ -52,8 +52,8 @@ def sentence(one: Comparison, metric: str) -> str:
     if one.p is None:
         return (
             f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one, lower=lower)} "
-            f"({span}, over test sentences only). With one seed, another seed might say otherwise: train "
-            "more."
+            f"({span}, over test sentences only). Another seed may give another result: train more "
+            "seeds."
         )
     if one.p < ALPHA:
         return (
@@ -63,8 +63,8 @@ def sentence(one: Comparison, metric: str) -> str:
     before = one.contrast.p
     if before is not None and before < ALPHA:
         return (
-            f"{_subject(one)}: {signed(found.estimate)} {unit} ({span}) would count if it were the only question "
-            f"(p {_with_sign(before)}), and does not among so many (p {_with_sign(one.p)})."
+            f"{_subject(one)}: {signed(found.estimate)} {unit} ({span}) would be significant as the only comparison "
+            f"(p {_with_sign(before)}), but is not among so many (p {_with_sign(one.p)})."
         )
     return (
         f"{_subject(one)}: {signed(found.estimate)} {unit}, but a difference is not shown ({span}, "
@@ -82,7 +82,7 @@ def _subject(one: Comparison) -> str:
         return f"{one.title} together"
     if one.kind == "three-way":
         two, _, third = one.title.rpartition(" × ")
-        return f"With {third} against without, what {two} bring beyond their sum"
+        return f"With {third} against without, the gain of {two} beyond the sum of their gains"
     higher, lower = _sides(one)
     return f"{higher} against {lower}"
 
@@ -94,14 +94,14 @@ def _sides(one: Comparison) -> tuple[str, str]:
 
 
 def _verb(one: Comparison) -> str:
-    return "bring" if one.kind == "interaction" else "is"
+    return "gain" if one.kind == "interaction" else "is"
 
 
 def _direction(one: Comparison, *, lower: bool) -> str:
     """The direction in words; ``lower`` says that less is better."""
     above = (one.contrast.estimate >= 0) != lower
     if one.kind == "interaction":
-        return f"{'more' if above else 'less'} than the sum of what each brings on its own"
+        return f"{'more' if above else 'less'} than the sum of their separate gains"
     if one.kind == "three-way":
         return "more" if above else "less"
     return "better" if above else "worse"
@@ -131,30 +131,30 @@ def doubt(analysis: Analysis) -> str | None:
     wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
     return (
         "Not shown does not mean that the arms are equal: every value within an interval agrees with these runs. "
-        f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
+        f"More certainty would come from {wanted}, which cause the larger part of the uncertainty."
     )
 
 
 def chance(analysis: Analysis) -> str:
     """Explain how the intervals and p values were computed."""
     found = analysis.comparisons[analysis.metric]
-    sentences = f"{found[0].contrast.num_sentences:,} test sentences drawn anew 2,000 times"
+    sentences = f"{found[0].contrast.num_sentences:,} test sentences resampled 2,000 times"
     counted = sum(one.p is not None for one in found)
     if not counted:
         return (
-            f"The intervals cover only the chance of the sentences, {sentences}: with one seed in an arm the chance of "
-            "the seeds is unknown, and it is often the larger one."
+            f"The intervals cover only the variance over sentences ({sentences}). With one seed in an arm the "
+            "variance over seeds is unknown, and it is often the larger one."
         )
     text = (
-        "Scores differ between seeds, and would differ on other test sentences. The intervals hold both kinds of "
-        f"chance: the spread between seeds, and {sentences} for all runs at once. Were all of this done again and "
-        "again, 95 of 100 such intervals would hold the true value."
+        "Scores differ between seeds, and would differ on other test sentences. The intervals cover both kinds of "
+        f"chance: the spread between seeds, and {sentences} for all runs at once. If all of this were repeated, 95 of "
+        "100 such intervals would contain the true value."
     )
     if counted > 1:
         text += (
-            " The more one compares, the more differences turn up by chance: the p values are corrected for "
-            f"{counted} comparisons (Holm 1979), so that 95 of 100 such reports claim no difference that does not "
-            "exist. The intervals are not corrected, and so one may leave out 0 beside a difference that is not shown."
+            " With more comparisons, more differences appear by chance. The p values are therefore corrected for "
+            f"{counted} comparisons (Holm 1979): 95 of 100 such reports claim only differences that exist. The "
+            "intervals are not corrected, so an interval may exclude 0 although the difference is not shown."
         )
     return text
 

@@ -22,55 +22,55 @@ CAPTIONS = {
     "differences": (
         "How far each arm is from the baseline",
         "A dot is a difference of means over seeds, the bar its 95 % interval. Filled and blue: different even after "
-        "the correction for the number of comparisons. Grey: not shown; a grey bar that does not reach 0 would count "
-        "if it were the only question.",
+        "the correction for the number of comparisons. Grey: not shown; a grey bar that does not reach 0 would be "
+        "significant as the only comparison.",
     ),
     "interaction": (
         "What two options do together",
-        "Lines join means, small marks are seeds. Parallel lines: each option brings the same with and without the "
-        "other. Lines that spread or cross: what one brings depends on the other.",
+        "Lines join means, small marks are seeds. Parallel lines: each option gains the same with and without the "
+        "other. Lines that spread or cross: the gain of one depends on the other.",
     ),
     "curves": (
         "While training",
-        "The score on the validation set, each time that it was taken; the line is the mean over seeds, the band goes "
+        "The score at each validation; the line is the mean over seeds, the band goes "
         "from the lowest seed to the highest.",
     ),
     "time": (
         "The same against time",
         "Epochs of a larger network take longer. This is what each arm had reached after the same seconds of training "
-        "(validation left out). Runs beside each other on one machine slow each other down: small differences mean "
-        "nothing.",
+        "(validation left out). Runs at the same time on one machine slow each other down, so ignore small "
+        "differences.",
     ),
     "length": (
         "Short and long sources",
-        "Test sentences grouped by the length of their source; means over seeds. Few sentences make a jumpy line.",
+        "Test sentences grouped by the length of their source; means over seeds. With few sentences the line is noisy.",
     ),
     "position": (
         "Where in the target it goes wrong",
-        "Left: the model writes on after its own mistakes, so one shifted word makes all later ones wrong. Right: "
-        "every step is given the reference so far, and is judged on its own; here and in the pictures below a position "
-        f"that fewer than one probed sentence in {RARE} has is left out.",
+        "Left: the model continues its own output, so one shifted word makes all later ones wrong. Right: every step "
+        "follows the correct beginning. Here and in the pictures below, a position is left out if fewer than one "
+        f"probed sentence in {RARE} reaches it.",
     ),
     "gradient": (
         "Which source tokens the first target words listen to",
         "How much of the gradient of a target word's log-probability arrives at each source token, in source order, "
-        "also where the encoder reads it backwards; each sentence's shares add up to 100 % over all of its tokens.",
+        "even if the encoder reads it backwards. The shares of a sentence add up to 100 % over all its tokens.",
     ),
     "decay": (
         "The vanishing gradient",
-        "The same gradient against the number of encoder steps that it has to come back through, on a logarithmic "
-        "axis: a straight line that falls is a gradient that shrinks by the same factor at each step.",
+        "The same gradient against the number of encoder steps that it goes back, on a logarithmic axis. A straight "
+        "falling line means that the gradient shrinks by the same factor at each step.",
     ),
     "reliance": (
         "How much peeky steps use the summary",
-        "At a single step the summary is replaced by the average summary; the share of the probability that moves to "
-        "other words. 0: the step did not need to look, 1: it knew nothing without.",
+        "At a single step the summary is replaced by the average summary. The picture shows the share of probability "
+        "that moves to other words. 0: the step does not use the summary; 1: it depends on the summary completely.",
     ),
     "training": (
         "Gradients in training",
         "The norm of the gradients before clipping, how often they had to be clipped, and the largest absolute "
-        "eigenvalue of the encoder's recurrent matrix: what is multiplied with itself once for each token (for gated "
-        "cells, of the candidate state).",
+        "eigenvalue of the encoder's recurrent matrix. This matrix is multiplied with itself once for each token (for "
+        "gated cells, it is that of the candidate state).",
     ),
 }
 
@@ -79,18 +79,18 @@ LANGUAGE_MODEL_CAPTIONS = {  # where they differ
     "curves": (
         "While training",
         "The perplexity per word on the validation text, less is better; the line is the mean over seeds, the band "
-        "goes from the lowest seed to the highest. What lies high above where the arms end is cut off.",
+        "goes from the lowest seed to the highest. Values far above the final ones are cut off.",
     ),
     "length": (
         "Short and long lines",
-        "Test lines grouped by their words; means over seeds. The end of a line, a word too, weighs more in a short "
-        "one.",
+        "Test lines grouped by their words; means over seeds. The end of a line counts as a word, so it weighs more "
+        "in a short line.",
     ),
     "training": (
         "Gradients in training",
         "The norm of the gradients before clipping, how often they had to be clipped, and the largest absolute "
-        "eigenvalue of the recurrent matrices: what is multiplied with itself once for each token (for gated cells, of "
-        "the candidate state).",
+        "eigenvalue of the recurrent matrices. Such a matrix is multiplied with itself once for each token (for gated "
+        "cells, it is that of the candidate state).",
     ),
 }
 
