@@ -193,7 +193,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is refused: {problem}; use a checkpoint that seq2seq-train wrote.") from None
     except Exception as error:  # torch raises nearly anything for a damaged file
         told = isinstance(error, (RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile))
-        problem = str(error).split("\n")[0] if told else "torch cannot make sense of it"
+        problem = str(error).split("\n")[0] if told else "torch cannot read it"
         raise UserError(f"{path} is not a whole checkpoint ({problem}); use another, or train again.") from None
     mine = contents.get(SECTION) if isinstance(contents, dict) else None
     if isinstance(mine, dict) and isinstance(mine.get("format"), int) and mine["format"] > FORMAT:
@@ -201,7 +201,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has {theirs}, newer than seq2seq {__version__} reads ({FORMAT}); upgrade seq2seq.")
     if not isinstance(mine, dict) or not _has_the_shape(mine) or not _are_weights(contents.get("state_dict")):
         raise UserError(
-            f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r} as seq2seq-train writes it."
+            f"{path} is not a checkpoint of seq2seq: it has no section {SECTION!r}; name one that seq2seq-train wrote."
         )
     _fill_in(mine)
     return contents
@@ -222,7 +222,7 @@ def read_to_go_on(path: Path) -> dict[str, Any]:
     contents = read(path)
     missing = [name for name, kind in TO_GO_ON.items() if not isinstance(contents.get(name), kind)]
     if missing:
-        raise UserError(f"{path} is no checkpoint to go on from: it has no {', '.join(missing)}; train again.")
+        raise UserError(f"{path} is not a checkpoint to resume from: it has no {', '.join(missing)}; train again.")
     return contents
 
 
@@ -405,7 +405,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     for name, tensor in named_weights(model).items():
         if not tensor.isfinite().all():
             raise UserError(
-                f"{path} holds weights that are no finite numbers, in {name}: its training has diverged; use another, "
+                f"{path} holds weights that are not finite, in {name}: its training has diverged; use another, "
                 "or train again with a smaller optim.lr."
             )
 

@@ -125,7 +125,8 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise
     except _Reference as found:
         raise UserError(
-            f"{path} is not a config of ours: it has a reference, *{found}; write the value out where it is used."
+            f"{path} is not a config that seq2seq wrote: it has a reference, *{found}; write the value out where it "
+            "is used."
         ) from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # All but the first come of values that are not what their tags say.
@@ -186,7 +187,7 @@ def numbers(path: Path, lines: Sequence[str]) -> list[float]:
         raise UserError(f"{path} has a line that is not a number ({error}); delete {RESULT}, and run again.") from None
     for line, value in enumerate(values, start=1):
         if not math.isfinite(value):
-            raise UserError(f"{path}: line {line} is {value}, which no text costs; leave that run out, or train anew.")
+            raise UserError(f"{path}: line {line} is {value}, not a finite number; leave that run out, or train again.")
     return values
 
 
@@ -196,7 +197,7 @@ def read_probe(folder: Path) -> dict[str, Any] | None:
     Raises:
         UserError: if it is not what a run writes.
     """
-    remedy = "make it anew with seq2seq-probe"
+    remedy = "make it again with seq2seq-probe"
     values = _read_json(folder / PROBE, remedy)
     if values is not None:
         missing = [name for name, kind in PROBED.items() if name not in values or not isinstance(values[name], kind)]
@@ -368,7 +369,9 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     except UserError:
         raise
     except (TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} has a row that is not of numbers ({error}); restore it, or train anew.") from None
+        raise UserError(
+            f"{path} has a row with a value that is not a number ({error}); restore it, or train again."
+        ) from None
     if rows and not {"epoch", "step"} <= rows[0].keys():
-        raise UserError(f"{path} has no columns epoch and step; restore it, or train anew.")
+        raise UserError(f"{path} has no columns epoch and step; restore it, or train again.")
     return rows

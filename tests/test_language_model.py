@@ -128,7 +128,9 @@ def test_a_loader_goes_on_in_the_middle_of_its_epoch_and_of_no_other() -> None:
 
 
 def test_too_many_columns_are_refused() -> None:
-    with pytest.raises(UserError, match=r"data.columns=9 is more than the text has tokens, 8; make it smaller"):
+    with pytest.raises(
+        UserError, match=r"data.columns=9 is more than the number of tokens in the text, 8; make it smaller"
+    ):
         StreamLoader(a_stream(8), num_columns=9, bptt=4)
     with pytest.raises(UserError, match=r"data.columns=1 must be at least trainer.devices=2"):
         StreamLoader(a_stream(8), num_columns=1, bptt=4, world_size=2)
@@ -705,11 +707,14 @@ def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"reverse": True, "peeky": "both"}}, "no source, and so no model.reverse, model.peeky; leave out"),
+        (
+            {"model": {"reverse": True, "peeky": "both"}},
+            "no source, so it cannot use model.reverse, model.peeky; leave them out",
+        ),
         ({"model": {"attention": "dot"}}, "no source, and so no model.attention"),
         ({"model": {"tie": "all"}, "tokenizer": {"joint": True}}, "model.tie=all shares with an encoder"),
         ({"tokenizer": {"joint": True}}, "no source, and so no tokenizer.joint"),
-        ({"tokenizer": {"type": "unigram", "vocab_size": 50, "sampling": 0.1}}, "would cut the text anew"),
+        ({"tokenizer": {"type": "unigram", "vocab_size": 50, "sampling": 0.1}}, "would segment the text differently"),
         ({"trainer": {"monitor": "bleu"}}, "trainer.monitor=bleu needs translations"),
     ],
 )

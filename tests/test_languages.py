@@ -125,7 +125,7 @@ def test_the_wrong_metric_is_said_once_a_run(tmp_path: Path, caplog: pytest.LogC
     assert said.getMessage().startswith("the validation references are mostly Chinese, which has no spaces")
     (tmp_path / "run" / "test.json").unlink()
     caplog.clear()
-    run(config, tmp_path / "run")  # goes on
+    run(config, tmp_path / "run")  # resumes
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 

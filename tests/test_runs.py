@@ -65,17 +65,17 @@ def test_a_plan_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
 
 def test_metrics_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     (tmp_path / "metrics.csv").write_text("epoch,step\n1,two\n")
-    with pytest.raises(UserError, match=r"metrics.csv has a row that is not of numbers \(.*two"):
+    with pytest.raises(UserError, match=r"metrics.csv has a row with a value that is not a number \(.*two"):
         runs.read_metrics(tmp_path)
     (tmp_path / "metrics.csv").write_text("epoch,step\n1\n")
-    with pytest.raises(UserError, match="metrics.csv has a row that is not of numbers"):
+    with pytest.raises(UserError, match="metrics.csv has a row with a value that is not a number"):
         runs.read_metrics(tmp_path)
 
 
 def test_a_probe_that_is_none_is_refused(tmp_path: Path) -> None:
     assert runs.read_probe(tmp_path) is None
     (tmp_path / "probe.json").write_text("3")
-    with pytest.raises(UserError, match="probe.json holds no keys; make it anew with seq2seq-probe"):
+    with pytest.raises(UserError, match="probe.json holds no keys; make it again with seq2seq-probe"):
         runs.read_probe(tmp_path)
 
 
@@ -134,14 +134,14 @@ def test_a_hollow_probe_is_refused_by_the_name_of_what_is_missing(
     runs.write_json(tmp_path / "probe.json", PROBE | {"gradient_reach": [REACH]})
     assert runs.read_probe(tmp_path) == PROBE | {"gradient_reach": [REACH]}
     runs.write_json(tmp_path / "probe.json", values)
-    with pytest.raises(UserError, match=rf"probe.json has no {lacking}; make it anew with seq2seq-probe"):
+    with pytest.raises(UserError, match=rf"probe.json has no {lacking}; make it again with seq2seq-probe"):
         runs.read_probe(tmp_path)
 
 
 @pytest.mark.parametrize("line", ["nan", "inf", "-inf"])
 def test_a_cost_that_no_text_has_is_refused(tmp_path: Path, line: str) -> None:
     assert runs.numbers(tmp_path / "test.nll", ["1.5", "-0.0"]) == [1.5, 0.0]
-    with pytest.raises(UserError, match=rf"test.nll: line 2 is {line}, which no text costs"):
+    with pytest.raises(UserError, match=rf"test.nll: line 2 is {line}, not a finite number"):
         runs.numbers(tmp_path / "test.nll", ["1.5", line])
 
 

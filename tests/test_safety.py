@@ -134,7 +134,7 @@ def test_references_in_a_run_s_settings_are_refused_at_once(tmp_path: Path, cont
     (tmp_path / "config.yaml").write_text(content)
     started = time.perf_counter()
     with pytest.raises(
-        UserError, match=rf"config.yaml is not a config of ours: it has a reference, \*{anchor}; write the"
+        UserError, match=rf"config.yaml is not a config that seq2seq wrote: it has a reference, \*{anchor}; write the"
     ):
         runs.read_config(tmp_path)
     assert time.perf_counter() - started < 2
@@ -235,7 +235,7 @@ def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_end(
     damage(folder / "checkpoints" / "last.ckpt")
     run(settings, folder)
     (said,) = [message for message in caplog.messages if HALF in message]
-    assert said.endswith("Going on from previous.ckpt, which was saved before it.")
+    assert said.endswith("Resuming from previous.ckpt, which was saved before it.")
     for name in ("last.ckpt", "best.ckpt"):
         assert equal(weights(tmp_path / "whole", name), weights(folder, name))
     assert rows(tmp_path / "whole") == rows(folder)
@@ -303,7 +303,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -
     name = "model.decoder.output.bias"
     contents["state_dict"][name][3] = value
     checkpoint.save(path, contents)
-    said = f"a.ckpt holds weights that are no finite numbers, in {name}: its training has diverged; use another"
+    said = f"a.ckpt holds weights that are not finite, in {name}: its training has diverged; use another"
     with pytest.raises(UserError, match=said):
         checkpoint.load(path)
 

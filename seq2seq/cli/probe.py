@@ -1,5 +1,6 @@
-"""``seq2seq-probe RUN``: why a trained model works, as tables, ``probe.json`` and ``probe.svg``; the measuring is in
-`probe`.
+"""``seq2seq-probe RUN``: measure how a trained model works, with `evaluation.probe`.
+
+The results are tables, ``probe.json`` and ``probe.svg``.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 NAME = "seq2seq-probe"
-WIDTH = 100  # of a table that goes to a file or a pipe, which have none
+WIDTH = 100  # of a table in a file or a pipe, which has no width of its own
 ROWS = 15  # positions that a table shows; probe.json has them all
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
         prog=NAME,
         description="Measure how a trained model uses its sources: which tokens its first words depend on, what peeky "
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class _Files(NamedTuple):
-    """What is read, and where the results go."""
+    """Input files, and the folder of the results."""
 
     src: Path
     ref: Path
@@ -83,7 +84,7 @@ def _probe(options: argparse.Namespace) -> None:
 
 
 def _files(options: argparse.Namespace) -> _Files:
-    """The files that the arguments mean.
+    """The files that the arguments name.
 
     Raises:
         UserError: if the test set is not named, and not in the run's folder either.
@@ -127,9 +128,9 @@ def _reach_table(result: dict[str, Any]) -> tuple[str, Table]:
     reach = result["gradient_reach"]
     decays = ", ".join(_shown(step["decay_per_step"], ".2f") for step in reach)
     explanation = (
-        "Gradient reach: of all that the 1st, 2nd, ... target token owes to the source, the percentage that it owes to "
-        "each source token. For each step that a token was read further from the end of reading, the gradient is "
-        f"multiplied by {decays} (1 would be a memory that loses nothing)."
+        "Gradient reach: the share of the gradient of the 1st, 2nd, ... target token that arrives at each source "
+        f"token. For each encoder step that it goes back, the gradient is multiplied by {decays} "
+        "(1 means that no step loses anything)."
     )
     columns = {
         f"target {step['step']} %": _percent([*step["by_position"]["share"], step["end_symbol"]["share"]])
@@ -141,11 +142,14 @@ def _reach_table(result: dict[str, Any]) -> tuple[str, Table]:
 def _reliance_table(result: dict[str, Any]) -> tuple[str, Table | None]:
     reliance = result["peeky_reliance"]
     if reliance is None:
-        return "Peeky reliance: none, for this model has no peeky; its decoder gets the summary as first state.", None
+        return (
+            "Peeky reliance: none, because this model has no peeky; its decoder gets the summary only as first state.",
+            None,
+        )
     explanation = (
-        "Peeky reliance: how far a prediction moves if at its step alone the decoder is shown the average sentence's "
-        "summary instead of this one's: total variation (0 not at all, 1 wholly), KL divergence in nats, and how often "
-        "another token becomes the likeliest."
+        "Peeky reliance: how far a prediction moves if the average summary replaces this sentence's summary at that "
+        "step: total variation (0 not at all, 1 completely), KL divergence in nats, and how often another token "
+        "becomes the likeliest."
     )
     values, every = reliance["by_position"], reliance["overall"]
     columns = {
@@ -159,7 +163,7 @@ def _reliance_table(result: dict[str, Any]) -> tuple[str, Table | None]:
 def _accuracy_table(result: dict[str, Any]) -> tuple[str, Table]:
     explanation = (
         "Accuracy by position: given the true tokens before it, how often the likeliest token is the right one, and "
-        "how many nats the right one costs on average (0 is certainty)."
+        "the mean negative log-likelihood of the right one in nats (0 is certainty)."
     )
     values, every = (result["accuracy_by_position"][part] for part in ("by_position", "overall"))
     columns = {
@@ -170,7 +174,7 @@ def _accuracy_table(result: dict[str, Any]) -> tuple[str, Table]:
 
 
 def _table(title: str, columns: dict[str, list[str]], counts: Sequence[int], last: str) -> Table:
-    """A row for each position and one, named ``last``, for what ends each column."""
+    """A table with a row for each position, and a last row named ``last``."""
     from rich.table import Table
 
     table = Table()
@@ -221,7 +225,7 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
         _draw_line(accuracy, result["accuracy_by_position"]["by_position"], "accuracy")
         _label(accuracy, "Accuracy by target position", "target position", "right tokens (%)", top=102)
         figure.supxlabel(
-            f"positions that fewer than one sentence in {RARE} has are left out", size="small", color="0.5"
+            f"positions that fewer than one sentence in {RARE} reaches are left out", size="small", color="0.5"
         )
         figure.savefig(stream, format="svg", metadata={"Date": None})
 

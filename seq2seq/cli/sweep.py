@@ -40,9 +40,9 @@ FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perp
 PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
 SHOWN = {"translation": FIGURES, "language_model": PERPLEXITIES}  # by task
 WIDTH = 140  # of a table in a file or a pipe
-LOOK_SECONDS = 1.0  # between two looks at the folders
+LOOK_SECONDS = 1.0  # between two checks of the folders
 planned: list[Path] = []  # the runs of the sweep that this process started, in its order
-stale: dict[Path, int] = {}  # modification times of results that this sweep is to replace, in ns
+stale: dict[Path, int] = {}  # modification times of results that this sweep replaces, in ns
 made: list[Path] = []  # the folders that Hydra makes for a single run, the innermost first
 
 
@@ -104,7 +104,7 @@ def _written(folder: Path) -> int:
 
 
 def _is_stale(folder: Path) -> bool:
-    """Return whether the run's result is an old one, which this sweep is to replace."""
+    """Whether the run has an old result, which this sweep replaces."""
     try:
         return _written(folder) == stale.get(folder)
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def finish(folders: Sequence[Path]) -> None:
     """Print a table of a sweep's arms, and write its report.
 
     Raises:
-        UserError: if some of the runs are not there.
+        UserError: if some of the runs are missing.
     """
     refused = _refused(folders)
     scored = [folder for folder in folders if folder not in refused]
@@ -197,13 +197,13 @@ def finish(folders: Sequence[Path]) -> None:
     left = {folder: runs.read_error(folder) for folder in folders if not runs.is_finished(folder)}
     if left:
         first, reason = next(iter(left.items()))
-        how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be at it"
-        others = f"; {len(left) - 1} more are not there either" if len(left) > 1 else ""
-        raise UserError(f"{first} {how}{others}. The same command does what is missing.")
+        how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be training it"
+        others = f"; {len(left) - 1} more are missing" if len(left) > 1 else ""
+        raise UserError(f"{first} {how}{others}. Give the same command again to train the missing runs.")
 
 
 def _can_report(folder: Path) -> bool:
-    """Whether a report's packages are installed; if not, say how to make the report later."""
+    """Whether a report's packages are installed; if not, print how to make the report later."""
     try:
         require("the sweep's report", "compare", *PACKAGES)
     except UserError as error:
@@ -233,7 +233,7 @@ def remove_empty_folders() -> None:
 
 
 def stop_processes(number: int) -> bool:
-    """Send a signal to the processes that do a sweep's runs, and return whether there are any."""
+    """Signal the processes of a sweep's runs, and return whether there are any."""
     processes = [one for one in multiprocessing.active_children() if type(one).__module__.startswith("joblib.")]
     for process in processes:
         with suppress(OSError, TypeError):  # it has ended, or has not started
@@ -242,10 +242,10 @@ def stop_processes(number: int) -> bool:
 
 
 def note_deaths() -> None:
-    """Note in the folders of unfinished runs that a process died, whichever run it did."""
+    """Write into the folders of all unfinished runs that a process died."""
     for folder in planned:
         if (folder / runs.CONFIG).is_file() and not runs.is_finished(folder) and runs.read_error(folder) is None:
-            note_error(folder, "its process, or one beside it, was killed or crashed; there may be too little memory.")
+            note_error(folder, "its process, or a parallel one, was killed or crashed; there may be too little memory.")
 
 
 def print_table(analysis: Analysis) -> None:

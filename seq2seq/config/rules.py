@@ -267,8 +267,8 @@ LANGUAGE_MODEL = (
     Rule(
         _stray,
         lambda config: (
-            f"task=language_model has no source, and so no {', '.join(_stray(config))}; leave out what sets them, or "
-            "begin with experiment=lm, which does."
+            f"task=language_model has no source, so it cannot use {', '.join(_stray(config))}; leave them "
+            "out, or start from experiment=lm, which does."
         ),
     ),
     Rule(
@@ -281,8 +281,8 @@ LANGUAGE_MODEL = (
     ),
     Rule(
         lambda config: config.tokenizer.sampling,
-        "tokenizer.sampling={0.tokenizer.sampling:g} would cut the text anew in each epoch, and a language model reads "
-        "it as one stream; leave it 0.",
+        "tokenizer.sampling={0.tokenizer.sampling:g} would segment the text differently in each epoch, and a language "
+        "model reads it as one fixed stream; leave it 0.",
     ),
     Rule(
         lambda config: config.trainer.monitor != "loss",
@@ -327,7 +327,7 @@ EXPERIMENT = (
     Rule(
         lambda config: config.model.fixed_length and config.tokenizer.sampling,
         "tokenizer.sampling={0.tokenizer.sampling:g} changes how many tokens a line has, and "
-        "model.fixed_length={0.model.fixed_length} wants so many in each; leave one of them 0.",
+        "model.fixed_length={0.model.fixed_length} needs the same number in each line; set one of them to 0.",
     ),
     Rule(
         lambda config: config.optim.r_drop and not _has_own_dropout(config.model),

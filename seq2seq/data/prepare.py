@@ -86,7 +86,7 @@ def _refuse_foreign(folder: Path) -> None:
     if read_manifest(folder) is None:
         for name in (MANIFEST, *SPLIT_FILES):
             if (folder / name).exists():
-                raise UserError(f"{folder} holds a {name} that is not a dataset of ours; name another folder.")
+                raise UserError(f"{folder} holds a {name} that seq2seq did not write; name another folder.")
 
 
 def _settings(config: DataConfig) -> dict[str, Any]:

@@ -95,7 +95,8 @@ class StreamLoader:
             )
         if len(stream) < num_columns:
             raise UserError(
-                f"data.columns={num_columns} is more than the text has tokens, {len(stream)}; make it smaller."
+                f"data.columns={num_columns} is more than the number of tokens in the text, {len(stream)}; "
+                "make it smaller."
             )
         columns = Columns(stream, num_columns)
         self.tokens_in, self.tokens_out = columns.tokens_in[rank::world_size], columns.tokens_out[rank::world_size]

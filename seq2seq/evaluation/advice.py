@@ -56,8 +56,8 @@ def of_references(references: Sequence[str], tokenizer: str, name: str = "the re
         return None
     better = BETTER.get(script, "char")
     return (
-        f"{name} are mostly {script}, which has no spaces between words, so that metrics.tokenizer={tokenizer} takes "
-        "whole lines for words: BLEU stays near 0, and no checkpoint is the best by it; use metrics.tokenizer="
+        f"{name} are mostly {script}, which has no spaces between words, so metrics.tokenizer={tokenizer} treats "
+        "whole lines as words: BLEU stays near 0 and cannot select a checkpoint; use metrics.tokenizer="
         f"{better} (--tokenize {better})."
     )
 
@@ -68,7 +68,7 @@ def of_form(
     """What is wrong with the Unicode form of references, which are scored untouched.
 
     Args:
-        normalization: of the model. written: where that is none, text in the form that the model writes.
+        normalization: of the model. written: text in the form that the model writes, used if ``normalization`` is none.
         name: of the references, in the plural.
     """
     remedy = "equal text then counts as different (BLEU 68 instead of 100, in one case); convert"
@@ -101,8 +101,8 @@ def _of_like(config: Config, normalization: str) -> str | None:
     if config.tokenizer.like is None or config.tokenizer.normalization == normalization:
         return None
     return (
-        f"tokenizer.like={config.tokenizer.like} has tokenizer.normalization={normalization}, and so has this run, "
-        f"whatever its own says ({config.tokenizer.normalization})."
+        f"tokenizer.like={config.tokenizer.like} has tokenizer.normalization={normalization}, which this run uses "
+        f"too; its own setting is ignored ({config.tokenizer.normalization})."
     )
 
 

@@ -120,7 +120,7 @@ def _unreadable(path: str | Path, error: OSError) -> UserError:
     if error.errno == errno.ENAMETOOLONG:
         return too_long(path)
     if Path(path).is_dir():
-        return UserError(f"{path} is a folder, where a text file was wanted; name a file inside it.")
+        return UserError(f"{path} is a folder, not a text file; name a file inside it.")
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path} does not exist; check the path, which is relative to {os.getcwd()}.")
     return UserError(f"{path} cannot be read: {error.strerror or error}; check the file and its permissions.")
@@ -144,7 +144,7 @@ def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
     if ends:
         more = f" (and {len(ends) - 1} more)" if len(ends) > 1 else ""
         raise UserError(
-            f"{path}: line {ends[0]}{more} ends in a carriage return too many, as if converted for DOS twice; remove "
+            f"{path}: line {ends[0]}{more} ends in an extra carriage return, as if converted for DOS twice; remove "
             f"them, for example with {_through(path, WITHOUT_RETURNS)}."
         )
     if lines and lines[0].startswith(BOM):

@@ -223,7 +223,7 @@ def _step(unpacker: Unpacker, data: bytes, kind: Kind, name: str) -> bytes:
             raise
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} is not a sound {kind.name} file: {reason}; pack it again, or copy or download it again."
+            f"{name} is not a valid {kind.name} file: {reason}; pack it again, or copy or download it again."
         ) from None
 
 

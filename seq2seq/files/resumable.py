@@ -181,7 +181,7 @@ class Partial:
 
     def refusal(self, reason: str) -> UserError:
         """The error for an output that cannot be resumed."""
-        return UserError(f"{self.target} cannot be resumed: {reason}; leave out --resume to begin it anew.")
+        return UserError(f"{self.target} cannot be resumed: {reason}; leave out --resume to start it again.")
 
 
 @contextmanager
@@ -246,7 +246,7 @@ def _claim(target: Path, *, resume: bool) -> FileIO | None:
     """
     path = hidden(target, PART)
     if target.is_dir():
-        raise UserError(f"{target} is a folder, where an output was wanted; name a file inside it.")
+        raise UserError(f"{target} is a folder, not an output file; name a file inside it.")
     while True:
         finished = resume and target.exists()
         try:

@@ -143,7 +143,7 @@ def no_link(path: str | Path, flags: int) -> int:
 
 
 def _planted(path: str | Path) -> UserError:
-    return UserError(f"{path} is a link or a special file, where a hidden file of ours was expected; remove it.")
+    return UserError(f"{path} is a link or a special file, not a hidden file of seq2seq; remove it.")
 
 
 def refuse_planted(path: Path) -> None:
@@ -181,7 +181,7 @@ def said_in_one_line(path: Path) -> Iterator[None]:
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
-        raise UserError(f"{path} is a folder, where an output was wanted; name a file inside it.")
+        raise UserError(f"{path} is a folder, not an output file; name a file inside it.")
     temporary = path.with_name(hidden_name(path.name, f".{uuid.uuid4().hex[:8]}.tmp"))
     try:
         with created(temporary) as stream:

@@ -70,7 +70,7 @@ def refuse_another_run(config: Config, folder: Path) -> None:
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
-                "give this one another name=..., or start anew there with overwrite=true."
+                "give this one another name=..., or start again there with overwrite=true."
             )
         return
     for name in (CHECKPOINTS, RESULT):

@@ -97,7 +97,10 @@ class TranslationData(L.LightningDataModule):
 def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int) -> None:
     corpora = {split: encode_corpus(folder, split, tokenizers) for split in SPLITS}
     if not all(corpus.src.lengths().all() for corpus in corpora.values()):
-        raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
+        raise UserError(
+            f"model.fixed_length leaves out the end symbol, so a source cannot be blank; remove the blank "
+            f"lines of {folder}."
+        )
     for split, corpus in corpora.items():
         lengths = corpus.tgt.lengths()
         if (lengths != fixed_length).any():
@@ -157,7 +160,7 @@ def load_like(config: Config) -> tuple[str, Tokenizers]:
         )
     if config.tokenizer.sampling and not found.src.can_sample:
         raise UserError(
-            f"tokenizer.sampling={config.tokenizer.sampling:g} needs pieces that can be cut anew, and those of "
+            f"tokenizer.sampling={config.tokenizer.sampling:g} needs a tokenizer that can sample, and those of "
             f"tokenizer.like={config.tokenizer.like} cannot; leave it 0."
         )
     return kind, found

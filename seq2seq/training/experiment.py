@@ -78,7 +78,7 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     refuse_another_run(config, folder)
     result = None if config.overwrite else read_result(folder)
     if result is not None:
-        log.info("%s is finished already; overwrite=true trains it anew", folder)
+        log.info("%s is finished already; overwrite=true trains it again", folder)
         show_result(folder, config, result)
         return result
     revision = git_revision()  # now: there may be a new commit when the training ends

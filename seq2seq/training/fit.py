@@ -66,7 +66,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     if contents is not None:
         if training.has_ended(contents):
             return training.best_step()
-        log.info("going on from %s", last)
+        log.info("resuming from %s", last)
     training.run(data, None if contents is None else last)
     return training.best_step()
 
@@ -180,9 +180,9 @@ def _read_last(last: Path) -> dict[str, Any] | None:
     try:
         contents = checkpoint.read_to_go_on(previous)
     except UserError:
-        again = "overwrite=true starts the run anew."
+        again = "overwrite=true starts the run again."
         raise UserError(f"{damaged} {previous.name} beside it is refused too; {again}") from None
-    log.warning("%s Going on from %s, which was saved before it.", damaged, previous.name)
+    log.warning("%s Resuming from %s, which was saved before it.", damaged, previous.name)
     checkpoint.name_also(previous, last.name)
     return contents
 
@@ -200,7 +200,7 @@ def _refuse_other_network(config: Config, last: Path, contents: dict[str, Any]) 
     if different or contents[checkpoint.SECTION]["kind"] != TASKS[config.task].kind:
         what = ", ".join(f"model.{name}" for name in different) or "task"
         raise UserError(
-            f"{last} is of another network than the run's settings ({what}); start anew there with overwrite=true."
+            f"{last} is of another network than the run's settings ({what}); start again there with overwrite=true."
         )
 
 
@@ -221,11 +221,11 @@ def _refuse_other_text(folder: Path, contents: dict[str, Any], module: LitModel)
     if changed:
         raise UserError(
             f"{folder} was trained on other text: {', '.join(changed)} of its data changed; put the old text back, or "
-            "start anew there with overwrite=true."
+            "start again there with overwrite=true."
         )
     if contents[checkpoint.SECTION]["tokenizer"] != module.section()["tokenizer"]:
         raise UserError(
-            f"{folder} was trained with other pieces than its tokenizer has now; start anew there with overwrite=true."
+            f"{folder} was trained with other pieces than its tokenizer has now; start again there with overwrite=true."
         )
 
 

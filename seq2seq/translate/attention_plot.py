@@ -24,7 +24,7 @@ from seq2seq.tokens.sampling import SPACE_MARK
 log = logging.getLogger(__name__)
 
 ENDINGS = (".png", ".svg", ".pdf")  # of a picture's file; any other name is a folder's
-MOST_PIECES = 200  # of a side; what is beyond has no room
+MOST_PIECES = 200  # of a side; further pieces are not drawn
 LONGEST = 24  # characters of a label
 CELL = 0.24  # inches
 NO_HELP = ("DejaVu Sans", "Last Resort")  # the first choice, and a font that has a box for everything

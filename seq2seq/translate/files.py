@@ -22,7 +22,7 @@ from seq2seq.translate.translator import WINDOW, Translator
 
 WINDOW_BYTES = 1 << 23  # a window of long lines ends here
 RETURNS_INSIDE = "%s: its first line holds carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"
-RETURNS_TOO_MANY = "%s: %d lines end in a carriage return too many; tr -d '\\r' removes them"
+RETURNS_TOO_MANY = "%s: %d lines end in an extra carriage return; tr -d '\\r' removes them"
 NO_DIFFERENCE = {"batch_tokens"}  # decode settings that change no translation
 
 
@@ -155,7 +155,7 @@ def _finished_already(lines: _Lines, target: str, started: float, wanted: output
         what = "translations of lines" if wanted.num_best else "lines"
         raise UserError(
             f"{target} is finished, but has {found} {what} for {lines.num_lines} of {lines.name}; "
-            "leave out --resume to make it anew, or name another output."
+            "leave out --resume to make it again, or name another output."
         )
     return FileReport(found, 0, 0, time.perf_counter() - started, num_kept=found, finished_already=True)
 

@@ -116,7 +116,7 @@ def test_what_the_trainer_refuses_is_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "extra, said",
     [
-        ({"limit_val_batches": 2}, "limit_val_batches would put a loss of a part of the validation set beside a score"),
+        ({"limit_val_batches": 2}, "limit_val_batches would compute the loss on only a part of the validation set"),
         ({"limit_train_batches": 0.001}, "lightning.Trainer refuses limit_train_batches=0.001: "),
     ],
 )

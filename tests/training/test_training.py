@@ -325,7 +325,7 @@ def test_pieces_of_another_run_have_to_suit(tmp_path: Path) -> None:
     like = {"like": str(tmp_path / "two")}
     with pytest.raises(UserError, match="model.tie=all needs one vocabulary for both sides, and tokenizer.like=.* has"):
         run(config(tmp_path, tokenizer={**like, "joint": True}, model={"tie": "all"}), tmp_path / "a")
-    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs pieces that can be cut anew, and those of"):
+    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs a tokenizer that can sample, and those of"):
         run(config(tmp_path, tokenizer={**like, "type": "unigram", "vocab_size": 99, "sampling": 0.3}), tmp_path / "b")
 
 
@@ -502,7 +502,7 @@ def test_a_fixed_length_has_no_place_for_a_blank_source(tmp_path: Path) -> None:
     for split, lines in (("train", "a\tb\n"), ("valid", "\tb\n"), ("test", "a\tb\n")):
         (tmp_path / split).write_text(lines)
     files = {f"{split}_src": str(tmp_path / split) for split in ("train", "valid", "test")}
-    with pytest.raises(UserError, match="model.fixed_length has no end symbol to stand for a blank source"):
+    with pytest.raises(UserError, match="model.fixed_length leaves out the end symbol, so a source cannot be blank"):
         run(config(tmp_path, data={"kind": "files", **files}, model={"fixed_length": 1}), tmp_path / "run")
 
 

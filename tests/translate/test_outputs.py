@@ -438,7 +438,7 @@ MISTAKES = {
     "no picture": (["--plot-lines", 0], "--plot-lines 0 is out of range; it must be at least 1"),
     "pictures of none": (
         ["--plot-lines", 3],
-        "--plot-lines is of the pictures of --attention-plot, and there",
+        "--plot-lines has no effect without --attention-plot",
     ),
     "alignments without": (["--alignments", "a"], "--alignments needs a model with attention, and this one has none"),
     "a picture without": (["--attention-plot", "a"], "--attention-plot needs a model with attention"),
@@ -528,7 +528,7 @@ def test_blank_lines_have_no_picture_which_is_said(model: Path, folder: Path, ca
 def test_files_beside_several_inputs_are_refused(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("other", INPUT)
     assert give(model, "-i", "in", "other", "--suffix", "de", "--alignments", "a") == 2
-    assert "--alignments is of one input; translate the 2 one by one." in capsys.readouterr().err
+    assert "--alignments works with one input; translate the 2 inputs one by one." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("num", [2, 5])

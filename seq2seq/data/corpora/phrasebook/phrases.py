@@ -1,4 +1,4 @@
-"""Noun phrases and clauses: what is said, in both languages."""
+"""Noun phrases and clauses: the meaning that both languages express."""
 
 from __future__ import annotations
 
