@@ -28,7 +28,7 @@ class Console(rich.console.Console):
 
 
 class _NameColumn(TextColumn):
-    """A bar's description, such as a file's name: nothing in it is markup."""
+    """A bar's description, such as a file's name, without markup."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(task.description), style=self.style, justify=self.justify)
@@ -47,7 +47,7 @@ def progress_bar(
     """A progress bar on stderr, between a description and the time left; hidden where stderr is not a terminal.
 
     Args:
-        columns: what stands between the bar and the time left: counts and a rate.
+        columns: counts and a rate, shown between the bar and the time left.
         shown: whether to show it on a terminal.
         console: another console of stderr.
         options: further options of `rich.progress.Progress`.

@@ -32,7 +32,7 @@ SCORED = 64  # tokens of each line that are scored at a time
 
 
 class TextScore(NamedTuple):
-    """How probable a text is. The end of each line counts as a token, and as a word."""
+    """The log-probability of a text. The end of each line counts as a token, and as a word."""
 
     line_nll: list[float]  # negative log-likelihood of each line, in nats, after all before it
     num_tokens: int
@@ -112,12 +112,12 @@ class LanguageModel:
         seed: int = 1,
         max_length: int = 100,
     ) -> Iterator[str]:
-        """Lines drawn at random, each as the first one of a text; nothing is drawn before it is asked for.
+        """Sample lines one by one when they are read, each as the first line of a text.
 
         The i-th line depends only on the seed and i, not on how many are drawn.
 
         Args:
-            prefix: what each line begins with.
+            prefix: text that each line begins with.
             max_length: most tokens of a line, the prefix's included; it is broken off there.
 
         Raises:
@@ -155,7 +155,7 @@ class LanguageModel:
             yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
-        """Read a text from its first token to its last, with one state that is carried all the way.
+        """Score a text from its first token to its last, with one carried state.
 
         There is no batch: the result is that of one long pass, to rounding, whatever the window. A line is encoded
         whole, which takes about 40 bytes of memory for each of its characters.

@@ -1,4 +1,4 @@
-"""The folder of a run, ``runs/NAME/JOB/``: which files it has, and how they are read back."""
+"""The folder of a run, ``runs/NAME/JOB/``: its files, written and read."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ from seq2seq.stopping import Stopped
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
 DRAWING = "probe.svg"
-PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
+PLAN = "sweep.json"  # beside the run folders: the runs that sweeps planned
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
-LINE_NLL, SAMPLES = "test.nll", "samples.txt"  # of a language model: what each test line costs, and what it makes up
+LINE_NLL, SAMPLES = (
+    "test.nll",
+    "samples.txt",
+)  # of a language model: negative log-likelihood of each test line, and generated lines
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
 FIGURES = (  # that a result has, as numbers
@@ -61,7 +64,7 @@ PROBED: dict[str, type | tuple[type, ...]] = {
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain values only, without references: a few hundred bytes of them can stand for gigabytes."""
+    """A YAML loader for plain values without references, which could expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -70,7 +73,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Reference(Exception):
-    """A YAML file refers to a part of itself."""
+    """A YAML file has a reference to a part of itself."""
 
 
 def read_config(folder: Path) -> Config:
@@ -105,7 +108,7 @@ def _lacks_normalization(values: dict[str, Any]) -> bool:
 
 
 def is_tokenized(path: str | Path) -> bool:
-    """Whether a run folder, or the one that a checkpoint is in, says that its text is tokenised (``data.variant``)."""
+    """Whether the text of a run, or of a checkpoint's run, is tokenised (``data.variant``)."""
     for folder in (Path(path), *list(Path(path).parents)[:2]):
         if (folder / CONFIG).is_file():
             try:

@@ -18,7 +18,7 @@ from typing import Any, Self
 log = logging.getLogger(__name__)
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-# Signals within so many seconds count as one: timeout(1) signals a process and then its whole group.
+# Signals within this many seconds count as one: timeout(1) signals a process and then its whole group.
 ONE_STROKE = 0.1
 
 

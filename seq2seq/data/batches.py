@@ -313,7 +313,7 @@ class _Epoch(Dataset[Batch]):
         return num_tokens + len(rows) * self.end_symbol
 
     def _sentences(self, position: int) -> list[Ragged]:
-        """The ids of a whole batch's sources and targets; with sampling, segmented anew."""
+        """The ids of a whole batch's sources and targets; with sampling, a new segmentation."""
         if position in self._drawn:
             return self._drawn[position]
         sides = [array.take(self.rows[position]) for array in self.corpus]

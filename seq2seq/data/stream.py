@@ -40,7 +40,7 @@ class Window(NamedTuple):
 
 
 def to_stream(rows: TokenArray) -> Ids:
-    """All rows one after the other, each with ``</s>`` after it, ``(tokens,)``: what a language model predicts."""
+    """Join all rows, each followed by ``</s>``: the ``(tokens,)`` that a language model predicts."""
     ends = np.asarray(rows.offsets[1:] - rows.offsets[0])
     return np.insert(np.asarray(rows.ids[rows.offsets[0] : rows.offsets[-1]]), ends, EOS).astype(np.int32)
 

@@ -1,6 +1,6 @@
 """Decode token ids: networks, forms of their step, a search, and batches of similar length.
 
-`Engine` knows nothing of text: `seq2seq.translate.translator.Translator` encodes lines for it and writes out what it
+`Engine` knows only ids: `seq2seq.translate.translator.Translator` encodes lines for it and writes out what it
 finds.
 """
 
@@ -96,7 +96,7 @@ class Engine:
         threads.survive_forks()
 
     def fused(self, language_model: RNNLanguageModel, weight: float) -> Engine:
-        """Return an engine with the same networks in whose searches a language model has a say; see `fusion.fuse`.
+        """Return an engine whose searches also use a language model; see `fusion.fuse`.
 
         Raises:
             UserError: if the weight is out of range.

@@ -1,4 +1,4 @@
-"""What every search shares: states, step functions and hypotheses."""
+"""States, step functions and hypotheses: the types that every search shares."""
 
 from __future__ import annotations
 
@@ -19,29 +19,27 @@ class State(Protocol):
     def select(self: AnyState, rows: Tensor) -> AnyState: ...
 
 
-BLOCK = 64  # log-probabilities of which the highest is looked at first
+BLOCK = 64  # log-probabilities per block; the blocks' maxima are compared first
 
 
 AnyState = TypeVar("AnyState", bound=State)
 
 
-# From last tokens (n,) and state to log-probabilities (n, vocabulary) and the next state.
+# step(last_tokens, state) -> (log_probs, next_state): last_tokens is (n,), log_probs (n, vocabulary).
 Step = Callable[[Tensor, AnyState], tuple[Tensor, AnyState]]
 
 
-# From log-probabilities (n, vocabulary), the rows (n,) that they are of, and the number of tokens that these have, to
-# the log-probabilities and the tokens that are chosen, each (n,).
+# choose(log_probs, rows, length) -> (chosen_log_probs, chosen_tokens): log_probs is (n, vocabulary), the others (n,).
+# rows are batch indices, length the number of tokens generated so far.
 Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
 class Hypothesis(NamedTuple):
-    """An output: its tokens without the end symbol, and the sum of its log-probabilities, that of the end symbol
-    included.
-    """
+    """An output: tokens without the end symbol, and the sum of its log-probabilities with it."""
 
     tokens: list[int]
     score: float
-    normalised: float | None = None  # what a beam ranked it by; None where nothing was ranked
+    normalised: float | None = None  # score by which a beam ranked it; None without ranking
     # (steps, src_length), on the CPU: a row for each token, and a last one for the end symbol where there is one. The
     # source's padding has columns, of zeros. None unless asked for.
     attention: Tensor | None = None

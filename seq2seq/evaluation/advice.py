@@ -1,4 +1,4 @@
-"""What to say of text that is scored by the wrong measure, or that is in another Unicode form than the model writes."""
+"""Warn of text that does not suit the metric or the model's Unicode form."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = {"nfc": "NFC (accents as part of the letter)", "nfd": "NFD (accents as c
 
 
 def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[str]:
-    """The warnings before a training: at most one on the references, one on their Unicode form, one on the two sides'.
+    """The warnings before a training: on the references, on their Unicode form, and on the sides'.
 
     Args:
         folder: of the prepared dataset.
@@ -38,7 +38,7 @@ def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[st
 
 
 def of_references(references: Sequence[str], tokenizer: str, name: str = "the references") -> str | None:
-    """What is wrong with scoring references with this metric tokenizer.
+    """A warning if references do not suit this metric tokenizer.
 
     Args:
         name: of the references, in the plural.
@@ -65,10 +65,10 @@ def of_references(references: Sequence[str], tokenizer: str, name: str = "the re
 def of_form(
     references: Sequence[str], normalization: str, written: Sequence[str], name: str = "the references"
 ) -> str | None:
-    """What is wrong with the Unicode form of references, which are scored untouched.
+    """A warning if references, which are scored unchanged, have another Unicode form.
 
     Args:
-        normalization: of the model. written: text in the form that the model writes, used if ``normalization`` is none.
+        normalization: of the model. written: text in the model's form, for a model without normalization.
         name: of the references, in the plural.
     """
     remedy = "equal text then counts as different (BLEU 68 instead of 100, in one case); convert"

@@ -1,4 +1,4 @@
-"""All the figures of a translator on a test set, computed once and in one way for training, command line and report."""
+"""Compute all figures of a translator on a test set."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from seq2seq.translate.translator import Translator
 
 
 class Evaluation(NamedTuple):
-    """Plain figures, ready for JSON, and the hypotheses that they are of."""
+    """Figures, ready for JSON, and the scored hypotheses."""
 
     figures: dict[str, Any]
     hypotheses: list[str]
@@ -28,14 +28,15 @@ def evaluate(
     options: DecodeConfig | None = None,
     **changes: Any,
 ) -> Evaluation:
-    """Translate and score: free-running output against untouched references, and the references' teacher-forced
-    perplexity. The scores are those that ``translator.metrics`` asks for.
+    """Translate, and score against unchanged references.
+
+    The perplexity is that of the references under teacher forcing. ``translator.metrics`` chooses the scores.
 
     Args:
         options, changes: decoding settings, as for `Translator.translate`.
 
     Figures: ``bleu``, ``chrf`` and ``ter``, each with its ``..._signature``; ``exact_match`` in percent; ``perplexity``
-        per target token (the end symbol included) and ``num_tokens``, what it is the mean over; ``num_sentences``;
+        per target token (the end symbol included) and ``num_tokens``, the number of those tokens; ``num_sentences``;
         ``parameters``, of all models of an ensemble together; decoding ``seconds`` and ``sentences_per_second``.
 
     Raises:

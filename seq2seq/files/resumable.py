@@ -69,7 +69,7 @@ class Partial:
 
     Args:
         file: that file.
-        settings: what the contents depend on besides the input; plain values, by name.
+        settings: all values besides the input that decide the contents; plain values, by name.
         resume: continue an earlier write.
 
     Raises:

@@ -21,7 +21,7 @@ from seq2seq.tokens.base import PAD
 
 
 def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
-    """The network that a config describes, with fresh weights.
+    """The network that a config describes, with new weights.
 
     Raises:
         ValueError: if ``tie=all`` meets two vocabularies of different size.
@@ -98,7 +98,7 @@ def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
 
 
 def build_language_model(config: ModelConfig, vocab: int) -> RNNLanguageModel:
-    """The network that a config describes, with fresh weights; what it says of an encoder is not looked at."""
+    """The language model that a config describes, with new weights; its encoder is ignored."""
     embedding = nn.Embedding(vocab, config.embedding_size, padding_idx=PAD)
     if config.tie != "none":
         nn.init.normal_(embedding.weight, std=config.embedding_size**-0.5)  # as in `build_seq2seq`

@@ -23,7 +23,7 @@ TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "word_pe
 LOWER = tuple(PERPLEXITY)  # metrics of which less is better
 NEAR_BEST = 0.9  # of the best validation score: the time until then is compared
 NUM_BINS = 6  # of source length
-FEW = 0.05  # positions that fewer of the sentences have are not shown
+FEW = 0.05  # positions that a smaller share of the sentences reaches are not shown
 NUM_EXAMPLES = 5
 NUM_SAMPLES = 3
 
@@ -86,7 +86,7 @@ class Bin(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A test sentence and what each arm's first seed makes of it."""
+    """A test sentence and its translation by each arm's first seed."""
 
     source: str
     reference: str
@@ -113,12 +113,12 @@ class Analysis(NamedTuple):
 
     @property
     def task(self) -> str:
-        """What the runs were trained for."""
+        """The task of the runs."""
         return self.sweep.arms[0].runs[0].config.task
 
 
 def analyse(sweep: Sweep) -> Analysis:
-    """Work everything out. Nothing depends on anything but the runs; all draws have fixed seeds."""
+    """Compute everything. The result depends only on the runs; all seeds are fixed."""
     metric = _main_metric(sweep)
     comparable, uncompared = _same_test_set(sweep.arms)
     comparable, scored_otherwise = _most_common(comparable, _bleu_tokenizer)
@@ -175,7 +175,7 @@ def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
 
 
 def _bleu_tokenizer(run: Run) -> str:
-    """As the signature has it, with its version; that of sacreBLEU itself does not count."""
+    """The tokenizer in the signature, with its version but not sacreBLEU's."""
     parts = str(run.result.get("bleu_signature", "")).split("|")
     return next((part for part in parts if part.startswith("tok:")), "")
 
@@ -222,7 +222,7 @@ def _mean(values: Sequence[float | None]) -> Mean | None:
 
 
 def _rows(every: Sequence[Arm], comparable: Sequence[Arm], metric: str) -> tuple[Row, ...]:
-    """A row for each arm, over its comparable runs; without them over all, but no test figures."""
+    """A row for each arm, over its comparable runs; without any, only over training figures."""
     scored = {arm.name: arm for arm in comparable}
     arms = [scored.get(arm.name, arm) for arm in every]
     column = f"valid/{metric}"
@@ -310,7 +310,7 @@ def _weights(grid: Grid) -> dict[str, float]:
 
 
 def _change(factor: Factor) -> str:
-    """Name a grid's change: "reverse", or "gru (not rnn)" if the plain value has a name too."""
+    """Name a change: "reverse", or "gru (not rnn)" if the plain value has a name too."""
     plain, value = factor.values
     name = short(factor.key, value) or f"{factor.key.rpartition('.')[2]}={shown(value)}"
     before = short(factor.key, plain)

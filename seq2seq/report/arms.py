@@ -1,4 +1,4 @@
-"""Finds the runs, the settings in which they differ, and so the arms that they make up."""
+"""Find the runs, the settings in which they differ, and their arms."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ ORDERS = {  # of values that have one
 
 
 class Run(NamedTuple):
-    """One finished run, as its folder tells it."""
+    """One finished run, read from its folder."""
 
     folder: Path
     config: Config
@@ -60,7 +60,7 @@ class Run(NamedTuple):
     hypotheses: list[str]
     probe: dict[str, Any] | None
     line_nll: list[float]  # of a language model, which has no sources and no hypotheses
-    samples: list[str]  # lines that it made up
+    samples: list[str]  # generated lines
 
     @property
     def seed(self) -> int:
@@ -91,7 +91,7 @@ class Arm(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """All that a report is about. The first arm is the baseline: the one whose settings are the plainest."""
+    """The contents of a report. The first arm, with the plainest settings, is the baseline."""
 
     factors: tuple[Factor, ...]
     arms: tuple[Arm, ...]
@@ -191,7 +191,7 @@ def _read_run(folder: Path) -> Run:
 
 
 def _curve(folder: Path, config: Config) -> list[dict[str, float]]:
-    """The validations; one inside an epoch is placed at its share of the epoch."""
+    """The validations; one inside an epoch gets a fractional epoch."""
     rows, share = runs.read_metrics(folder), config.trainer.validate_every
     if share >= 1:
         return rows
@@ -214,7 +214,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
-    """The settings that differ; those that divide the runs in the same way count as one."""
+    """The settings that differ; those that divide the runs equally are one factor."""
     every = list(dict.fromkeys(key for run in found for key in run.settings))
     differing = [key for key in every if len(_values(found, key)) > 1]
     keys = [key for key in differing if key not in UNCOMPARED]
@@ -233,7 +233,7 @@ def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
 
 
 def _values(found: Iterable[Run], key: str) -> list[Any]:
-    """The different values of a setting, in an order that is the same whatever the runs' order: plain ones first."""
+    """The different values of a setting, plain ones first, independent of the runs' order."""
     values: list[Any] = []
     for run in found:
         value = run.settings.get(key)
@@ -250,7 +250,7 @@ def _values(found: Iterable[Run], key: str) -> list[Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and a truth value only equal to a truth value."""
+    """Whether two values are equal; a boolean equals only a boolean."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -288,7 +288,7 @@ def _refuse_twins(group: Sequence[Run]) -> None:
 
 
 def _names(arms: Sequence[Arm], factors: Sequence[Factor]) -> list[str]:
-    """Short names where they tell the arms apart, else every factor with its value."""
+    """Short names if they are unique, else every factor with its value."""
     if len(arms) == 1:
         return [arms[0].runs[0].config.name]
     names = []
@@ -304,7 +304,7 @@ def _names(arms: Sequence[Arm], factors: Sequence[Factor]) -> list[str]:
 
 
 def short(key: str, value: Any) -> str:
-    """What a value adds to the name of an arm; nothing if it goes without saying."""
+    """The part of an arm's name for a value; empty for a plain value."""
     if isinstance(value, bool) or value in ("none", None) or (key, value) in SHORT:
         last = key.removeprefix("model.").replace("_", " ")
         return SHORT.get((key, value), last if value is True else "")
@@ -314,7 +314,7 @@ def short(key: str, value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as one would write it on the command line."""
+    """A value as written on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -325,7 +325,7 @@ def shown(value: Any) -> str:
 def _unequal_seeds(arms: Sequence[Arm]) -> list[Missing]:
     seeds = sorted({run.seed for arm in arms for run in arm.runs})
     return [
-        Missing(f"{arm.name}, seed {seed}", "no such run, though other arms have this seed")
+        Missing(f"{arm.name}, seed {seed}", "missing, while other arms have this seed")
         for arm in arms
         for seed in seeds
         if seed not in [run.seed for run in arm.runs]

@@ -52,7 +52,7 @@ CAPTIONS = {
         f"probed sentence in {RARE} reaches it.",
     ),
     "gradient": (
-        "Which source tokens the first target words listen to",
+        "Which source tokens the first target words depend on",
         "How much of the gradient of a target word's log-probability arrives at each source token, in source order, "
         "even if the encoder reads it backwards. The shares of a sentence add up to 100 % over all its tokens.",
     ),

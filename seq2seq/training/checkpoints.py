@@ -77,7 +77,7 @@ class Checkpoints(L.Callback):
                     checkpoint.name_also(path, checkpoint.BEST)
 
     def _keep(self, rank: list[float], step: int) -> bool:
-        """Return whether this checkpoint is among the K best; of equals, the earlier one is better.
+        """Return whether this checkpoint is among the K best; of equal ones, the earlier one is better.
 
         A step that is validated twice counts once.
         """

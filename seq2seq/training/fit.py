@@ -49,7 +49,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         The step of the best checkpoint; None in all processes but the first.
 
     Raises:
-        UserError: if the network cannot be built or does not fit, or ``last.ckpt`` is of other text or pieces.
+        UserError: if the network cannot be built or does not fit, or ``last.ckpt`` was trained on other text or pieces.
     """
     last = folder / CHECKPOINTS / checkpoint.LAST
     contents = None if config.overwrite else _read_last(last)
@@ -105,7 +105,7 @@ class _Training:
         return self.checkpoints.best_step if self.trainer.is_global_zero else None
 
     def has_ended(self, contents: dict[str, Any]) -> bool:
-        """Return whether a checkpoint is of a training that stopped early and was validated.
+        """Return whether the training of a checkpoint stopped early and was validated.
 
         Lightning would train it further: it does not remember that it stopped. Of a training that stopped without a
         validation the callbacks are loaded too; the timer of ``max_minutes`` remembers that its time is over.
@@ -200,7 +200,7 @@ def _refuse_other_network(config: Config, last: Path, contents: dict[str, Any]) 
     if different or contents[checkpoint.SECTION]["kind"] != TASKS[config.task].kind:
         what = ", ".join(f"model.{name}" for name in different) or "task"
         raise UserError(
-            f"{last} is of another network than the run's settings ({what}); start again there with overwrite=true."
+            f"{last} has another network than the run's settings ({what}); start again there with overwrite=true."
         )
 
 

@@ -1,8 +1,7 @@
-"""From attention over pieces to words: which words of a line go with which of its translation.
+"""Word alignments from attention over pieces.
 
-A word is what stands between blanks (space, tab, vertical tab, form feed; not U+00A0). A piece counts for every word
-that it has a part of: for one as a rule; for several, where a word vocabulary has made one unknown of a run of words;
-for none, if it is a blank or ``</s>``.
+Words are separated by blanks (space, tab, vertical tab, form feed; not U+00A0). A piece usually belongs to one word. It
+belongs to several if it is an unknown that covers several words, and to none if it is a blank or ``</s>``.
 """
 
 from __future__ import annotations

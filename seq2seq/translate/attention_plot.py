@@ -111,7 +111,7 @@ def _covered(path: str) -> frozenset[int]:
     """The characters that a font has."""
     try:
         return frozenset(FT2Font(path).get_charmap())
-    except (OSError, RuntimeError):  # a damaged font is nobody's fault here
+    except (OSError, RuntimeError):  # a damaged font
         return frozenset()
 
 

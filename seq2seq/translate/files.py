@@ -231,7 +231,7 @@ class _Lines:
         if self._beside is not None and not self._is_block:
             self._beside.end()
         if self.num_lines_wanted not in (None, self.num_lines):
-            raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
+            raise UserError(f"{self.name} has become shorter while it was read; translate a file that does not change.")
 
     def skip(self, num_lines: int) -> None:
         """Read at most ``num_lines`` lines, only for their digest and number."""

@@ -111,7 +111,7 @@ class Translator:
         return dataclasses.replace(self, decode=settings(self.decode, options, changes))
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> Translator:
-        """Return a translator with the same networks in whose searches a language model has a say.
+        """Return a translator whose searches also use a language model (shallow fusion).
 
         See `fusion.fuse`. The language model is left in evaluation mode, on this translator's device.
 

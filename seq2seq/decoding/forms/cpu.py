@@ -1,6 +1,7 @@
-"""The CPU form: a trained network in the form in which a CPU decodes fastest, with the same numbers but for rounding.
+"""The CPU form: a trained network prepared for fast decoding on a CPU.
 
-Whatever does not depend on the last token or the state is computed in advance: the first layer's part of the gates for
+Its numbers equal the network's up to rounding. All parts that depend on neither the last token nor the state are
+computed in advance: the first layer's part of the gates for
 each token of the vocabulary, the summary's part for each sentence, the attention's keys. What remains are matrix
 products, the output layer's being the largest, and a few elementwise operations in place. Hypotheses of one sentence
 share its memory, which stays in place while they change rows.

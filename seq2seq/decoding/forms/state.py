@@ -110,7 +110,7 @@ class InferenceState(NamedTuple):
         return picked._rearrange() if self.per_sentence.size and len(rows) else picked
 
     def _rearrange(self) -> InferenceState:
-        """Drop sentences that no row belongs to, if they are many, and arrange the rows anew."""
+        """Drop sentences without rows, if there are many, and arrange the rows again."""
         per_sentence, sentence = self.per_sentence, self.sentence
         left = torch.unique(sentence)
         if len(left) < FULLNESS * per_sentence.size:

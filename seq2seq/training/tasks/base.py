@@ -26,7 +26,7 @@ from seq2seq.training.gradients import GradientNorms
 from seq2seq.training.optimiser import build_optimizer, lr_factor
 
 PROGRESS = "valid/progress"  # the figure that early stopping and the plateau schedule watch
-SEEDS_AT_ONCE = 64  # seeds are computed for so many steps at a time, which is faster than one by one
+SEEDS_AT_ONCE = 64  # steps whose seeds are computed at a time, which is faster than one by one
 PENDING = 1000  # losses on a GPU that may wait to be added
 
 
@@ -215,7 +215,7 @@ class LitModel(L.LightningModule):
             self._refuse_loss(self.train_loss)
 
     def _validated(self, figures: dict[str, float]) -> None:
-        """Publish a validation's figures, and start the sums anew."""
+        """Publish a validation's figures, and reset the sums."""
         self.valid_figures = figures
         self.train_loss, self.train_tokens = 0.0, 0
         self.norms.reset()

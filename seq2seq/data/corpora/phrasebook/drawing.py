@@ -156,14 +156,14 @@ class Plan(NamedTuple):
     verbs: tuple[Verb, ...]
     past: bool = False
     subject: Phrase | None = None
-    without: str = ""  # "object", "place" or "time": what a question asks for
+    without: str = ""  # "object", "place" or "time": the answer to a question
     asked: bool = False
     timed: float = 0.3  # probability of a time adverbial
     denied: float = 0.14
     adjectives: float = 0.35
     taken: frozenset[str] = frozenset()
     modals: tuple[str, ...] = tuple(MODALS)
-    joined: bool = False  # to another clause: then nobody is old or young, only tired or hungry
+    joined: bool = False  # to another clause: then people are not old or young, only tired or hungry
 
 
 def draw_clause(dice: Dice, plan: Plan) -> Clause:

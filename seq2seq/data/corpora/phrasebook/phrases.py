@@ -13,7 +13,7 @@ class Phrase(NamedTuple):
     """Someone or something in both languages, in every case.
 
     ``definiteness`` orders the German sentence: pronoun, definite, indefinite or negative ("kein"). ``heads``
-    are the things it names, so that nobody is both subject and object. ``pronoun`` can refer back to it; ``states`` are
+    are the people and things it names, so that no one is both subject and object. ``pronoun`` can refer back to it; ``states`` are
     the adjectives that it can be said to be.
     """
 
@@ -111,7 +111,7 @@ class Adjunct(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """What is said, before either language says it; ``objects`` is (object,) or (recipient, object)."""
+    """A meaning without words; ``objects`` is (object,) or (recipient, object)."""
 
     subject: Phrase
     verb: Verb
