@@ -151,7 +151,7 @@ def step_name(step: int) -> str:
 
 
 def kept_best(folder: Path) -> list[Path]:
-    """List the K best checkpoints of a run folder, or of its folder of checkpoints, by their steps.
+    """List the K best checkpoints of a run or checkpoint folder, by step.
 
     The list is empty if the training kept only one.
     """
@@ -227,7 +227,7 @@ def read_to_go_on(path: Path) -> dict[str, Any]:
 
 
 def _refuse_wrong_checksums(path: Path) -> None:
-    """Check the checksums, which torch does not, so that a changed bit does not become a wrong weight."""
+    """Check the checksums, which torch does not, so that damaged weights are refused."""
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as stream:
             if stream.read(2) == b"PK":  # it begins as one

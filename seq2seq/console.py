@@ -44,7 +44,7 @@ class _LinesPerSecond(ProgressColumn):
 def progress_bar(
     *columns: str | ProgressColumn, shown: bool = True, console: rich.console.Console | None = None, **options: Any
 ) -> Progress:
-    """A progress bar on stderr, between a description and the time left; hidden where stderr is not a terminal.
+    """A progress bar on stderr; hidden if stderr is not a terminal.
 
     Args:
         columns: counts and a rate, shown between the bar and the time left.

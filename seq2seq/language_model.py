@@ -194,8 +194,9 @@ class LanguageModel:
     def log_probs(self, lines: Sequence[str]) -> list[float]: ...
 
     def log_probs(self, lines: Sequence[str]) -> float | list[float]:
-        """The log-probability of each line by itself, in nats, its end included: as the first one of a text. One string
-        is one line.
+        """The log-probability of each line by itself, in nats, its end included.
+
+        Each is scored as the first line of a text. One string is one line.
 
         Raises:
             ValueError: if a line holds a newline.
@@ -235,7 +236,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def _stream_nll(self, stream: Ids, window: int, state: DecoderState) -> tuple[np.ndarray, DecoderState]:
-        """Of each token of a stream that begins with a line, ``(tokens,)``, and the state after it."""
+        """The negative log-likelihood of each token ``(tokens,)``, and the state after the stream."""
         self.model.eval()
         tokens_in, tokens_out = (
             torch.from_numpy(ids.astype(np.int64)).unsqueeze(0) for ids in (inputs_of(stream), stream)

@@ -42,7 +42,10 @@ class Stopped(BaseException):
 
 
 def exit_status(number: int) -> int:
-    """Return the exit status after a signal: 130 for ctrl-C, 138 for USR1 and 143 for TERM."""
+    """Return the exit status after a signal.
+
+    It is 130 for ctrl-C, 138 for USR1 and 143 for TERM.
+    """
     return 128 + number
 
 

@@ -1,4 +1,4 @@
-"""The words that a key may have as its value, and which of them belong together."""
+"""The values of keys with a fixed choice, and groups of them."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def describe() -> str:
 
 
 def documented_keys() -> list[tuple[str, str, str]]:
-    """Every key with its default, as one would write it, and its meaning with the allowed values."""
+    """Every key with its default, its meaning and its allowed values."""
     found = []
     for name, one, facts in fields_below(Config):
         allowed = f" ({facts.allowed})" if facts.allowed else ""

@@ -31,7 +31,7 @@ SOURCE_KEYS = (
 
 
 class Rule(NamedTuple):
-    """A condition that no config may meet, and what to say of one that does.
+    """A condition that no config may meet, and the message for one that does.
 
     In the message ``{0.kind}`` is the value of ``kind``. A message that needs more is a function.
     """
@@ -52,7 +52,7 @@ def check_rules(rules: Iterable[Rule], values: Any) -> None:
 
 
 def idle_keys(config: Any) -> list[str]:
-    """The keys of a whole config that differ from their defaults and have no effect, each as a message."""
+    """Messages for the keys without effect that differ from their defaults."""
     found = []
     for name, one, facts in fields_below(type(config)):
         value, default = operator.attrgetter(name)(config), default_of(one)
@@ -253,7 +253,7 @@ TRANSLATION = (
 
 
 def _stray(config: Any) -> list[str]:
-    """The keys of a language model that only an encoder could use."""
+    """The keys of a language model's config that need an encoder."""
     model, plain = config.model, type(config.model)()
     stray = [f"model.{name}" for name in SOURCE_KEYS if getattr(model, name) != getattr(plain, name)]
     return stray + ["tokenizer.joint"] * (config.tokenizer.joint and config.data.kind in ONE_SIDED)

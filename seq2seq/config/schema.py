@@ -328,7 +328,7 @@ class ModelConfig:
         return cell in (self.stack("encoder").cell, self.stack("decoder").cell)
 
     def stack(self, side: str) -> Stack:
-        """The encoder's or the decoder's stack with nothing left open."""
+        """The settings of the encoder's or the decoder's stack, without null values."""
         own: StackConfig = getattr(self, side)
         return Stack(
             cell=self.cell if own.cell is None else own.cell,
@@ -356,7 +356,7 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Stack:
-    """One recurrent stack, every value decided."""
+    """One recurrent stack, without null values."""
 
     cell: str
     hidden_size: int
@@ -511,7 +511,7 @@ class DecodeConfig:
         check_rules(DECODE, self)
 
     def max_length(self, src_length: int) -> int:
-        """Most target tokens of a source of ``src_length`` tokens: whatever its neighbours."""
+        """Most target tokens for a source of ``src_length`` tokens."""
         return int(self.max_ratio * src_length) + self.max_extra
 
 
@@ -609,7 +609,7 @@ class TrainerConfig:
 
     @property
     def is_alone(self) -> bool:
-        """Whether a run is one process, whatever a job scheduler's variables say."""
+        """Whether a run uses one process."""
         return self.strategy == "auto" and self.devices == 1 and self.lightning.get("num_nodes", 1) == 1
 
 
@@ -659,7 +659,10 @@ UNCOMPARED = tuple(name for name, _, facts in fields_below(Config) if facts.inci
 
 
 def _refuse_unwritable(word: str, where: str) -> None:
-    """Refuse text that cannot name a file. Surrogates that stand for bytes which are not UTF-8 can."""
+    """Refuse text that cannot name a file.
+
+    Surrogates that stand for bytes which are not UTF-8 are allowed.
+    """
     try:
         fit = b"\0" not in word.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -669,7 +672,7 @@ def _refuse_unwritable(word: str, where: str) -> None:
 
 
 def _refuse_objects(value: Any, where: str, seen: set[int], depth: int = 0) -> None:
-    """See that a mapping for Lightning holds words, numbers, lists and mappings only.
+    """Check that a mapping for Lightning holds only words, numbers, lists and mappings.
 
     ``seen`` holds the lists and mappings that were looked at: a checkpoint can hold the same one exponentially often.
 

@@ -177,7 +177,7 @@ def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
 
 
 def encode_side(folder: Path, split: str, side: str, tokenizer: Tokenizer) -> TokenArray:
-    """Encode one side of a split (``src`` or ``tgt``), or map its ids if the folder has them."""
+    """Encode one side of a split, or map its ids if the folder has them."""
     source = folder / f"{split}.{side}"
     path = token_path(source, tokenizer)
     if not _is_written(path):

@@ -99,7 +99,7 @@ class Shape(NamedTuple):
 
 @contextmanager
 def enough_memory(shape: Shape, remedy: str, *, single: str) -> Iterator[None]:
-    """Turn an out-of-memory error, of a GPU or of the machine, into one that names the batch.
+    """Turn an out-of-memory error into one that names the batch.
 
     Raises:
         UserError: as `out_of_memory`, if an allocation fails in the block.
@@ -251,7 +251,7 @@ class BatchLoader:
         return {"epoch": self.batch_sampler.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Make the next pass begin where the state was taken, if it is a pass over the same epoch."""
+        """Resume at the saved position, in a pass over the same epoch."""
         self._resumed = state
 
     def __iter__(self) -> Iterator[Batch]:

@@ -90,7 +90,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _settings(config: DataConfig) -> dict[str, Any]:
-    """The settings that decide the dataset's content. A file that they name counts by its checksum, not its name."""
+    """The settings that decide the dataset's content, files by their checksums."""
     corpus = CORPORA[config.kind]
     names = ("kind", *corpus.settings, *(() if config.kind in ONE_SIDED else FILTERS))
     settings = {name: getattr(config, name) for name in names}

@@ -46,7 +46,7 @@ def to_stream(rows: TokenArray) -> Ids:
 
 
 def inputs_of(stream: Ids) -> Ids:
-    """The input for predicting ``stream``, ``(tokens,)``: the token before each, or ``<s>`` at the start of a line."""
+    """The input for predicting ``stream``: the token before each, or ``<s>`` in a new line."""
     before = np.concatenate([np.array([EOS], dtype=np.int32), stream[:-1]])
     return np.where(before == EOS, np.int32(BOS), before)
 
@@ -73,7 +73,7 @@ class Columns:
 
 
 class StreamLoader:
-    """Give the windows of a stream in order, epoch by epoch; can resume in the middle of one.
+    """Yield the windows of a stream, epoch by epoch; can resume inside one.
 
     Windows are never shuffled: the state that a network carries from one to the next belongs there. The state of a
     loader is only its position.
@@ -120,7 +120,7 @@ class StreamLoader:
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Make the next pass begin where the state was taken, if it is a pass over the same epoch."""
+        """Resume at the saved position, in a pass over the same epoch."""
         self._resumed = state
 
     def __iter__(self) -> Iterator[Window]:

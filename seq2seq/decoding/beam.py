@@ -6,9 +6,9 @@ al. 2014). So a beam of 1 is greedy search, and a beam as wide as the number of 
 and coverage penalties rank only finished hypotheses; open ones have equal lengths, and are compared without penalties.
 
 Stopping early is exact. Log-probabilities can only fall, so the final rank of an open hypothesis with sum s, in a row
-of at most n tokens, is at most ``s / ((5 + n) / 6) ** length_penalty``; coverage only lowers it. A sentence is done when
-no open hypothesis can rank above its ``num_best``-th finished one. A single hopeless hypothesis is not dropped: its
-continuations still occupy beam slots, and freeing them would let worse hypotheses finish.
+of at most n tokens, is at most ``s / ((5 + n) / 6) ** length_penalty``; coverage only lowers it. A sentence is done
+when no open hypothesis can rank above its ``num_best``-th finished one. A single hopeless hypothesis is not dropped:
+its continuations still occupy beam slots, and freeing them would let worse hypotheses finish.
 
 The network stays on its device. The few numbers of each hypothesis are kept on the CPU, where they are summed in double
 precision and ties have a fixed order.

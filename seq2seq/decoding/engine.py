@@ -50,7 +50,10 @@ class Request(NamedTuple):
 
 
 class _Made:
-    """The forms that are made of the networks once and used by all threads. A copy or a pickle starts empty."""
+    """Forms made once from the networks, and shared by all threads.
+
+    A copy or a pickle starts empty.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -332,7 +335,7 @@ class _Batch:
         return [one.score for one in forced(step, state, self.prefixes, **{**self.symbols, "eos": None})]
 
     def _choose_columns(self) -> None:
-        """Let the batch choose from its shortlist, if there is one, and count its tokens by their places there."""
+        """Restrict the batch to its shortlist, if there is one."""
         shortlist = self.engine.shortlist
         if not self.decode.shortlist or shortlist is None or self.forms is None:
             return
@@ -379,7 +382,7 @@ class _Batch:
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 
     def _seeds(self, draw: int) -> list[int]:
-        """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
+        """A seed for each request, from ``decode.seed``, the source and the draw's number."""
         seeds = []
         for one in self.requests:
             stream = np.array([self.decode.seed, draw, *one.src], dtype="<u8").tobytes()
@@ -396,7 +399,9 @@ class _Batch:
 def by_length(
     order: Sequence[int], lengths: Sequence[int], batch_tokens: int, *, width: int = 1
 ) -> Iterator[list[int]]:
-    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included; a longer row is a batch by itself.
+    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included.
+
+    A longer row is a batch by itself.
 
     Args:
         order: the rows, sorted by length.

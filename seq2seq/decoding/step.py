@@ -66,8 +66,7 @@ class Trail:
 
 
 def gather_attention(steps: Sequence[Tensor], paths: Sequence[Sequence[int]]) -> list[Tensor | None]:
-    """Each path's attention ``(steps, src_length)``, from that of the batches ``(n, src_length)``; None if there is
-    none.
+    """Each path's attention ``(steps, src_length)``; None if there is none.
 
     Args:
         paths: the row of the batch that each path stood at, step by step from the first.
@@ -100,8 +99,9 @@ def _highest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def likeliest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` highest of each row and their tokens, best first, lower tokens first among equals; each
-    ``(n, at most count)``, on the CPU.
+    """The ``count`` highest of each row and their tokens, on the CPU.
+
+    The best come first, and of equal ones the lower token. Each result is ``(n, at most count)``.
 
     ``topk`` may take either of two equals, so the few rows with equals are sorted.
     """

@@ -38,7 +38,9 @@ def probe(
     steps: int = 3,
     max_positions: int = 30,
 ) -> dict[str, Any]:
-    """Measure how a model uses its sources, teacher-forced and without dropout; the model is left as it was.
+    """Measure how a model uses its sources, under teacher forcing and without dropout.
+
+    The model is left unchanged.
 
     Pairs with a blank side are left out, and those whose source is longer than ``decode.max_source``. Padding is never
     counted. The figures do not depend on the batches.
@@ -134,7 +136,7 @@ def _left_as_it_was(model: Seq2Seq) -> Iterator[None]:
 
 
 class _Means:
-    """Means of values by position, from 0 to below ``size``, and over all positions; summed in float64."""
+    """Means of values by position and over all positions, summed in float64."""
 
     def __init__(self, size: int) -> None:
         self.sums, self.counts = np.zeros(size), np.zeros(size, dtype=np.int64)
@@ -163,7 +165,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _table(columns: dict[str, _Means]) -> dict[str, Any]:
-    """The means by position, up to the last that any sentence has, and the counts of the first column."""
+    """The means by position, and the counts of the first column."""
     counts = next(iter(columns.values())).counts
     size = int(counts.nonzero()[0].max(initial=-1)) + 1
     means = {name: column.by_position()[:size] for name, column in columns.items()}
@@ -229,7 +231,9 @@ class _Reach:
 
 
 class _Decay:
-    """exp(slope) of log norm against distance by least squares, with one slope for all sentences and a level for each.
+    """The decay per step: exp(slope) of log norm against distance, by least squares.
+
+    All sentences share the slope; each has its own level.
 
     A gradient that goes back through a plain RNN is multiplied by a Jacobian matrix at each step, so that its norm is
     about exponential in the distance (Pascanu et al. 2013, https://arxiv.org/abs/1211.5063); below 1 it vanishes.
@@ -273,7 +277,7 @@ def _gradient_reach(
 
 
 def _gradient_norms(model: Seq2Seq, batch: Batch, steps: int) -> Iterator[Tensor]:
-    """For each step that the batch has, the norms at its source tokens, ``(batch, src_length)`` in reading order."""
+    """The gradient norms of each step at its source tokens, ``(batch, src_length)`` in reading order."""
     with _embedded_by(cast(RNNEncoder, model.encoder).embedding) as embedded_once:
         state = model.encode(batch.src, batch.src_lengths)
     (embedded,) = embedded_once  # (batch, src_length, embedding)
@@ -349,8 +353,10 @@ def _average_summary(translator: Translator, batches: Sequence[Batch]) -> Tensor
 def _steps(
     model: Seq2Seq, batch: Batch, average: Tensor | None
 ) -> Iterator[tuple[int, Tensor, dict[str, Tensor], dict[str, Tensor]]]:
-    """For each target position: the position, where it is real, how right the model is there, and how far it is moved
-    by the average summary (nothing without one); tensors ``(batch,)``.
+    """Measure each target position.
+
+    Yields the position, where it is real, how right the model is, and how far the average summary moves it (None
+    without one). Tensors are ``(batch,)``.
     """
     state = model.encode(batch.src, batch.src_lengths)
     for t, (last, target) in enumerate(zip(batch.tgt_in.T, batch.tgt_out.T, strict=True)):

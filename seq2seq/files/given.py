@@ -1,4 +1,4 @@
-"""Lines of text as a Python caller gives them: checked and made a list, before any work."""
+"""Check lines of text from a Python caller, and make them a list."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def as_lines(lines: Any, name: str = "lines") -> list[str]:
 
 
 def checked(lines: Iterable[Any], name: str = "lines") -> Iterator[str]:
-    """Check the lines of an iterable one by one, as they are read; one string is one line.
+    """Check the lines of an iterable one by one; one string is one line.
 
     Raises:
         TypeError: for something else than lines, or when an item is not a string.
@@ -42,7 +42,7 @@ def checked(lines: Iterable[Any], name: str = "lines") -> Iterator[str]:
 
 
 def as_lines_for(lines: Any, others: Any, names: tuple[str, str] = ("lines", "prefixes")) -> list[str]:
-    """Return the lines that belong to ``lines`` one by one: one string if that is one string, else a list as long.
+    """Return lines that match ``lines`` one by one, as a string or a list.
 
     Raises:
         TypeError: if one of them is a string and the other is not; and as `as_lines`.

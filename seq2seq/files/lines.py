@@ -40,7 +40,7 @@ def iter_lines(path: str | Path) -> Iterator[str]:
 
 
 def iter_raw_lines(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[bytes]:
-    """Iterate over the lines of a file or stream as bytes, without line ends and byte-order mark.
+    """Iterate over lines as bytes, without line ends and byte-order mark.
 
     Args:
         name: of a stream, for messages.
@@ -159,7 +159,7 @@ def _through(path: str | Path, filter: str) -> str:
 
 
 def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a packed file holds.
+    """The SHA-256 of a file in hexadecimal; with ``unpacked``, of a packed file's text.
 
     Raises:
         UserError: if the file cannot be read, or unpacked.

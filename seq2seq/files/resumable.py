@@ -188,7 +188,7 @@ class Partial:
 def writing(
     target: str | Path | None, settings: Mapping[str, Any], *, resume: bool = False
 ) -> Iterator[Stream | Partial | None]:
-    """Open an output that gets its name if the block succeeds; otherwise its text is kept for ``resume``.
+    """Open an output that gets its name on success, and is kept for ``resume`` otherwise.
 
     Args:
         target: None for stdout. An existing pipe or device is written to directly.

@@ -70,13 +70,14 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
 
 
 def num_parameters(model: nn.Module) -> int:
-    """How many numbers training changes."""
+    """The number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
 def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
-    """The config with ``match_peeky`` carried out: the width at which a network without peeky comes closest to the
-    number of parameters that it would have with ``peeky=both``.
+    """Apply ``match_peeky``: widen a network without peeky.
+
+    Its number of parameters is then as near as possible to that with ``peeky=both``.
     """
     if not config.match_peeky:
         return config

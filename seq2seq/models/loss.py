@@ -1,4 +1,4 @@
-"""The output layer and its cross-entropy as one function that never holds all logits of a batch."""
+"""The output layer and its cross-entropy, without storing all logits of a batch."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _sum(
 
 
 def _divergence(probs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum both Kullback-Leibler divergences between the two halves of the rows; also the gradient of the logits."""
+    """Sum both KL divergences between the halves of the rows, and compute the logits' gradient."""
     p, q = probs.chunk(2)
     log_p, log_q = log_probs.chunk(2)
     ratio = log_p - log_q

@@ -163,7 +163,7 @@ def _main_metric(sweep: Sweep) -> str:
 
 
 def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
-    """The arms, with only the runs scored on the most common test sentences, and the names of the other runs.
+    """Keep the runs with the most common test sentences, and name the others.
 
     Spaces at the ends of sentences are ignored.
     """
@@ -193,7 +193,7 @@ def _without_other_bleu(sweep: Sweep, tokenizer: str) -> Sweep:
 
 
 def _most_common(arms: Sequence[Arm], trait: Callable[[Run], Hashable]) -> tuple[list[Arm], list[str]]:
-    """The arms, with only the runs that have the most common trait, and the names of the others."""
+    """Keep the runs with the most common trait, and name the others."""
     counts = Counter(trait(run) for arm in arms for run in arm.runs)
     wanted = counts.most_common(1)[0][0]  # ties: the first
     same, others = [], []
@@ -257,7 +257,7 @@ def _seconds_to(run: Run, column: str, target: float, *, lower: bool) -> float |
 
 
 def _grids(sweep: Sweep, arms: Sequence[Arm]) -> tuple[Grid, ...]:
-    """All grids of two factors, each with the baseline's value and another one, whose four arms exist.
+    """All grids of two factors whose four arms exist.
 
     All other factors have the baseline's values. Then the same grids follow with another value of a later factor.
     """

@@ -114,7 +114,7 @@ def metrics_with(tokenizer: str) -> dict[str, Metric]:
 def resample(
     metric: Metric, statistics: Mapping[str, Array], *, num_replicates: int = 2000, seed: int = 1
 ) -> Resampled:
-    """Score all runs on the test set and on bootstrap samples of its sentences, the same ones for every run.
+    """Score all runs on the test set and on the same bootstrap samples of it.
 
     The covariance is multiplied by N/(N-1), for drawing N sentences from N.
 
@@ -142,13 +142,13 @@ def resample(
 
 
 def _draw_counts(rng: np.random.Generator, num_sentences: int, size: int) -> Array:
-    """How often each sentence is in each sample ``(size, sentences)``; numpy's multinomial takes ten times as long."""
+    """Counts of each sentence in each sample ``(size, sentences)``; faster than numpy's multinomial."""
     drawn = rng.integers(num_sentences, size=(size, num_sentences)) + num_sentences * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
 
 def contrast(runs: Resampled, weights: Mapping[str, float], *, confidence: float = 0.95) -> Contrast:
-    """Estimate a weighted sum of arms' mean scores with both sources of chance; the module says how.
+    """Estimate a weighted sum of arms' mean scores, with its uncertainty.
 
     With one seed in an arm the variance over seeds is unknown: the interval covers only the sentences, and p is None.
     Arms whose runs are all alike give 0, the interval [0, 0] and p = 1.
@@ -188,8 +188,9 @@ def contrast(runs: Resampled, weights: Mapping[str, float], *, confidence: float
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P values adjusted for their number, so that claiming those below alpha makes any false claim with probability
-    alpha at most (Holm 1979). None stays None and is not counted.
+    """P values adjusted for their number (Holm 1979).
+
+    Claiming those below alpha makes any false claim with probability at most alpha. None stays None and is not counted.
     """
     order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -201,7 +202,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 class _Variance(NamedTuple):
-    """Of a contrast, in squared points: ``max(0, T - E)`` and ``S`` of the module's formula, and degrees of freedom."""
+    """The variance of a contrast in squared points, with its parts."""
 
     seeds: float
     sentences: float
@@ -231,7 +232,7 @@ def _sentence_variance(runs: Resampled, weights: Mapping[str, float]) -> float:
 
 
 def _noise_variance(runs: Resampled, arm: str) -> float:
-    """Variance over resampled sentences of one run of an arm around the mean of its runs: of seeds with sentences."""
+    """The variance over sentences of one run around its arm's mean."""
     block = _arm_covariance(runs, arm)
     return max(0.0, float(np.trace(block) - block.mean() * len(block))) / (len(block) - 1)
 

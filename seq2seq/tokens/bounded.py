@@ -17,7 +17,7 @@ _END_OF_WORD = re.compile("(?<! ) ")
 
 
 class Encoded(NamedTuple):
-    """A line, or the beginning of one that is far too long, with all of its ids."""
+    """A line, or the beginning of a very long one, with its ids."""
 
     line: str
     ids: list[int]

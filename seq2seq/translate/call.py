@@ -16,7 +16,9 @@ from seq2seq.translate.spelling import Speller
 
 
 class Call(NamedTuple):
-    """The parts of a translator, and the settings of a call. One string is a list of one line here.
+    """The parts of a translator, and the settings of a call.
+
+    One string is a list of one line here.
 
     The methods do the work of those of `Translator` with the same names.
     """

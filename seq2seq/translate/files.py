@@ -168,8 +168,9 @@ def _decode_settings(translator: Translator) -> dict[str, Any]:
 
 
 class _Lines:
-    """The lines of a file or a stream, or of one block of a file, as text and a window at a time; with them the lines
-    of the file ``beside``, or None.
+    """Read lines of a file, a stream or a block of a file, a window at a time.
+
+    With them come the lines of the file ``beside``, or None.
 
     Raises:
         UserError: if a file cannot be read, or the two are not line-aligned.
@@ -277,7 +278,7 @@ class _Lines:
 
 
 def _windows(lines: Iterable[bytes | None], window: int) -> Iterator[list[bytes]]:
-    """Lines in groups of ``window``; of fewer where they are long, and where None stands for a pause."""
+    """Lines in groups of ``window``, or fewer if they are long; None is a pause."""
     group: list[bytes] = []
     size = 0
     for line in lines:

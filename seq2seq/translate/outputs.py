@@ -197,8 +197,9 @@ def _listed(number: int, translation: Translation) -> str:
 
 
 def parse_n_best(line: str) -> tuple[int, str, float]:
-    """Number, translation and score of a line of an n-best list. The translation may hold `` ||| `` itself: the first
-    separator and the last one of a line count.
+    """Parse a line of an n-best list into number, translation and score.
+
+    The translation may hold `` ||| `` itself: the line's first and last separators count.
 
     Raises:
         UserError: if the line is not of that form.

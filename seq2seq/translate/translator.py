@@ -34,7 +34,9 @@ WINDOW = 4096  # lines that are sorted by length and decoded together
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Translator:
-    """A trained model with its tokenizers: one output line for each input line, and a blank one for a blank one.
+    """A trained model with its tokenizers.
+
+    It gives one output line for each input line, and a blank line for a blank line.
 
     A line's translation depends only on that line, not on its neighbours, the batch size or the order. Nothing on a
     translator changes after it is made: threads, forked processes and notebook cells can share one.
@@ -325,7 +327,7 @@ class Translator:
 
     @property
     def normalization(self) -> str:
-        """The Unicode form of what it reads and writes; "none" if text is taken as it is."""
+        """The Unicode form of inputs and outputs; "none" leaves text unchanged."""
         return self.tokenizers.src.normalization
 
     def _call(self, options: DecodeConfig | None, changes: Mapping[str, Any]) -> Call:

@@ -1,4 +1,4 @@
-"""What a dataset is: which settings decide it, and how its pairs or lines are read."""
+"""A kind of dataset: its settings, and how its pairs or lines are read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Corpus:
 
 
 def sizes(config: DataConfig) -> dict[str, int]:
-    """The number of pairs that each split of a generated dataset is to have."""
+    """The number of pairs in each split of a generated dataset."""
     return {"train": config.train_size, "valid": config.valid_size, "test": config.test_size}
 
 

@@ -11,7 +11,7 @@ from seq2seq.files.lines import read_lines, refuse_line_ends
 
 
 def read(config: DataConfig, downloads: Path) -> Lines:
-    """Read one file for each split, or hold out the last lines of the training file for validation and test."""
+    """Read one file for each split, or hold out the last training lines."""
     assert config.train_tgt is not None
     lines = lines_of(config.train_tgt)
     if config.valid_tgt is not None and config.test_tgt is not None:

@@ -40,7 +40,9 @@ class Linear:
 
 
 class Int8Linear:
-    """The same with a weight of 8-bit integers and x as two of them: x = (high + low / 254) * scale / 127.
+    """x @ weight.T + bias, with an 8-bit weight and 16-bit x.
+
+    x is two 8-bit integers: x = (high + low / 254) * scale / 127.
 
     Args:
         bounded: whether all numbers in x lie in [-1, 1]. Else each row is scaled by its largest.

@@ -19,7 +19,7 @@ Product = Callable[..., Tensor]
 
 
 class StepWeights(NamedTuple):
-    """One layer of a stack in one direction, taken apart so that single steps can be computed without the module.
+    """One layer of a stack in one direction, as weights for single steps.
 
     The numbers are the weights' own, or copies in another order.
 
@@ -69,7 +69,7 @@ class Stack(nn.Module):
         return []
 
     def second_biases(self) -> list[nn.Parameter]:
-        """Biases that are only added to another one, so that the two would learn at twice the rate."""
+        """Biases that are only added to another one, and would double its learning rate."""
         return []
 
     def step_weights(self) -> list[list[StepWeights]]:
@@ -77,7 +77,7 @@ class Stack(nn.Module):
         raise NotImplementedError
 
     def describe(self) -> list[str]:
-        """Words that tell this stack's kind apart from others of the same size, the cell's name first."""
+        """Words that distinguish this stack from others of its size, the cell's name first."""
         return [type(self).__name__.lower()]
 
 

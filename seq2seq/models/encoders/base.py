@@ -1,4 +1,4 @@
-"""What a decoder needs to know of an encoder: its outputs, and their sizes."""
+"""The interface of an encoder: its outputs, and their sizes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Encoded(NamedTuple):
 
 
 class EncoderParts(NamedTuple):
-    """A recurrent encoder taken apart, so that it can be computed with other products than the module's."""
+    """The parts of a recurrent encoder, to compute it with other products."""
 
     embedding: nn.Embedding
     layers: list[list[StepWeights]]  # by layer and direction

@@ -1,4 +1,4 @@
-"""The words of the phrasebook and their forms, with what grammar and good sense ask of each.
+"""The words of the phrasebook, with their forms and possible combinations.
 
 The words are in the tables of the folder ``words``, which any spreadsheet can edit; ``words/README.md`` explains the
 columns. The order of the rows decides which sentences a seed gives. A noun lists the adjectives that suit it and the

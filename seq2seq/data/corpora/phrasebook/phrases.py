@@ -13,8 +13,8 @@ class Phrase(NamedTuple):
     """Someone or something in both languages, in every case.
 
     ``definiteness`` orders the German sentence: pronoun, definite, indefinite or negative ("kein"). ``heads``
-    are the people and things it names, so that no one is both subject and object. ``pronoun`` can refer back to it; ``states`` are
-    the adjectives that it can be said to be.
+    are the people and things it names, so that no one is both subject and object. ``pronoun`` can refer back to it;
+    ``states`` are its possible adjectives after "be".
     """
 
     en: str
