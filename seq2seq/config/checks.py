@@ -47,7 +47,7 @@ _BRIEF.maxstring = _BRIEF.maxother = 250  # longer ones are cut in the middle
 
 
 def shown(value: object) -> str:
-    """Shorten a value for a message, even if it is long or holds itself."""
+    """A value in a message, shortened if it is long."""
     try:
         said = " ".join(_BRIEF.repr(value).split())
     except ValueError:  # of an integer with too many digits
