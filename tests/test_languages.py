@@ -288,7 +288,7 @@ def test_the_form_of_another_runs_tokenizers_is_taken_over_with_them(
     caplog.clear()
     run(dataclasses.replace(config, tokenizer=like), tmp_path / "second")
     assert Translator.from_checkpoint(tmp_path / "second").normalization == "none"
-    assert any("has tokenizer.normalization=none, and so has this run" in message for message in caplog.messages)
+    assert any("has tokenizer.normalization=none, which this run uses too" in message for message in caplog.messages)
 
 
 def test_a_report_compares_no_two_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -309,7 +309,7 @@ def test_a_report_compares_no_two_metrics(tmp_path: Path, monkeypatch: pytest.Mo
         cli_report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "out")])
     for name in ("report.md", "report.html"):
         page = (tmp_path / "out" / name).read_text(encoding="utf-8")
-        assert "since BLEU was counted with another tokenizer" in page
+        assert "because BLEU used another tokenizer" in page
         assert "tok:zh" in page and "tok:13a" in page
 
 

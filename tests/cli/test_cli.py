@@ -303,7 +303,7 @@ def test_translate_writes_files(command: Command, trained: Path, tmp_path: Path)
     [
         (["nowhere"], "nowhere does not exist; name a .ckpt file"),
         (["CKPT", "-i", "nowhere"], "nowhere does not exist"),
-        (["CKPT", "-i", "."], ". is a folder, where a text file was wanted"),
+        (["CKPT", "-i", "."], ". is a folder, not a text file"),
         (["CKPT", "-i", "a", "b"], "2 inputs need --suffix"),
         (["CKPT", "-i", "a", "-o", "b", "--suffix", "c"], "--output and --suffix both name the output"),
         (["CKPT", "--suffix", "c"], "--suffix needs named inputs"),

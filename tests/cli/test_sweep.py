@@ -181,7 +181,7 @@ def test_a_crash_in_one_job_is_noted_and_not_passed_on(
     assert runs.read_error(tmp_path / "run") == "RuntimeError: no such luck"
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(
-        UserError, match="run failed: RuntimeError: no such luck. The same command does what is missing"
+        UserError, match="run failed: RuntimeError: no such luck. Give the same command again to train the missing runs"
     ):
         sweep.finish([tmp_path / "run"])
 

@@ -609,7 +609,7 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".lock").symlink_to(tmp_path / "victim")
     with (
-        pytest.raises(UserError, match=r"\.lock is a link or a special file, where a hidden file of ours was expected"),
+        pytest.raises(UserError, match=r"\.lock is a link or a special file, not a hidden file of seq2seq"),
         locked(tmp_path / "data"),
     ):
         pass

@@ -207,7 +207,7 @@ def test_missing_runs_come_first_and_are_not_averaged_around(sweep_folder: Path,
 def test_a_run_that_left_no_trace_is_missed_where_the_others_have_its_seed(sweep_folder: Path) -> None:
     shutil.rmtree(sweep_folder / "True-none-2")
     (one,) = read_sweep([sweep_folder]).missing
-    assert (one.name, one.reason) == ("reverse, seed 2", "no such run, though other arms have this seed")
+    assert (one.name, one.reason) == ("reverse, seed 2", "missing, while other arms have this seed")
 
 
 def test_settings_that_change_together_are_one_factor(tmp_path: Path) -> None:

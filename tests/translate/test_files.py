@@ -1019,7 +1019,7 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["-i", "folder", "-o", "out"], "folder is a folder, where a text file was wanted"),
+        (["-i", "folder", "-o", "out"], "folder is a folder, not a text file"),
         (["-i", "in", "-o", "folder"], "folder is a folder, not an output file; name a file inside it"),
         (["-i", "in", "-o", "no/out"], "no/out cannot be written: No such file or directory; check its folder"),
         (["-i", "in", "-o", "in/out"], "in/out cannot be written: Not a directory"),

@@ -455,10 +455,13 @@ MISTAKES = {
     "no references": (["--score", "nowhere"], "nowhere does not exist"),
     "a prefix of two lines": (["--prefix", "a\nb"], "--prefix 'a\\nb' has more than one line; give one, or a"),
     "alignments on resume": (["--alignments", "a", "--resume"], "--alignments cannot be resumed; leave out"),
-    "alignments over the input": (["--alignments", "in"], "--alignments in is another file of this command"),
-    "alignments over the output": (["--alignments", "out"], "--alignments out is another file of this command"),
-    "alignments over references": (["--alignments", "short", "--score", "short"], "--alignments short is another file"),
-    "the output over references": (["--score", "out"], "--score out is another file of this command"),
+    "alignments over the input": (["--alignments", "in"], "--alignments in is already another file of this command"),
+    "alignments over the output": (["--alignments", "out"], "--alignments out is already another file of this command"),
+    "alignments over references": (
+        ["--alignments", "short", "--score", "short"],
+        "--alignments short is already another file",
+    ),
+    "the output over references": (["--score", "out"], "--score out is already another file of this command"),
 }
 
 
