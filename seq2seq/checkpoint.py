@@ -38,7 +38,7 @@ SECTION = "seq2seq"
 PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
 BEST, LAST = "best.ckpt", "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the LAST before this one
-TO_GO_ON = {  # what a resumed training needs besides the parts that translate
+TO_GO_ON = {  # parts of a checkpoint that only a resumed training needs
     "training": dict,
     "callbacks": dict,
     "loops": dict,

@@ -116,7 +116,7 @@ class Deferred(Handlers):
 
     def _first(self, number: int) -> None:
         log.warning(
-            "%s: stopping after this step or validation; a second signal stops at once and loses what is not saved",
+            "%s: stopping after this step or validation; a second signal stops at once and loses unsaved work",
             name(number),
         )
 

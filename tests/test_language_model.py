@@ -667,7 +667,7 @@ def test_the_last_lines_of_a_text_are_held_out_unless_others_are_named(tmp_path:
     assert found == {"train": "1\n2\n\n", "valid": "4\n5\n", "test": "6\n"}
     folder = prepare(DataConfig(**held, valid_tgt=held["train_tgt"], test_tgt=held["train_tgt"]))
     assert (folder / "test.tgt").read_text() == "1\n2\n\n4\n5\n6\n"
-    with pytest.raises(UserError, match="has 6 lines, of which data.valid_size and data.test_size would hold out 2000"):
+    with pytest.raises(UserError, match="has 6 lines; data.valid_size and data.test_size would hold out 2000"):
         prepare(DataConfig(**held))
     (tmp_path / "a").write_text(" \n\n")
     with pytest.raises(UserError, match="a has no text in it; name a file that has some"):

@@ -163,7 +163,7 @@ def exit_status(command: Callable[[], object], name: str) -> int:
     except BrokenPipeError:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
-    except OSError as error:  # what our own files meet is a UserError already; this is stdout
+    except OSError as error:  # errors of other files are a UserError already; this is stdout
         if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
             from seq2seq.files.writing import too_long
 

@@ -116,7 +116,7 @@ def out_of_memory(shape: Shape, remedy: str, *, single: str) -> UserError:
     """The error for a batch that was too large.
 
     Args:
-        remedy: which setting makes such batches smaller, and what it is now.
+        remedy: the setting that makes such batches smaller, with its value.
         single: the same for a sentence that is a batch by itself.
     """
     return UserError(f"out of memory with a batch of {shape}; {single if shape.sentences == 1 else remedy}.")
@@ -247,7 +247,7 @@ class BatchLoader:
         return len(self.batch_sampler)
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its batches were given out."""
+        """The epoch, and the number of its batches already yielded."""
         return {"epoch": self.batch_sampler.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

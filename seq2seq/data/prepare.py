@@ -41,7 +41,7 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
     pairs (or lines) of each split, how many training pairs were left out and why, and the files' checksums.
 
     Args:
-        folder: where to put the dataset, instead of one below ``config.root`` named after what is in it.
+        folder: where to put the dataset, instead of one below ``config.root`` named after its settings.
 
     Raises:
         UserError: for input that cannot be read or is not what its settings say.

@@ -116,7 +116,7 @@ class StreamLoader:
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its windows were given out."""
+        """The epoch, and the number of its windows already yielded."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:

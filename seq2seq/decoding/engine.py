@@ -1,6 +1,6 @@
 """Decode token ids: networks, forms of their step, a search, and batches of similar length.
 
-`Engine` knows only ids: `seq2seq.translate.translator.Translator` encodes lines for it and writes out what it
+`Engine` knows only ids: `seq2seq.translate.translator.Translator` encodes lines for it, and decodes the ids that it
 finds.
 """
 

@@ -12,7 +12,7 @@ from seq2seq.files.lines import iter_lines
 from seq2seq.tokens import detect
 
 AT_SPACES = ("13a", "intl")  # metric tokenizers that leave a text without spaces whole
-BETTER = {"Chinese": "zh", "Japanese": "ja-mecab"}  # than those; for the other scripts char
+BETTER = {"Chinese": "zh", "Japanese": "ja-mecab"}  # tokenizers for these scripts; char for the others
 SHOWN = {"nfc": "NFC (accents as part of the letter)", "nfd": "NFD (accents as combining marks)"}
 
 

@@ -36,7 +36,7 @@ def checked(lines: Iterable[Any], name: str = "lines") -> Iterator[str]:
     """
     if not isinstance(lines, Iterable):
         raise TypeError(f"{name} must be a string or strings; got {_kind(lines)}.")
-    if isinstance(lines, Sized):  # what is not can be read only once, as a file can
+    if isinstance(lines, Sized):  # other iterables, such as files, can be read only once
         lines = as_lines(lines, name)
     return (_checked(line, f"{name}[{i}]") for i, line in enumerate(lines))
 

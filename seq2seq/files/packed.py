@@ -45,10 +45,10 @@ class Kind(NamedTuple):
     """A format of packed files."""
 
     name: str
-    marks: tuple[bytes, ...]  # that its files begin with
+    marks: tuple[bytes, ...]  # first bytes of its files
     endings: tuple[str, ...]  # of their names, in lower case
     unpacker: Callable[[], Unpacker] | None = None  # None if it is refused
-    tool: str = ""  # that unpacks it
+    tool: str = ""  # the program that unpacks it
 
 
 class _Gzip:
@@ -140,7 +140,7 @@ KINDS = (
     Kind("compress", (b"\x1f\x9d",), (".z",), tool="gzip -d"),
     TAR,
 )
-ERRORS = (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError)  # that the unpackers raise
+ERRORS = (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError)  # raised by the unpackers
 PACKED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")  # names under which a mirror may have a text
 
 

@@ -127,7 +127,7 @@ def no_link(path: str | Path, flags: int) -> int:
     Someone may have put the link there to have another file overwritten.
 
     Raises:
-        UserError: for what is not a regular file with one name.
+        UserError: for a link, a special file, or a file with a second name.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)

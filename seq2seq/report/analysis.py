@@ -20,7 +20,7 @@ from seq2seq.report.paired import PairedResult, paired_tests
 Array = npt.NDArray[np.float64]
 
 TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "word_perplexity": "perplexity per word"}
-LOWER = tuple(PERPLEXITY)  # metrics of which less is better
+LOWER = tuple(PERPLEXITY)  # metrics where lower is better
 NEAR_BEST = 0.9  # of the best validation score: the time until then is compared
 NUM_BINS = 6  # of source length
 FEW = 0.05  # positions that a smaller share of the sentences reaches are not shown
@@ -97,7 +97,7 @@ class Analysis(NamedTuple):
     """The contents of a report."""
 
     sweep: Sweep
-    metric: str  # that the runs were trained for, and that the plots show
+    metric: str  # monitored in training, and shown in the plots
     unit: str  # "character" or "word": what lengths and positions are counted in
     rows: tuple[Row, ...]
     comparisons: dict[str, tuple[Comparison, ...]]  # by metric

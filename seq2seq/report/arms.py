@@ -19,7 +19,7 @@ from seq2seq.files.writing import escaped
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
 # Of settings that always change together, the one that names the factor.
 TELLING = ("model.reverse", "model.peeky", "model.match_peeky", "data.book_exact", "model.cell", "model.attention")
-SHORT: dict[tuple[str, Any], str] = {  # what an arm is called where a setting has a value
+SHORT: dict[tuple[str, Any], str] = {  # names of arms for values of a setting
     ("model.reverse", True): "reverse",
     ("model.peeky", "both"): "peeky",
     ("model.peeky", "input"): "peeky input",
@@ -112,7 +112,7 @@ def read_sweep(roots: Sequence[Path]) -> Sweep:
 
 
 def sweep_of(folders: Sequence[Path]) -> Sweep:
-    """The runs of these folders, of which at least one is finished.
+    """The runs of these folders; at least one must be finished.
 
     Raises:
         UserError: if a file of a finished one cannot be read.

@@ -26,7 +26,7 @@ from seq2seq.runs import (
     TENSORBOARD,
 )
 
-ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, and of which types
+ALLOWED: dict[str, tuple[type, ...]] = {  # names and types of the arguments in ``trainer.lightning``
     "num_nodes": (int,),  # machines that share a training with strategy=ddp
     "limit_train_batches": (int, float),  # a shorter epoch, for schedules and resumed runs too
     "log_every_n_steps": (int,),  # only for loggers
@@ -37,7 +37,7 @@ ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, 
 _PART = "would compute the loss on only a part of the validation set, but the scores on all of it; make the "
 _SHORT = "would leave out checkpoints and scores; use trainer=debug for a quick look"
 _LONG = "would be lost when a training resumes; use a larger trainer.patience"
-REFUSED = {  # what the other arguments would do, and what to do instead
+REFUSED = {  # the effect of the other arguments, and the remedy
     "overfit_batches": _PART + "training set itself smaller",
     "limit_val_batches": _PART + "validation set itself smaller",
     "limit_test_batches": "would do nothing, since the whole test set is scored; make that smaller",

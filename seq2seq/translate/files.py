@@ -135,7 +135,7 @@ def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) 
     """Skip the lines that an earlier call has translated, and return their number.
 
     Raises:
-        UserError: if they are not what they were.
+        UserError: if they have changed.
     """
     if not isinstance(output, resumable.Partial) or output.mark is None:
         return 0
@@ -143,7 +143,7 @@ def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) 
     lines.skip(before["lines"])
     lines.num_cut, lines.num_replaced = before["cut"], before["replaced"]
     if lines.mark() != before:
-        raise output.refusal(f"the first {before['lines']} lines of {lines.name} are not what they were")
+        raise output.refusal(f"the first {before['lines']} lines of {lines.name} have changed")
     return lines.num_lines
 
 
@@ -186,7 +186,7 @@ class _Lines:
         beside: str | Path | None = None,
     ) -> None:
         self.name = "stdin" if source is None else str(source)
-        self.num_lines = self.num_cut = self.num_replaced = 0  # of what is read so far
+        self.num_lines = self.num_cut = self.num_replaced = 0  # of the lines read so far
         self.num_lines_wanted: int | None = None  # None where it is not known
         self.num_lines_of_all: int | None = None
         self.ends_window_at_pause = False
@@ -307,4 +307,4 @@ def _stdin_groups() -> Iterator[list[bytes]]:
     try:
         yield from iter_groups(stream, "stdin")
     except OSError as error:
-        raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None
+        raise UserError(f"stdin cannot be read: {error.strerror or error}; check its source.") from None

@@ -294,7 +294,7 @@ def test_the_books_own_file(tmp_path: Path) -> None:
     assert all((len(src), len(tgt)) == (7, 4) and int(tgt) == int(src.split("+")[0]) + 1 for src, tgt in rows)
     masked = prepare(config(tmp_path, **files, train_size=10))
     assert read_lines(masked / "train.src") == [src.rstrip() for src, _ in rows]
-    with pytest.raises(UserError, match=r"has 20 pairs, of which data.valid_size and data.test_size would hold out 25"):
+    with pytest.raises(UserError, match=r"has 20 pairs; data.valid_size and data.test_size would hold out 25"):
         prepare(config(tmp_path, **files, test_size=20))
 
 

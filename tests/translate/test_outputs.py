@@ -150,7 +150,7 @@ def test_resume_sees_references_that_have_changed(
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     write("ref", ["other", *INPUT[1:]])
-    with pytest.raises(UserError, match="the first 5 lines of in are not what they were"):
+    with pytest.raises(UserError, match="the first 5 lines of in have changed"):
         translate_file(beam, "in", "out", resume=True, **options)
 
 

@@ -38,8 +38,8 @@ class Corpus:
     Args:
         read: makes the splits; gets the settings and the folder in which downloads are kept.
         settings: the keys of `DataConfig` that decide what the dataset holds.
-        takes: further keys that it reads, which do not decide what it holds.
-        inputs: checksums of further files that decide what it holds, by their names.
+        takes: further keys that it reads, which do not change its content.
+        inputs: checksums of further files that decide its content, by name.
     """
 
     read: Callable[[DataConfig, Path], Pairs | Lines]

@@ -37,7 +37,7 @@ def _split_book_file(config: DataConfig, path: str) -> dict[str, list[Pair]]:
     pairs = [(question, answers[question]) for question in dict(pairs)]
     if held_out >= len(pairs):
         raise UserError(
-            f"{path} has {len(pairs)} pairs, of which data.valid_size and data.test_size "
+            f"{path} has {len(pairs)} pairs; data.valid_size and data.test_size "
             f"would hold out {held_out}; make them smaller."
         )
     rows = [pair if config.book_exact else (pair[0].rstrip(" "), pair[1].rstrip(" ")) for pair in pairs]

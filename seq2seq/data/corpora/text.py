@@ -19,7 +19,7 @@ def read(config: DataConfig, downloads: Path) -> Lines:
     held_out = config.valid_size + config.test_size
     if held_out >= len(lines):
         raise UserError(
-            f"{config.train_tgt} has {len(lines)} lines, of which data.valid_size and data.test_size "
+            f"{config.train_tgt} has {len(lines)} lines; data.valid_size and data.test_size "
             f"would hold out {held_out}; make them smaller."
         )
     first = len(lines) - held_out

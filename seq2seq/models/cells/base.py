@@ -43,7 +43,7 @@ class Stack(nn.Module):
     Shapes:
         x ``(batch, length, input)``; lengths ``(batch,)``, at least 1, on the CPU to spare a device its
         synchronisation, or None where all rows are full; state: `num_states` tensors
-        ``(batch, layers, directions * hidden)``, the first of which is h, or an empty tuple for zeros. Returns y
+        ``(batch, layers, directions * hidden)``, first h, or an empty tuple for zeros. Returns y
         ``(batch, length, directions * hidden)`` and the state after each row's last token. y at padding is not used.
     """
 

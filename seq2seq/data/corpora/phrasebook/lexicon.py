@@ -91,7 +91,7 @@ DETERMINERS = {
     "place": _words("the this"),
 }
 PEOPLE = frozenset({"person", "kin"})
-STATES = ("tired", "hungry")  # what anybody can be today, names and pronouns included
+STATES = ("tired", "hungry")  # states of any person, names and pronouns included
 FRAMES = _words("intransitive accusative dative ditransitive auf mit motion residence clause predicate")
 GENDERS = ("m", "f", "n")
 PRONOUNS = ("he", "she")
