@@ -6,7 +6,7 @@ from seq2seq.terminal import printable
 
 
 class UserError(ValueError):
-    """A mistake that the user can correct. The message is one line: *problem; remedy.*
+    """A mistake that the user can mend. The message is one line: *problem; remedy.*
 
     It names the value, the expected one, and the remedy. Text from files is escaped in it.
     """

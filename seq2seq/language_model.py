@@ -155,7 +155,7 @@ class LanguageModel:
             yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
     def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
-        """Score a text from its first token to its last, with one carried state.
+        """Read a text from its first token to its last, with one state that is carried all the way.
 
         There is no batch: the result is that of one long pass, to rounding, whatever the window. A line is encoded
         whole, which takes about 40 bytes of memory for each of its characters.

@@ -32,7 +32,7 @@ LINE_NLL, SAMPLES = (
 )  # of a language model: negative log-likelihood of each test line, and generated lines
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
-FIGURES = (  # numbers in a result
+FIGURES = (  # that a result has, as numbers
     "bleu",
     "chrf",
     "ter",

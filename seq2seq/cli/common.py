@@ -233,7 +233,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "checkpoint",
         nargs="+",
         metavar="CKPT",
-        help="a .ckpt file, or the folder of a run, for its best checkpoint; several make an ensemble",
+        help="a .ckpt file, or the folder of a run, whose best one is taken; several make an ensemble",
     )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
     parser.add_argument(

@@ -229,7 +229,7 @@ def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
 
 
 def _made_with(options: argparse.Namespace) -> dict[str, str]:
-    """Settings that identify the checkpoints, for the journal."""
+    """What tells these checkpoints from others."""
     from seq2seq import checkpoint
     from seq2seq.files.lines import sha256_file
 

@@ -239,7 +239,7 @@ class ModelConfig:
         choices=(*PEEKY, "true", "false"),
     )
     cell: str = key("lstm", "recurrent cell of encoder and decoder", choices=CELLS)
-    nonlinearity: str = key("tanh", "activation of cell rnn", choices=NONLINEARITIES, applies=RNN_ONLY)
+    nonlinearity: str = key("tanh", "of cell rnn", choices=NONLINEARITIES, applies=RNN_ONLY)
     hidden_size: int = key(256, "width of the recurrent state, in each direction", low=1)
     num_layers: int = key(1, "stacked recurrent layers", low=1)
     bidirectional: bool = key(False, "read the source in both directions")
@@ -247,9 +247,7 @@ class ModelConfig:
     encoder: StackConfig = section(StackConfig)
     decoder: StackConfig = section(StackConfig)
     attention: str = key("none", "look back at the source at every step", choices=ATTENTIONS)
-    attention_heads: int = key(
-        1, "heads of the attention; each gets an equal part of the widths", low=1, applies=ATTENTION_ONLY
-    )
+    attention_heads: int = key(1, "heads of the attention; they share out the widths", low=1, applies=ATTENTION_ONLY)
     bridge: str = key(
         "auto",
         "from encoder to decoder; auto is copy where the shapes agree, else dense",

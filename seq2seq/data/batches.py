@@ -99,7 +99,7 @@ class Shape(NamedTuple):
 
 @contextmanager
 def enough_memory(shape: Shape, remedy: str, *, single: str) -> Iterator[None]:
-    """Turn an out-of-memory error into one that names the batch.
+    """Turn an out-of-memory error, of a GPU or of the machine, into one that names the batch.
 
     Raises:
         UserError: as `out_of_memory`, if an allocation fails in the block.
@@ -116,7 +116,7 @@ def out_of_memory(shape: Shape, remedy: str, *, single: str) -> UserError:
     """The error for a batch that was too large.
 
     Args:
-        remedy: the setting that makes such batches smaller, with its value.
+        remedy: which setting makes such batches smaller, and what it is now.
         single: the same for a sentence that is a batch by itself.
     """
     return UserError(f"out of memory with a batch of {shape}; {single if shape.sentences == 1 else remedy}.")

@@ -29,7 +29,7 @@ from seq2seq.decoding.step import AnyState, Hypothesis, State, Step, gather_atte
 
 @dataclass(frozen=True)
 class BeamSettings:
-    """The width of a search, and the ranking of finished hypotheses.
+    """How wide to search, and how to rank what is found.
 
     A hypothesis is ranked by ``log_prob / ((5 + len) / 6) ** length_penalty + coverage_penalty * coverage``. Here len
     counts the log-probabilities in the sum: its tokens, and ``</s>`` where it ends with one. The coverage is the sum,

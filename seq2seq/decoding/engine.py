@@ -382,7 +382,7 @@ class _Batch:
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]
 
     def _seeds(self, draw: int) -> list[int]:
-        """A seed for each request, from ``decode.seed``, the source and the draw's number."""
+        """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
         seeds = []
         for one in self.requests:
             stream = np.array([self.decode.seed, draw, *one.src], dtype="<u8").tobytes()
@@ -399,9 +399,7 @@ class _Batch:
 def by_length(
     order: Sequence[int], lengths: Sequence[int], batch_tokens: int, *, width: int = 1
 ) -> Iterator[list[int]]:
-    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included.
-
-    A longer row is a batch by itself.
+    """Cut rows into batches of at most ``batch_tokens`` tokens, padding included; a longer row is a batch by itself.
 
     Args:
         order: the rows, sorted by length.

@@ -20,9 +20,7 @@ WITH_FLOAT64 = ("cpu", "cuda")  # kinds of devices; Apple's GPUs (mps), for one,
 
 @dataclass(frozen=True)
 class SamplingSettings:
-    """The distribution to sample from.
-
-    If both ``top_k`` and ``top_p`` are given, the smaller set is kept.
+    """What to draw from. Where both are given, the smaller set of ``top_k`` and ``top_p`` is kept.
 
     Args:
         temperature: divides the log-probabilities before all else; 0 is greedy search.
@@ -66,7 +64,7 @@ def sample(
     prefixes: Sequence[Sequence[int]] | None = None,
     keep_attention: bool = False,
 ) -> list[Hypothesis]:
-    """Sample one output for each row, until ``eos`` or its maximum length.
+    """Draw one output for each row, token by token, until ``eos`` or a row's own maximum length.
 
     A row's output depends only on that row and its seed: token i is chosen by the seed's i-th number, whatever the
     batch. Scores are the model's own log-probabilities, of temperature 1 and with nothing cut off, so they can be
@@ -102,7 +100,7 @@ def sample(
 
 
 def _numbers(seeds: Sequence[int], max_lengths: Sequence[int]) -> Tensor:
-    """Uniform numbers in [0, 1), ``(batch, longest)``; row i is drawn from seed i."""
+    """Uniform numbers in [0, 1), ``(batch, longest)``: in row i the first ones of seed i, as many as it may need."""
     longest = max(max_lengths, default=0)
     rows = []
     for seed, limit in zip(seeds, max_lengths, strict=True):
@@ -112,9 +110,8 @@ def _numbers(seeds: Sequence[int], max_lengths: Sequence[int]) -> Tensor:
 
 
 def _draw(log_probs: Tensor, numbers: Tensor, settings: SamplingSettings) -> Tensor:
-    """Sample tokens by inverse cumulative distribution, given numbers ``(n,)``.
-
-    Tokens are in the vocabulary's order, so rounding moves the borders between tokens but never swaps two of them.
+    """Where each number ``(n,)`` falls in the cumulative distribution over the tokens that are kept, by their order in
+    the vocabulary, so that rounding moves its borders and never swaps two tokens.
     """
     home = log_probs.device
     wide = (log_probs if home.type in WITH_FLOAT64 else log_probs.cpu()).double()
@@ -146,9 +143,8 @@ def _kept(log_probs: Tensor, settings: SamplingSettings) -> Tensor | float:
 
 
 def _smallest_set(log_probs: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
-    """The smallest set of tokens that reaches ``top_p``, from sorted log-probabilities ``(n, count)``.
-
-    Returns whether it is reached, ``(n,)``, and the set as 1 or 0, ``(n, count)``.
+    """Of sorted log-probabilities ``(n, count)``: whether they reach ``top_p``, ``(n,)``, and those needed for it, 1 or
+    0, ``(n, count)``.
     """
     total = log_probs.exp().cumsum(1)
     above = F.pad(total[:, :-1], (1, 0))  # the probability of all that are likelier

@@ -1,4 +1,4 @@
-"""States, step functions and hypotheses: the types that every search shares."""
+"""What every search shares: states, step functions and hypotheses."""
 
 from __future__ import annotations
 
@@ -35,11 +35,13 @@ Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
 class Hypothesis(NamedTuple):
-    """An output: tokens without the end symbol, and the sum of its log-probabilities with it."""
+    """An output: its tokens without the end symbol, and the sum of its log-probabilities, that of the end symbol
+    included.
+    """
 
     tokens: list[int]
     score: float
-    normalised: float | None = None  # score by which a beam ranked it; None without ranking
+    normalised: float | None = None  # what a beam ranked it by; None where nothing was ranked
     # (steps, src_length), on the CPU: a row for each token, and a last one for the end symbol where there is one. The
     # source's padding has columns, of zeros. None unless asked for.
     attention: Tensor | None = None

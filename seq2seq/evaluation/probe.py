@@ -38,9 +38,7 @@ def probe(
     steps: int = 3,
     max_positions: int = 30,
 ) -> dict[str, Any]:
-    """Measure how a model uses its sources, under teacher forcing and without dropout.
-
-    The model is left unchanged.
+    """Measure how a model uses its sources, teacher-forced and without dropout; the model is left as it was.
 
     Pairs with a blank side are left out, and those whose source is longer than ``decode.max_source``. Padding is never
     counted. The figures do not depend on the batches.
@@ -136,7 +134,7 @@ def _left_as_it_was(model: Seq2Seq) -> Iterator[None]:
 
 
 class _Means:
-    """Means of values by position and over all positions, summed in float64."""
+    """Means of values by position, from 0 to below ``size``, and over all positions; summed in float64."""
 
     def __init__(self, size: int) -> None:
         self.sums, self.counts = np.zeros(size), np.zeros(size, dtype=np.int64)
@@ -165,7 +163,7 @@ def _rounded(value: float) -> float | None:
 
 
 def _table(columns: dict[str, _Means]) -> dict[str, Any]:
-    """The means by position, and the counts of the first column."""
+    """The means by position, up to the last that any sentence has, and the counts of the first column."""
     counts = next(iter(columns.values())).counts
     size = int(counts.nonzero()[0].max(initial=-1)) + 1
     means = {name: column.by_position()[:size] for name, column in columns.items()}
@@ -231,9 +229,7 @@ class _Reach:
 
 
 class _Decay:
-    """The decay per step: exp(slope) of log norm against distance, by least squares.
-
-    All sentences share the slope; each has its own level.
+    """exp(slope) of log norm against distance by least squares, with one slope for all sentences and a level for each.
 
     A gradient that goes back through a plain RNN is multiplied by a Jacobian matrix at each step, so that its norm is
     about exponential in the distance (Pascanu et al. 2013, https://arxiv.org/abs/1211.5063); below 1 it vanishes.
@@ -277,7 +273,7 @@ def _gradient_reach(
 
 
 def _gradient_norms(model: Seq2Seq, batch: Batch, steps: int) -> Iterator[Tensor]:
-    """The gradient norms of each step at its source tokens, ``(batch, src_length)`` in reading order."""
+    """For each step that the batch has, the norms at its source tokens, ``(batch, src_length)`` in reading order."""
     with _embedded_by(cast(RNNEncoder, model.encoder).embedding) as embedded_once:
         state = model.encode(batch.src, batch.src_lengths)
     (embedded,) = embedded_once  # (batch, src_length, embedding)
@@ -353,10 +349,8 @@ def _average_summary(translator: Translator, batches: Sequence[Batch]) -> Tensor
 def _steps(
     model: Seq2Seq, batch: Batch, average: Tensor | None
 ) -> Iterator[tuple[int, Tensor, dict[str, Tensor], dict[str, Tensor]]]:
-    """Measure each target position.
-
-    Yields the position, where it is real, how right the model is, and how far the average summary moves it (None
-    without one). Tensors are ``(batch,)``.
+    """For each target position: the position, where it is real, how right the model is there, and how far it is moved
+    by the average summary (nothing without one); tensors ``(batch,)``.
     """
     state = model.encode(batch.src, batch.src_lengths)
     for t, (last, target) in enumerate(zip(batch.tgt_in.T, batch.tgt_out.T, strict=True)):

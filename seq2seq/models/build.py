@@ -21,7 +21,7 @@ from seq2seq.tokens.base import PAD
 
 
 def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
-    """The network that a config describes, with new weights.
+    """The network that a config describes, with fresh weights.
 
     Raises:
         ValueError: if ``tie=all`` meets two vocabularies of different size.
@@ -75,9 +75,8 @@ def num_parameters(model: nn.Module) -> int:
 
 
 def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
-    """Apply ``match_peeky``: widen a network without peeky.
-
-    Its number of parameters is then as near as possible to that with ``peeky=both``.
+    """The config with ``match_peeky`` carried out: the width at which a network without peeky comes closest to the
+    number of parameters that it would have with ``peeky=both``.
     """
     if not config.match_peeky:
         return config

@@ -23,7 +23,7 @@ TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "word_pe
 LOWER = tuple(PERPLEXITY)  # metrics where lower is better
 NEAR_BEST = 0.9  # of the best validation score: the time until then is compared
 NUM_BINS = 6  # of source length
-FEW = 0.05  # positions that a smaller share of the sentences reaches are not shown
+FEW = 0.05  # positions that fewer of the sentences have are not shown
 NUM_EXAMPLES = 5
 NUM_SAMPLES = 3
 
@@ -175,7 +175,7 @@ def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
 
 
 def _bleu_tokenizer(run: Run) -> str:
-    """The tokenizer in the signature, with its version but not sacreBLEU's."""
+    """As the signature has it, with its version; that of sacreBLEU itself does not count."""
     parts = str(run.result.get("bleu_signature", "")).split("|")
     return next((part for part in parts if part.startswith("tok:")), "")
 

@@ -39,10 +39,8 @@ def words_of_pieces(spelled: Sequence[bytes]) -> list[range]:
 
 
 def align(attention: Tensor, src_words: Sequence[range], tgt_words: Sequence[range]) -> list[Link]:
-    """Align each target word with at most one source word.
-
-    It is the word with the most attention, summed over the pieces of both, and the first of equal ones. A word without
-    pieces, or whose pieces attend to no word, has none.
+    """One source word for each target word: the one that has most of the attention, summed over the pieces of both; of
+    equals the first. A word without pieces, and one whose pieces looked at no word, has none.
 
     Args:
         attention: ``(target pieces, source pieces)``; rows or columns past the words' (for ``</s>``) do not count.
@@ -71,9 +69,7 @@ def _membership(pieces: Sequence[range]) -> Tensor:
 
 
 def most_attended(weights: Tensor, src_words: Sequence[range]) -> range:
-    """The source word with the most attention in a step, summed over its pieces.
-
-    Words that share a piece count as one.
+    """The source word that has most of a step's attention, summed over its pieces; words that share a piece are one.
 
     Args:
         weights: ``(source pieces,)``; those past the words' do not count.

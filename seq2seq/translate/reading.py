@@ -85,7 +85,7 @@ class Reader:
         return asked, num_cut
 
     def _encode(self, lines: Sequence[str], limit: int, *, warn: bool = True) -> tuple[list[Encoded], int]:
-        """Encode each line to at most ``limit`` ids, and count the cut lines."""
+        """The part of each line that is read, with at most ``limit`` ids, and how many lines were cut."""
         encoded = encode(self._tokenizers.src, lines, limit)
         self._watch.look([one.line for one in encoded])
         num_cut = 0

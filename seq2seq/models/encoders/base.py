@@ -18,7 +18,7 @@ class Encoded(NamedTuple):
 
 
 class EncoderParts(NamedTuple):
-    """The parts of a recurrent encoder, to compute it with other products."""
+    """A recurrent encoder taken apart, so that it can be computed with other products than the module's."""
 
     embedding: nn.Embedding
     layers: list[list[StepWeights]]  # by layer and direction
