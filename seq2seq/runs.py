@@ -26,10 +26,8 @@ CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json
 DRAWING = "probe.svg"
 PLAN = "sweep.json"  # beside the run folders: the runs that sweeps planned
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
-LINE_NLL, SAMPLES = (
-    "test.nll",
-    "samples.txt",
-)  # of a language model: negative log-likelihood of each test line, and generated lines
+# Of a language model: the negative log-likelihood of each test line, and generated lines.
+LINE_NLL, SAMPLES = "test.nll", "samples.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
 FIGURES = (  # that a result has, as numbers
