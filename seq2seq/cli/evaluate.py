@@ -84,9 +84,8 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.tokenize:
         translator = dataclasses.replace(translator, metrics=MetricsConfig(options.tokenize))
     references = [ref for _, ref in pairs]
-    with (
-        writing(options.hyp) if options.hyp else nullcontext() as stream
-    ):  # an output that cannot be written is refused before the work
+    # An output that cannot be written is refused before the work.
+    with writing(options.hyp) if options.hyp else nullcontext() as stream:
         evaluation = evaluate(translator, [src for src, _ in pairs], references)
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())

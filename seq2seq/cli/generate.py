@@ -29,12 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     drawing.add_argument("--prefix", default="", metavar="TEXT", help="text that each line begins with")
     drawing.add_argument("-n", "--number", type=int, default=5, metavar="N", help="lines (default: %(default)s)")
     for flag, convert, default, meaning in (
-        (
-            "--temperature",
-            float,
-            1.0,
-            "below 1 prefers likely tokens, above 1 allows more unlikely ones; 0 takes the likeliest",
-        ),
+        ("--temperature", float, 1.0, "below 1 likelier tokens, above 1 less likely ones; 0 takes the likeliest"),
         ("--top-k", int, 0, "draw from this many of the likeliest tokens; 0 is all"),
         ("--top-p", float, 1.0, "draw from the fewest tokens whose probabilities sum to this"),
         ("--seed", int, 1, "seed of the random draws"),
