@@ -1,10 +1,10 @@
 """The CPU form: a trained network prepared for fast decoding on a CPU.
 
 Its numbers equal the network's up to rounding. All parts that depend on neither the last token nor the state are
-computed in advance: the first layer's part of the gates for
-each token of the vocabulary, the summary's part for each sentence, the attention's keys. What remains are matrix
-products, the output layer's being the largest, and a few elementwise operations in place. Hypotheses of one sentence
-share its memory, which stays in place while they change rows.
+computed in advance: the first layer's part of the gates for each token of the vocabulary, the summary's part for each
+sentence, the attention's keys. What remains are matrix products, the output layer's being the largest, and a few
+elementwise operations in place. Hypotheses of one sentence share its memory, which stays in place while they change
+rows.
 
 With ``int8`` the matrices are 8-bit integers with a scale for each output. Inputs are 16-bit integers, in two parts of
 8 bits, with a scale for each row. 8-bit inputs would be twice as fast and about as accurate, but not reproducible. The
