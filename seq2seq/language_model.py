@@ -21,6 +21,7 @@ from seq2seq.models import threads as threads_of
 from seq2seq.models.build import num_parameters
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.results.scores import TextScores
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.tokens.detect import FormWatch
@@ -53,6 +54,16 @@ class TextScore(NamedTuple):
     def word_perplexity(self) -> float:
         """Per word: the same text has equally many with every tokenizer."""
         return metrics.perplexity(self.nll, self.num_words)
+
+    def scores(self) -> TextScores:
+        """Return the figures of the text as a whole."""
+        return TextScores(
+            perplexity=self.perplexity,
+            word_perplexity=self.word_perplexity,
+            num_tokens=self.num_tokens,
+            num_words=self.num_words,
+            num_unknown=self.num_unknown,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -16,6 +16,7 @@ import torch
 
 from seq2seq.config import choices, schema
 from seq2seq.models.cells import CELLS
+from seq2seq.results.result import Result
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks import TASKS
 from seq2seq.translate.translator import Translator
@@ -70,8 +71,8 @@ def test_the_task_and_the_cell_train_an_experiment(page: dict[str, Any], tmp_pat
     settings = config(tmp_path, model={"cell": "leaky"}, trainer={"max_epochs": 1})
     settings = dataclasses.replace(settings, task="length_aware")
     result = run(settings, tmp_path / "run")
-    assert result["length_ratio"] > 0 and "bleu" in result
-    assert json.loads((tmp_path / "run" / "test.json").read_text())["length_ratio"] == result["length_ratio"]
+    assert result.figure("length_ratio") > 0 and result.scores.bleu >= 0
+    assert Result.read(tmp_path / "run" / "test.json") == result
     assert len(Translator.from_checkpoint(tmp_path / "run").translate(["1+2", "", "3+4"])) == 3
 
 

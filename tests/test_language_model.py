@@ -280,7 +280,7 @@ def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_text(tmp_path)
-    result = run(config(tmp_path), tmp_path / "run")
+    result = run(config(tmp_path), tmp_path / "run").plain()
     printed = capsys.readouterr().out
     lines = (tmp_path / "text").read_text().splitlines()
     model = LanguageModel.from_checkpoint(tmp_path / "run")
@@ -297,20 +297,20 @@ def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
     assert min(float(row["valid/perplexity"]) for row in rows(tmp_path / "run")) == pytest.approx(
         result["valid_perplexity"], rel=1e-5
     )
-    assert run(config(tmp_path), tmp_path / "run") == result  # it is finished
+    assert run(config(tmp_path), tmp_path / "run").plain() == result  # it is finished
 
 
 def test_of_a_large_training_text_the_first_lines_are_scored_and_that_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_text(tmp_path)
-    whole = run(config(tmp_path), tmp_path / "whole")
+    whole = run(config(tmp_path), tmp_path / "whole").plain()
     assert whole["train_scored_lines"] == whole["train_lines"]
     assert " lines" not in capsys.readouterr().out
     (train_text,) = (tmp_path / "data").glob("*/train.tgt")
     lines = train_text.read_text().splitlines()
     wanted = sum(len(line) + 1 for line in lines[:7]) + 1  # characters are the tokens: not enough for the eighth line
-    result = run(config(tmp_path, trainer={"score_tokens": wanted}), tmp_path / "part")
+    result = run(config(tmp_path, trainer={"score_tokens": wanted}), tmp_path / "part").plain()
     score = LanguageModel.from_checkpoint(tmp_path / "part").score(lines[:7])
     assert result["train_perplexity"] == score.perplexity
     assert result["train_num_tokens"] == score.num_tokens == wanted - 1
@@ -318,7 +318,7 @@ def test_of_a_large_training_text_the_first_lines_are_scored_and_that_is_said(
     assert f"tokens; the first 7 of {len(lines)} lines)\nvalid" in capsys.readouterr().out
     for name in ("perplexity", "valid_perplexity", "num_tokens"):
         assert result[name] == whole[name]
-    again = run(config(tmp_path, trainer={"score_tokens": 1}), tmp_path / "least")
+    again = run(config(tmp_path, trainer={"score_tokens": 1}), tmp_path / "least").plain()
     assert again["train_scored_lines"] == 1
 
 
@@ -329,8 +329,8 @@ def test_a_perplexity_is_the_same_whatever_columns_and_window_are_set_to(
     """With a rate of next to nothing, trainings that differ in them end with equal networks."""
     write_text(tmp_path)
     still: dict[str, Any] = {"optim": {"lr": 1e-12, "algorithm": "sgd"}}
-    one = run(config(tmp_path, **still), tmp_path / "one")
-    other = run(config(tmp_path, data=changed, **still), tmp_path / "other")
+    one = run(config(tmp_path, **still), tmp_path / "one").plain()
+    other = run(config(tmp_path, data=changed, **still), tmp_path / "other").plain()
     for name in ("perplexity", "word_perplexity", "train_perplexity", "valid_perplexity"):
         assert one[name] == pytest.approx(other[name], rel=1e-5), name
     column = "valid/perplexity"
@@ -423,11 +423,11 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path, ema: float) -> None:
     write_text(tmp_path)
-    first = run(config(tmp_path, optim={"lr": 0.02}), tmp_path / "first")
+    first = run(config(tmp_path, optim={"lr": 0.02}), tmp_path / "first").plain()
     still = config(tmp_path, optim={"lr": 1e-12, "algorithm": "sgd", "ema": ema})
-    cold = run(still, tmp_path / "cold")
+    cold = run(still, tmp_path / "cold").plain()
     still.warm_start = str(tmp_path / "first")
-    warm = run(still, tmp_path / "warm")
+    warm = run(still, tmp_path / "warm").plain()
     assert warm["perplexity"] == pytest.approx(first["perplexity"], rel=1e-5)
     assert cold["perplexity"] > 1.2 * first["perplexity"]
     still.warm_start = str(tmp_path / "nowhere")
@@ -505,7 +505,7 @@ def test_a_chain_with_known_transitions_is_learnt_to_within_two_percent_of_its_e
         optim={"lr": 0.02, "schedule": "cosine", "clip_norm": 1.0},
         trainer={"max_epochs": 4, "monitor": "loss", "progress": False, "samples": 0},
     )
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     found, expected = math.log(result["perplexity"]), entropy_rate(matrix)
     assert found == pytest.approx(expected, rel=0.02)
     drawn = list(LanguageModel.from_checkpoint(tmp_path / "run").generate(400, seed=7))
@@ -631,7 +631,7 @@ def test_the_penn_treebank_is_read_as_its_benchmark_counts_it(tmp_path: Path) ->
     write_ptb(tmp_path)
     data = {"kind": "ptb", "train_tgt": None, "mirror": str(tmp_path), "columns": 2}
     settings = config(tmp_path, data=data, tokenizer={"type": "ptb", "vocab_size": 10_000})
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     counted = " ".join(PTB["train"]).split()  # as in Mikolov's: words between blanks, and an <eos> for each line
     assert result["train_num_tokens"] == result["train_num_words"] == len(counted) + 2
     assert result["train_num_unknown"] == 2

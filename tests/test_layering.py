@@ -17,6 +17,7 @@ ORDER = [  # packages and modules of the root; each may import from those before
     "console",
     "config",
     "files",
+    "results",
     "runs",
     "tokens",
     "metrics",

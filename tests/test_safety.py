@@ -26,6 +26,7 @@ from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import iwslt15
 from seq2seq.decoding import engine
 from seq2seq.errors import UserError
+from seq2seq.results.result import Result
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
@@ -361,4 +362,4 @@ def test_results_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     for values in ({}, {"bleu": "1"}, {"bleu": True}):
         (tmp_path / "test.json").write_text(json.dumps(values))
         with pytest.raises(UserError, match="test.json has no bleu, .*; delete it to have the run scored again"):
-            runs.read_result(tmp_path)
+            Result.read(tmp_path / "test.json")

@@ -30,6 +30,7 @@ from seq2seq.cli.report import PACKAGES
 from seq2seq.console import Console, progress_bar
 from seq2seq.errors import UserError, require
 from seq2seq.files.writing import escaped, make_folder, write_lines
+from seq2seq.results.result import Result
 from seq2seq.terminal import show
 
 if TYPE_CHECKING:
@@ -158,13 +159,11 @@ def _tell(console: Console, told: set[Path]) -> None:
     for folder in planned:
         if folder in told or _is_stale(folder):
             continue
-        result = runs.read_result(folder)
+        result = Result.read(folder / runs.RESULT)
         reason = None if result else runs.read_error(folder)
         if result:
-            console.print(
-                f"{folder}: {runs.summary(result)}, {result['train_seconds']:.0f} s",
-                markup=False,
-            )
+            seconds = result.origin.train_seconds
+            console.print(f"{folder}: {result.scores.summary()}, {seconds:.0f} s", markup=False)
         elif reason:
             console.print(f"{folder} failed: {reason}", markup=False)
         else:
@@ -263,7 +262,7 @@ def print_table(analysis: Analysis) -> None:
         table.add_row(escape(row.arm.name), str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
+    found = (run.result.figure("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
     signatures = sorted({signature for signature in found if signature})
     show("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
 
@@ -276,10 +275,11 @@ def objective(folder: Path) -> float | None:
     if runs.read_error(folder) is not None:
         return None
     with suppress(UserError):  # of a damaged file: the run itself has reported it, or the report will
-        result = runs.read_result(folder)
+        result = Result.read(folder / runs.RESULT)
         name = f"valid/{runs.read_config(folder).trainer.monitor}"
         if result is not None:
-            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == result["best_step"]), None)
+            best = result.origin.best_step
+            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == best), None)
     return None
 
 

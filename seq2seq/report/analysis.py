@@ -7,7 +7,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from seq2seq.report.arms import Arm, Factor, Run, Sweep, short, shown
 from seq2seq.report.contrast import Contrast, contrast, holm, metrics_with, resample
 from seq2seq.report.metrics import METRICS, PERPLEXITY, Metric
 from seq2seq.report.paired import PairedResult, paired_tests
+from seq2seq.results.probe import Probe
 
 Array = npt.NDArray[np.float64]
 
@@ -159,7 +160,7 @@ def _main_metric(sweep: Sweep) -> str:
     if monitor in METRICS:
         return monitor
     results = [run.result for arm in sweep.arms for run in arm.runs]
-    return next((name for name in METRICS if any(result[name] for result in results)), "bleu")
+    return next((name for name in METRICS if any(result.figure(name) for result in results)), "bleu")
 
 
 def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
@@ -176,7 +177,7 @@ def _same_test_set(arms: Sequence[Arm]) -> tuple[list[Arm], list[str]]:
 
 def _bleu_tokenizer(run: Run) -> str:
     """As the signature has it, with its version; that of sacreBLEU itself does not count."""
-    parts = str(run.result.get("bleu_signature", "")).split("|")
+    parts = str(run.result.figure("bleu_signature") or "").split("|")
     return next((part for part in parts if part.startswith("tok:")), "")
 
 
@@ -231,7 +232,7 @@ def _rows(every: Sequence[Arm], comparable: Sequence[Arm], metric: str) -> tuple
     best = (min if lower else max)((one.mean for one in bests.values() if one is not None), default=0.0)
     rows = []
     for arm in arms:
-        results = [run.result for run in arm.runs]
+        results = [run.result.plain() for run in arm.runs]
         names = (*METRICS, "perplexity", *PERPLEXITY)
         figures = {name: _mean([result.get(name) for result in results if arm.name in scored]) for name in names}
         names = ("train_word_perplexity", "sentences_per_second", "train_seconds")
@@ -437,6 +438,6 @@ def describe_factors(sweep: Sweep) -> list[tuple[str, str, str]]:
     ]
 
 
-def probes(arm: Arm) -> list[dict[str, Any]]:
+def probes(arm: Arm) -> list[Probe]:
     """The probes of an arm's runs."""
     return [run.probe for run in arm.runs if run.probe]

@@ -14,6 +14,8 @@ from seq2seq.config.schema import INCIDENTAL, UNCOMPARED, Config
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import escaped
+from seq2seq.results.probe import Probe
+from seq2seq.results.result import Result
 
 # Files that only a run has.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
@@ -53,12 +55,12 @@ class Run(NamedTuple):
     folder: Path
     config: Config
     settings: dict[str, Any]  # the config, its keys with dots
-    result: dict[str, Any]
+    result: Result
     curve: list[dict[str, float]]
     sources: list[str]
     references: list[str]
     hypotheses: list[str]
-    probe: dict[str, Any] | None
+    probe: Probe | None
     line_nll: list[float]  # of a language model, which has no sources and no hypotheses
     samples: list[str]  # lines that it made up
 
@@ -161,7 +163,7 @@ def _why_missing(folder: Path) -> str:
 
 
 def _read_run(folder: Path) -> Run:
-    config, result = runs.read_config(folder), runs.read_result(folder)
+    config, result = runs.read_config(folder), Result.read(folder / runs.RESULT)
     assert result is not None
     is_lm = config.task == "language_model"
     lines = []
@@ -182,7 +184,7 @@ def _read_run(folder: Path) -> Run:
         sources=[] if is_lm else lines[0],
         references=lines[0] if is_lm else lines[1],
         hypotheses=[] if is_lm else lines[2],
-        probe=runs.read_probe(folder),
+        probe=Probe.read(folder / runs.PROBE),
         line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if is_lm else [],
         samples=read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )

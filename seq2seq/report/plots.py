@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from seq2seq.report.analysis import LOWER, TITLES, Analysis, Grid, probes
 from seq2seq.report.arms import Arm, Run, shown
-from seq2seq.runs import RARE
+from seq2seq.results.probe import RARE, Column, Counts
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; markers and dashes repeat the difference.
 COLOURS = ("#777777", "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#b8a800")
@@ -217,7 +217,7 @@ def _draw_grid(axes: Axes, grid: Grid, analysis: Analysis) -> None:
     """Draw one factor along the axis, a line for each value of the other, a dot for each seed."""
     across, lines = grid.factors
     for j, value in enumerate(lines.values[:2]):
-        scores = [[run.result[analysis.metric] for run in grid.arms[i][j].runs] for i in range(2)]
+        scores = [[run.result.figure(analysis.metric) for run in grid.arms[i][j].runs] for i in range(2)]
         look = _look(j + 1)
         axes.plot([0, 1], [np.mean(one) for one in scores], label=_said(lines.key, value), **look)
         for place, one in enumerate(scores):
@@ -281,7 +281,8 @@ def _position(analysis: Analysis) -> Figure | None:
         free.plot(range(1, len(wrong) + 1), wrong, label=_whole(name), **_look(_rank(analysis, name), marked=True))
     free.set(title="the model's own output", xlabel=f"{analysis.unit} of the reference", ylabel="wrong there, %")
     for index, arm in enumerate(analysis.sweep.arms):
-        accuracy = _average([_common(one["accuracy_by_position"], "accuracy") for one in probes(arm)])
+        accuracies = [one.accuracy_by_position.by_position for one in probes(arm)]
+        accuracy = _average([_common(one.accuracy, one.count) for one in accuracies])
         if accuracy:
             missed = [100 * (1 - value) for value in accuracy]
             forced.plot(range(1, len(missed) + 1), missed, label=_whole(arm.name), **_look(index, marked=True))
@@ -293,9 +294,8 @@ def _position(analysis: Analysis) -> Figure | None:
     return figure
 
 
-def _common(measured: dict[str, Any], name: str, by: str = "by_position") -> list[float | None]:
+def _common(values: Column, counts: Counts) -> list[float | None]:
     """A probe's means by position; None where few sentences make them noisy."""
-    values, counts = measured[by][name], measured[by]["count"]
     return [value if count * RARE >= max(counts) else None for value, count in zip(values, counts, strict=True)]
 
 
@@ -312,14 +312,14 @@ def _average(lists: Sequence[Sequence[float | None]]) -> list[float]:
 
 def _gradient(analysis: Analysis) -> Figure | None:
     """Draw one panel for each of the first target words."""
-    steps = max((len(one["gradient_reach"]) for arm in analysis.sweep.arms for one in probes(arm)), default=0)
+    steps = max((len(one.gradient_reach) for arm in analysis.sweep.arms for one in probes(arm)), default=0)
     if not steps:
         return None
     figure, panels = _figure(min(steps, 3), height=4.2)
     for step, axes in enumerate(panels):
         for index, arm in enumerate(analysis.sweep.arms):
-            found = [one["gradient_reach"][step] for one in probes(arm) if step < len(one["gradient_reach"])]
-            share = [100 * value for value in _average([_common(reach, "share") for reach in found])]
+            found = [one.gradient_reach[step].by_position for one in probes(arm) if step < len(one.gradient_reach)]
+            share = [100 * value for value in _average([_common(reach.share, reach.count) for reach in found])]
             if share:
                 axes.plot(range(1, len(share) + 1), share, label=_whole(arm.name), **_look(index, marked=True))
         axes.set(title=f"from target token {step + 1}", xlabel="source token")
@@ -335,8 +335,8 @@ def _gradient(analysis: Analysis) -> Figure | None:
 def _decay(analysis: Analysis) -> Figure | None:
     figure, (axes,) = _figure(height=4.2)
     for index, arm in enumerate(analysis.sweep.arms):
-        found = [one["gradient_reach"][0] for one in probes(arm) if one["gradient_reach"]]
-        norms = [_common(reach, "norm", "by_distance") for reach in found]
+        found = [one.gradient_reach[0].by_distance for one in probes(arm) if one.gradient_reach]
+        norms = [_common(reach.norm, reach.count) for reach in found]
         points = list(itertools.dropwhile(lambda pair: not pair[1], enumerate(_average_known(norms))))
         points = list(itertools.takewhile(lambda pair: pair[1], points))
         if points:
@@ -364,8 +364,8 @@ def _average_known(lists: Sequence[Sequence[float | None]]) -> list[float | None
 def _reliance(analysis: Analysis) -> Figure | None:
     figure, (axes,) = _figure(height=3.8)
     for index, arm in enumerate(analysis.sweep.arms):
-        found = [one["peeky_reliance"] for one in probes(arm) if one["peeky_reliance"]]
-        moved = _average([_common(one, "total_variation") for one in found])
+        found = [one.peeky_reliance.by_position for one in probes(arm) if one.peeky_reliance]
+        moved = _average([_common(one.total_variation, one.count) for one in found])
         if moved:
             axes.plot(range(1, len(moved) + 1), moved, label=_whole(arm.name), **_look(index, marked=True))
     if not axes.lines:

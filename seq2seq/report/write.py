@@ -14,7 +14,7 @@ from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
 from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
-from seq2seq.runs import RARE
+from seq2seq.results.probe import RARE
 
 HTML, MARKDOWN, TABLE = "report.html", "report.md", "results.csv"
 
@@ -157,8 +157,8 @@ def _values(analysis: Analysis) -> dict[str, Any]:
         "comparisons": [(TITLES[name], _comparisons(found)) for name, found in _ordered(analysis) if found],
         "paired": _paired(analysis),
         "probed": _probed(analysis),
-        "signatures": sorted({run.result["bleu_signature"] for run in runs if "bleu_signature" in run.result}),
-        "made_with": sorted({f"seq2seq {run.result['version']}, torch {run.result['torch']}" for run in runs}),
+        "signatures": sorted({run.result.figure("bleu_signature") for run in runs} - {None}),
+        "made_with": sorted({f"seq2seq {run.result.origin.version}, torch {run.result.origin.torch}" for run in runs}),
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
     }
 
@@ -244,12 +244,21 @@ def _probed(analysis: Analysis) -> Table:
     rows = []
     for arm in analysis.sweep.arms:
         found = probes(arm)
-        decays = [reach["decay_per_step"] for one in found for reach in one["gradient_reach"][:1]]
-        moved = [one["peeky_reliance"]["overall"]["total_variation"] for one in found if one["peeky_reliance"]]
-        right = [100 * one["accuracy_by_position"]["overall"]["accuracy"] for one in found]
+        decays = [reach.decay_per_step for one in found for reach in one.gradient_reach[:1]]
+        moved = [one.peeky_reliance.overall.total_variation for one in found if one.peeky_reliance]
+        right = [_percent(one.accuracy_by_position.overall.accuracy) for one in found]
         if found:
-            rows.append((arm.name, *(_mean(values) for values in (decays, moved, right))))
+            rows.append(
+                (
+                    arm.name,
+                    *(_mean(values) for values in (decays, moved, right)),
+                )
+            )
     return Table(heads, tuple(rows))
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _mean(values: Sequence[float | None]) -> str:
@@ -272,8 +281,9 @@ def _results(analysis: Analysis) -> str:
     writer.writerow(["arm", *keys, "seed", *figures, *times, *signature])
     for arm in analysis.sweep.arms:
         for run in arm.runs:
+            result = run.result.plain()
             settings = [shown(arm.values[key]) for key in keys]
-            values = [run.result.get(name) for name in (*figures, *times, *signature)]
+            values = [result.get(name) for name in (*figures, *times, *signature)]
             writer.writerow([arm.name, *settings, run.seed, *values])
     return table.getvalue()
 

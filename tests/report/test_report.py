@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from seq2seq import runs
 from seq2seq.config.schema import Config, TrainerConfig
 from seq2seq.errors import UserError
+from seq2seq.files.records import write_json
 from seq2seq.report import plots, words
 from seq2seq.report.analysis import Analysis, analyse
 from seq2seq.report.arms import Sweep, read_sweep, short, shown, sweep_of
 from seq2seq.report.write import CAPTIONS, write_report
+from seq2seq.results.probe import ReachByDistance
 
 SOURCES = [f"{a}+{b}" for a in range(10, 30) for b in (1, 22, 333)]
 REFERENCES = [str(eval(line)) for line in SOURCES]
@@ -428,8 +430,8 @@ def test_every_picture_is_a_whole_svg_and_the_same_each_time(analysis: Analysis)
 def test_a_gradient_that_vanishes_has_numbers_at_its_axis(
     last: float, marks: set[str], analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reach = [{"by_distance": {"norm": [0.3, last], "count": [9, 9]}}]
-    monkeypatch.setattr(plots, "probes", lambda arm: [{"gradient_reach": reach}])
+    reach = SimpleNamespace(by_distance=ReachByDistance(norm=(0.3, last), count=(9, 9)))
+    monkeypatch.setattr(plots, "probes", lambda arm: [SimpleNamespace(gradient_reach=[reach])])
     figure = plots._decay(analysis)
     assert figure is not None
     figure.canvas.draw()
@@ -647,7 +649,7 @@ def test_there_is_no_average_around_a_missing_curve(sweep_folder: Path, tmp_path
 
 def test_an_infinite_perplexity_is_shown_as_such(sweep_folder: Path, tmp_path: Path) -> None:
     path = sweep_folder / "True-none-2" / "test.json"
-    runs.write_json(path, json.loads(path.read_text()) | {"perplexity": float("inf")})
+    write_json(path, json.loads(path.read_text()) | {"perplexity": float("inf")})
     assert "Infinity" not in path.read_text()
     write_report(analyse(read_sweep([sweep_folder])), tmp_path / "out")
     assert "| ∞ |" in (tmp_path / "out" / "report.md").read_text()

@@ -21,6 +21,7 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import Batch, Shape, is_out_of_memory
 from seq2seq.data.stream import Window
 from seq2seq.errors import UserError
+from seq2seq.results.scores import Scores
 from seq2seq.training.ema import RunningAverage
 from seq2seq.training.gradients import GradientNorms
 from seq2seq.training.optimiser import build_optimizer, lr_factor
@@ -295,18 +296,15 @@ class Task(Protocol):
             fresh: whether the training starts from first weights, which ``warm_start`` may replace.
         """
 
-    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> Scores:
         """Score the best checkpoint on the test set.
 
         Args:
             folder: of the run; outputs and other files of the score are written into it.
-
-        Returns:
-            The task's figures for ``test.json``, with ``parameters`` among them.
         """
 
-    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
-        """Print a result, and some outputs, on stdout."""
+    def show(self, config: Config, folder: Path, scores: Scores) -> None:
+        """Print the scores, and some outputs, on stdout."""
 
 
 def num_batches(config: Config, loader: Sized) -> int:

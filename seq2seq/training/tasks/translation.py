@@ -30,13 +30,13 @@ from seq2seq.metrics import bleu, scorer
 from seq2seq.models.build import build_seq2seq, num_parameters, widened
 from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.results.scores import Scores, TranslationScores
 from seq2seq.runs import (
     CHECKPOINTS,
     HYPOTHESES,
     PROBE,
     REFERENCES,
     SOURCES,
-    write_json,
 )
 from seq2seq.terminal import show
 from seq2seq.tokens.base import UNK
@@ -206,7 +206,7 @@ class Translation:
         )
         return Built(data, module)
 
-    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> TranslationScores:
         """Translate, score and probe the test set with the best checkpoint.
 
         If the config asks for a shortlist, it is added to the checkpoint first.
@@ -222,24 +222,24 @@ class Translation:
         if config.trainer.probe:
             probed = slice(0, config.trainer.probe)
             _write_probe(folder / PROBE, translator, sources[probed], references[probed])
-        figures = evaluation.figures
-        if config.data.variant == "tokenized":
-            tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
-            figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
-        return figures
+        if config.data.variant != "tokenized":
+            return evaluation.scores
+        value, signature = bleu(evaluation.hypotheses, references, tokenizer="none")
+        return dataclasses.replace(evaluation.scores, bleu_tokenized=value, bleu_tokenized_signature=signature)
 
-    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
+    def show(self, config: Config, folder: Path, scores: Scores) -> None:
+        assert isinstance(scores, TranslationScores)
         lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
         if config.trainer.samples and all(path.is_file() for path in lines):
             shown = slice(0, config.trainer.samples)
             show(show_samples(*(read_lines(path)[shown] for path in lines)) + "\n")
         show(
-            f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
-            f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
+            f"test BLEU {scores.bleu:.2f}  chrF {scores.chrf:.2f}  TER {scores.ter:.2f}  "
+            f"exact match {scores.exact_match:.2f} %  perplexity {scores.perplexity:.3f}"
         )
-        show(f"signature {result['bleu_signature']}")
-        if "bleu_tokenized" in result:
-            show(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
+        show(f"signature {scores.bleu_signature}")
+        if scores.bleu_tokenized is not None:
+            show(f"test BLEU of tokens {scores.bleu_tokenized:.2f}, signature {scores.bleu_tokenized_signature}")
 
 
 def smallest_loss(model: Seq2Seq) -> Tensor:
@@ -269,6 +269,6 @@ def _add_shortlist(config: Config, folder: Path, data_folder: Path, tokenizers: 
 def _write_probe(path: Path, translator: Translator, sources: Sequence[str], references: Sequence[str]) -> None:
     """Probe the memory, or log why that is not possible."""
     try:
-        write_json(path, probe(translator, sources, references))
+        probe(translator, sources, references).write(path)
     except UserError as error:
         log.warning("%s is not written: %s", path, error)
