@@ -140,7 +140,7 @@ def numbers(path: Path, lines: Sequence[str]) -> list[float]:
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked_run(folder: Path) -> Iterator[None]:
     """Lock a run folder against other processes.
 
     The folder is made if it does not exist. Files that a killed process left half-written are removed. If the block is

@@ -30,7 +30,7 @@ from seq2seq.config.schema import (
 )
 from seq2seq.data.arrays import TokenArray, Tokenizers, write_tokens
 from seq2seq.data.prepare import prepare
-from seq2seq.data.stream import Columns, Ids, StreamLoader, Window, inputs_of, to_stream
+from seq2seq.data.stream import Ids, StreamColumns, StreamLoader, Window, inputs_of, to_stream
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.sampling import SamplingSettings
 from seq2seq.errors import UserError
@@ -103,7 +103,7 @@ def test_every_token_is_predicted_once_from_the_one_before_it(length: int, colum
 
 def test_processes_own_columns_and_together_all_of_them() -> None:
     stream = a_stream(61)
-    whole = Columns(stream, 5)
+    whole = StreamColumns(stream, 5)
     shares = [list(StreamLoader(stream, num_columns=5, bptt=4, rank=rank, world_size=2)) for rank in (0, 1)]
     for rank, windows in enumerate(shares):
         mine = torch.cat([one.tokens_out for one in windows], dim=1)
@@ -218,7 +218,7 @@ def test_perplexity_does_not_depend_on_the_window(model: LanguageModel, window: 
 
 def test_a_text_is_read_in_chunks_as_in_one(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = model.score(LINES)
-    monkeypatch.setattr(language_model, "CHUNK", 2)
+    monkeypatch.setattr(language_model, "LINES_AT_ONCE", 2)
     assert model.score(iter(LINES)).line_nll == pytest.approx(whole.line_nll, rel=1e-5)
     assert model.score(LINES)[1:] == whole[1:]
 
@@ -349,7 +349,7 @@ def test_a_training_carries_the_state_from_window_to_window_and_begins_each_epoc
     own = LanguageModel.from_checkpoint(tmp_path / "run")
     lines = (tmp_path / "text").read_text().splitlines()[:40]
     stream = np.array([one for row in own.tokenizer.encode(lines) for one in (*row, EOS)], dtype=np.int32)
-    columns = Columns(stream, 3)
+    columns = StreamColumns(stream, 3)
     ids = [torch.from_numpy(side.astype(np.int64)) for side in (columns.tokens_in, columns.tokens_out)]
     with torch.no_grad():
         whole, _ = own.model.token_nll(*ids, own.model.zero_state(3))
@@ -365,7 +365,7 @@ def test_a_validation_carries_the_state_from_window_to_window(tmp_path: Path, mo
     changed: dict[str, Any] = {"model": {"init": "uniform", "init_range": 1.0}, "optim": {"lr": 1e-12}}
     found = []
     for window in (1024, 3):
-        monkeypatch.setattr("seq2seq.training.data.WINDOW", window)
+        monkeypatch.setattr("seq2seq.training.data.TOKENS_AT_ONCE", window)
         run(config(tmp_path, **changed), tmp_path / str(window))
         found.append([float(row["valid/loss"]) for row in rows(tmp_path / str(window))])
     assert found[0] == pytest.approx(found[1], rel=1e-5)

@@ -84,7 +84,7 @@ def test_a_setting_that_only_one_of_two_runs_has_is_a_difference() -> None:
 
 
 def _hold(folder: str, ready: multiprocessing.synchronize.Event, over: multiprocessing.synchronize.Event) -> None:
-    with runs.locked(Path(folder)):
+    with runs.locked_run(Path(folder)):
         ready.set()
         over.wait(60)
 
@@ -99,13 +99,13 @@ def test_two_processes_do_not_train_in_one_folder(tmp_path: Path, monkeypatch: p
         assert ready.wait(60)
         with (
             pytest.raises(UserError, match="is being trained by another process; wait for it, or stop it"),
-            runs.locked(tmp_path),
+            runs.locked_run(tmp_path),
         ):
             pass
     finally:
         over.set()
         other.join()
-    with runs.locked(tmp_path):
+    with runs.locked_run(tmp_path):
         pass
 
 
@@ -114,6 +114,6 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
     rest = tmp_path / "checkpoints" / ".last.ckpt.0123abcd.tmp"
     rest.write_bytes(b"half")
     (tmp_path / "checkpoints" / "last.ckpt").write_bytes(b"whole")
-    with runs.locked(tmp_path):
+    with runs.locked_run(tmp_path):
         assert not rest.exists()
     assert (tmp_path / "checkpoints" / "last.ckpt").exists()

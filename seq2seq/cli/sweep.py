@@ -54,7 +54,7 @@ class Refused(BaseException):
     """
 
 
-class Plan(Callback):
+class NotePlan(Callback):
     """A Hydra callback that notes the folders of the coming runs.
 
     Before a single run, its new folders go into `made`. Before a sweep, the folders of all its jobs go into `planned`,

@@ -25,7 +25,7 @@ from seq2seq.tokens.train import train
 
 log = logging.getLogger(__name__)
 
-CHUNK = 10_000  # lines encoded at a time
+LINES_AT_ONCE = 10_000  # so that memory does not grow with the text
 CHUNK_BYTES = 2**20  # bytes read at a time
 
 
@@ -219,5 +219,5 @@ def _checksum(path: Path) -> str:
 
 
 def _encode_lines(lines: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
-    while chunk := list(itertools.islice(lines, CHUNK)):
+    while chunk := list(itertools.islice(lines, LINES_AT_ONCE)):
         yield from tokenizer.encode(chunk)

@@ -24,7 +24,7 @@ TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "word_pe
 LOWER = tuple(PERPLEXITY)  # metrics of which less is better
 NEAR_BEST = 0.9  # of the best validation score: the time until then is compared
 NUM_BINS = 6  # of source length
-FEW = 0.05  # positions that fewer of the sentences have are not shown
+SHOWN_SHARE = 0.05  # positions that fewer of the sentences have are not shown
 NUM_EXAMPLES = 5
 NUM_SAMPLES = 3
 
@@ -407,7 +407,7 @@ def _by_position(found: Sequence[Run], unit: str) -> tuple[float, ...]:
             for i, wanted in enumerate(units(reference, unit)):
                 total[i] = total.get(i, 0) + 1
                 wrong[i] = wrong.get(i, 0) + (i >= len(said) or said[i] != wanted)
-    most = FEW * sum(len(run.references) for run in found)
+    most = SHOWN_SHARE * sum(len(run.references) for run in found)
     return tuple(100 * wrong[i] / total[i] for i in sorted(total) if total[i] >= most)
 
 

@@ -58,7 +58,7 @@ from scipy import stats
 from seq2seq.errors import UserError
 from seq2seq.report.metrics import METRICS, Array, Metric, bleu_score, bleu_statistics
 
-CHUNK = 250  # replicates whose counts of sentences are held at once: 5 MB at 2,500 sentences
+REPLICATES_AT_ONCE = 250  # whose counts of sentences are in memory: 5 MB at 2,500 sentences
 ROUNDING = 1e-9  # points, or squared points; what is smaller is the floating point's
 
 
@@ -132,8 +132,8 @@ def resample(
     table = np.ascontiguousarray(runs.transpose(1, 0, 2)).reshape(num_sentences, -1)  # (sentences, runs * k)
     rng = np.random.default_rng(seed)
     replicates = []
-    for start in range(0, num_replicates, CHUNK):
-        size = min(CHUNK, num_replicates - start)
+    for start in range(0, num_replicates, REPLICATES_AT_ONCE):
+        size = min(REPLICATES_AT_ONCE, num_replicates - start)
         sums = _draw_counts(rng, num_sentences, size) @ table  # (chunk, runs * k)
         replicates.append(metric.score(sums.reshape(size, *runs.shape[::2])))
     covariance = np.atleast_2d(np.cov(np.concatenate(replicates), rowvar=False)) * num_sentences / (num_sentences - 1)

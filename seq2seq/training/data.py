@@ -15,10 +15,9 @@ from seq2seq.data.pairs import SPLITS
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
+from seq2seq.language_model import TOKENS_AT_ONCE
 from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
-
-WINDOW = 1024  # tokens that a validation reads at a time, without effect on its figures
 
 
 class TranslationData(L.LightningDataModule):
@@ -136,7 +135,7 @@ class TextData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> StreamLoader:
-        return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)
+        return StreamLoader(self.valid_stream, num_columns=1, bptt=TOKENS_AT_ONCE)
 
 
 def load_like(config: Config) -> tuple[str, Tokenizers]:

@@ -24,7 +24,7 @@ from seq2seq.runs import (
     CHECKPOINTS,
     ERROR,
     RESULT,
-    locked,
+    locked_run,
 )
 from seq2seq.stopping import Interrupted
 from seq2seq.terminal import show
@@ -60,7 +60,7 @@ def run(config: Config, folder: Path) -> Result | None:
     first = getattr(rank_zero_only, "rank", 0) == 0  # of the processes of this run
     threads = torch.get_num_threads()
     try:
-        with locked(folder) if first else nullcontext():
+        with locked_run(folder) if first else nullcontext():
             return _run(config, folder)
     except Interrupted:
         if first:

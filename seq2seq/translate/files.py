@@ -107,7 +107,7 @@ def translate_file(
         settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
     with (
         outputs.writer(translator, wanted) as writer,
-        resumable.writing(target, settings, resume=resume) as output,
+        resumable.open_output(target, settings, resume=resume) as output,
     ):
         if output is None:
             return _finished_already(lines, str(target), started, wanted)
