@@ -14,6 +14,7 @@ from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
 from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
+from seq2seq.report.drawing import inline
 from seq2seq.results.probe import RARE
 
 HTML, MARKDOWN, TABLE = "report.html", "report.md", "results.csv"
@@ -123,7 +124,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["inline"] = lambda svg, name: plots.inline(name, svg)
+    environment.filters["inline"] = lambda svg, name: inline(name, svg)
     environment.filters["cell"] = _cell
     files = {f"{name}.svg": pictures[name] for name in CAPTIONS if name in pictures}
     for name in (MARKDOWN, HTML):

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from seq2seq.config.schema import Config, TrainerConfig
 from seq2seq.errors import UserError
 from seq2seq.files.records import write_json
-from seq2seq.report import plots, words
+from seq2seq.report import plots, probe_plots, words
 from seq2seq.report.analysis import Analysis, analyse
 from seq2seq.report.arms import Sweep, read_sweep, short, shown, sweep_of
 from seq2seq.report.write import CAPTIONS, write_report
@@ -431,8 +431,8 @@ def test_a_gradient_that_vanishes_has_numbers_at_its_axis(
     last: float, marks: set[str], analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reach = SimpleNamespace(by_distance=ReachByDistance(norm=(0.3, last), count=(9, 9)))
-    monkeypatch.setattr(plots, "probes", lambda arm: [SimpleNamespace(gradient_reach=[reach])])
-    figure = plots._decay(analysis)
+    monkeypatch.setattr(probe_plots, "probes", lambda arm: [SimpleNamespace(gradient_reach=[reach])])
+    figure = probe_plots.draw_decay(analysis)
     assert figure is not None
     figure.canvas.draw()
     (axes,) = figure.axes
@@ -738,9 +738,9 @@ def test_names_that_begin_alike_are_several_in_a_legend(tmp_path: Path) -> None:
 
 
 def test_positions_of_few_probed_sentences_are_not_drawn(tmp_path: Path) -> None:
-    forced = {"overall": {"accuracy": 0.5}, "by_position": {"accuracy": [1.0, 0.5, 0.0], "count": [40, 2, 1]}}
-    assert plots._common(forced, "accuracy") == [1.0, 0.5, None]
-    assert plots._average([[1.0, 0.5, None], [0.0, 0.5, 1.0]]) == [0.5, 0.5]
+    forced = ((1.0, 0.5, 0.0), (40, 2, 1))
+    assert probe_plots._common(*forced) == [1.0, 0.5, None]
+    assert probe_plots._average([[1.0, 0.5, None], [0.0, 0.5, 1.0]]) == [0.5, 0.5]
 
 
 def test_every_interaction_is_drawn(tmp_path: Path) -> None:
