@@ -128,7 +128,9 @@ def _print(result: Probe) -> None:
     console.print(f"Means over {result.num_sentences} sentences.", highlight=False)
 
 
-def _reach_table(reach: Sequence[GradientReach]) -> tuple[str, Table]:
+def _reach_table(reach: Sequence[GradientReach]) -> tuple[str, Table | None]:
+    if not reach:
+        return "Gradient reach: none, for this model's encoder does not read from position to position.", None
     decays = ", ".join(_shown(step.decay_per_step, ".2f") for step in reach)
     explanation = (
         "Gradient reach: of all that the 1st, 2nd, ... target token owes to the source, the percentage that it owes to "
@@ -238,7 +240,8 @@ def _draw_reach(axes: Axes, reach: Sequence[GradientReach]) -> None:
     for step in reach:
         _draw_line(axes, step.by_position.share, step.by_position.count, label=f"target {step.step}")
     _label(axes, "Gradient by source position", "source position", "share of the gradient (%)")
-    axes.legend(frameon=False)
+    if reach:
+        axes.legend(frameon=False)
 
 
 def _draw_reliance(axes: Axes, reliance: PeekyReliance | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -41,56 +42,52 @@ class TranslationData(L.LightningDataModule):
 
     def train_dataloader(self) -> BatchLoader:
         data = self.config.data
+        sampler = self._sampler(
+            self.train_corpus, data.batch_tokens, batch_sentences=data.batch_sentences, seed=self.config.seed
+        )
         return self._loader(
             self.train_corpus,
-            shuffle=True,
-            batch_tokens=data.batch_tokens,
-            batch_sentences=data.batch_sentences,
+            sampler,
             accumulate=self.config.trainer.accumulate,
             num_workers=data.num_workers,
             sampling=self.config.tokenizer.sampling,
         )
 
     def val_dataloader(self) -> BatchLoader:
-        return self._loader(self.valid_corpus, shuffle=False, batch_tokens=self.config.decode.batch_tokens)
+        sampler = self._sampler(
+            self.valid_corpus, self.config.decode.batch_tokens, seed=self.config.seed, shuffle=False
+        )
+        return self._loader(self.valid_corpus, sampler)
 
-    def _loader(
-        self,
-        corpus: Corpus,
-        *,
-        shuffle: bool,
-        batch_tokens: int,
-        batch_sentences: int = 0,
-        accumulate: int = 1,
-        num_workers: int = 0,
-        sampling: float = 0.0,
-    ) -> BatchLoader:
-        end_symbol = self.config.model.fixed_length == 0
-        world_size = self.trainer.world_size if self.trainer else 1
-        if len(corpus.src) < world_size:
+    def _sampler(self, corpus: Corpus, batch_tokens: int, **options: Any) -> LengthBatchSampler:
+        """Cut a corpus into batches; ``options`` are those of the sampler."""
+        if len(corpus.src) < self._world_size:
             raise UserError(
-                f"{self.folder} has a split of {len(corpus.src)} pairs, too few for {world_size} processes; make "
+                f"{self.folder} has a split of {len(corpus.src)} pairs, too few for {self._world_size} processes; make "
                 "trainer.devices smaller."
             )
-        sampler = LengthBatchSampler(
-            np.stack([side.lengths() for side in corpus], axis=1) + end_symbol,
-            batch_tokens=batch_tokens,
-            batch_sentences=batch_sentences,
-            seed=self.config.seed,
-            shuffle=shuffle,
-            at_least=world_size,
-        )
+        lengths = np.stack([side.lengths() for side in corpus], axis=1) + self._end_symbol
+        return LengthBatchSampler(lengths, batch_tokens=batch_tokens, at_least=self._world_size, **options)
+
+    def _loader(self, corpus: Corpus, sampler: LengthBatchSampler, **options: Any) -> BatchLoader:
+        """Load this process's share of the batches; ``options`` are those of the loader."""
         return BatchLoader(
             corpus,
             sampler,
-            end_symbol=end_symbol,
-            accumulate=accumulate,
-            num_workers=num_workers,
+            end_symbol=self._end_symbol,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
-            sampling=sampling,
+            world_size=self._world_size,
             tokenizers=self.tokenizers,
+            **options,
         )
+
+    @property
+    def _end_symbol(self) -> bool:
+        return self.config.model.fixed_length == 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
 
 
 def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int) -> None:
