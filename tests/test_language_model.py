@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +43,7 @@ from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.optimiser import lr_factor
 from seq2seq.training.tasks.language_model import LitLanguageModel
-from tests.conftest import LINES, ROOT
+from tests.conftest import LINES, ROOT, by_one_and_two_processes, equal, rows, weights
 
 CELLS = ("rnn", "gru", "lstm")
 
@@ -262,20 +258,6 @@ def write_text(tmp_path: Path, num_lines: int = 60) -> None:
     (tmp_path / "text").write_text("".join(f"{line}\n" for line in lines))
 
 
-def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv without the columns that are times."""
-    with open(folder / "metrics.csv", newline="") as stream:
-        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
-
-
 def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -451,17 +433,8 @@ def test_two_processes_with_columns_of_their_own_make_the_steps_of_one(tmp_path:
     words += ["tokenizer=char", "data.columns=5", "data.bptt=9", "model.hidden_size=8", "model.embedding_size=8"]
     words += ["model.dropout=0", "model.embedding_dropout=0", "trainer.max_epochs=1", "optim=sgd", "optim.lr=0.5"]
     words += ["trainer.save_minutes=1e-9", "trainer.samples=0", "data.restart=0"]
-    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("per word") == 3
-    (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
+    (one, first), (two, second) = by_one_and_two_processes(tmp_path, words)
+    assert first.count("per word") == second.count("per word") == 3
     for name, tensor in weights(one).items():
         torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-4, atol=1e-6)
     for mine, other in zip(rows(one)[0].values(), rows(two)[0].values(), strict=True):

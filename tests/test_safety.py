@@ -32,9 +32,10 @@ from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.translate.translator import Translator
 from tests import attentive
+from tests.conftest import equal, rows, weights
 from tests.fuzz import nothing_runs
 from tests.payload import Payload
-from tests.training.test_training import Killed, config, equal, rows, weights
+from tests.training.test_training import Killed, config
 
 HALF = "last.ckpt is not a whole checkpoint"
 

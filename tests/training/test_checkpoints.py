@@ -11,7 +11,8 @@ from seq2seq import checkpoint
 from seq2seq.errors import UserError
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.experiment import run
-from tests.training.test_training import config, equal, rows, weights
+from tests.conftest import equal, rows, weights
+from tests.training.test_training import config
 
 
 def test_no_minutes_between_saves_are_none_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

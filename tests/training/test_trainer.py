@@ -24,7 +24,8 @@ from seq2seq.training.trainer import (
     cpu_has_bfloat16,
     trainer_arguments,
 )
-from tests.training.test_training import config, equal, rows, weights
+from tests.conftest import equal, rows, weights
+from tests.training.test_training import config
 
 
 def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -45,7 +44,7 @@ from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks.base import LitModel
 from seq2seq.training.tasks.translation import LitTranslator
-from tests.conftest import ROOT
+from tests.conftest import ROOT, equal, rows, weights
 
 
 def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
@@ -61,20 +60,6 @@ def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
     built = {"data": DataConfig, "tokenizer": TokenizerConfig, "model": ModelConfig, "optim": OptimConfig}
     kinds = {**built, "trainer": TrainerConfig}
     return Config(name="t", **{s: kinds[s](**{**settings[s], **sections.get(s, {})}) for s in settings})
-
-
-def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv without the columns that are times."""
-    with open(folder / "metrics.csv", newline="") as stream:
-        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
 
 
 def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
