@@ -16,6 +16,7 @@ import torch
 
 from seq2seq.config import choices, schema
 from seq2seq.models.cells import CELLS
+from seq2seq.models.encoders import ENCODERS
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks import TASKS
 from seq2seq.translate.translator import Translator
@@ -53,6 +54,7 @@ def page() -> Any:
 
 def test_every_choice_of_the_config_is_in_its_table() -> None:
     assert set(CELLS) == set(choices.CELLS)
+    assert set(ENCODERS) == set(choices.ENCODERS)
     assert set(TASKS) == set(choices.TASKS)
 
 

@@ -123,8 +123,10 @@ def _print(result: dict[str, Any]) -> None:
     console.print(f"Means over {result['num_sentences']} sentences.", highlight=False)
 
 
-def _reach_table(result: dict[str, Any]) -> tuple[str, Table]:
+def _reach_table(result: dict[str, Any]) -> tuple[str, Table | None]:
     reach = result["gradient_reach"]
+    if not reach:
+        return "Gradient reach: none, for this model's encoder does not read from position to position.", None
     decays = ", ".join(_shown(step["decay_per_step"], ".2f") for step in reach)
     explanation = (
         "Gradient reach: of all that the 1st, 2nd, ... target token owes to the source, the percentage that it owes to "
@@ -230,7 +232,8 @@ def _draw_reach(axes: Axes, reach: Sequence[dict[str, Any]]) -> None:
     for step in reach:
         _draw_line(axes, step["by_position"], "share", label=f"target {step['step']}")
     _label(axes, "Gradient by source position", "source position", "share of the gradient (%)")
-    axes.legend(frameon=False)
+    if reach:
+        axes.legend(frameon=False)
 
 
 def _draw_reliance(axes: Axes, reliance: dict[str, Any] | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 TASKS = ("translation", "language_model")
 CELLS = ("rnn", "gru", "lstm")
+ENCODERS = ("recurrent",)
 NONLINEARITIES = ("tanh", "relu")
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
 PEEKY = ("none", "input", "output", "both")
