@@ -285,7 +285,21 @@ def _stray(config: Any) -> list[str]:
     """The keys of a language model that only an encoder could use."""
     model, plain = config.model, type(config.model)()
     stray = [f"model.{name}" for name in SOURCE_KEYS if getattr(model, name) != getattr(plain, name)]
+    stray += ["data.source"] * (config.data.source != "text")
     return stray + ["tokenizer.joint"] * (config.tokenizer.joint and config.data.kind in ONE_SIDED)
+
+
+def _only_for_text(config: Any) -> list[str]:
+    """The keys that need text to read, where the source is not text."""
+    if config.data.source == "text":
+        return []
+    found = {
+        "model.tie=all": config.model.tie == "all",
+        "tokenizer.joint": config.tokenizer.joint,
+        "trainer.shortlist": config.trainer.shortlist,
+        "decode.copy_unknown": config.decode.copy_unknown,
+    }
+    return [name for name, is_set in found.items() if is_set]
 
 
 LANGUAGE_MODEL = (
@@ -362,6 +376,13 @@ EXPERIMENT = (
         lambda config: config.optim.r_drop and not _has_own_dropout(config.model),
         "optim.r_drop={0.optim.r_drop:g} compares two passes with different dropout, which the model lacks; set "
         "model.dropout above 0, or leave optim.r_drop 0.",
+    ),
+    Rule(
+        _only_for_text,
+        lambda config: (
+            f"{', '.join(_only_for_text(config))} needs text to read, and data.source={config.data.source} is not; "
+            "leave it out."
+        ),
     ),
     *_of_task("language_model", LANGUAGE_MODEL),
     *_of_task("translation", TRANSLATION),

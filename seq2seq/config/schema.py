@@ -31,6 +31,7 @@ from seq2seq.config.choices import (
     PRECISIONS,
     SCHEDULES,
     SEARCHES,
+    SOURCES,
     STRATEGIES,
     TASKS,
     TIES,
@@ -74,6 +75,7 @@ class DataConfig:
     """Which text, parallel or for a language model, where it lies, and how it is cut into batches."""
 
     kind: str = key("phrasebook", "dataset", choices=DATASETS)
+    source: str = key("text", "what a line of the source side stands for", choices=SOURCES)
     root: str = key("data", "folder below which prepared datasets are kept", incidental=True, path=True)
     seed: int = key(
         1984,

@@ -225,7 +225,13 @@ def _refuse_other_text(folder: Path, contents: dict[str, Any], module: LitModel)
             f"{folder} was trained on other text: {', '.join(changed)} of its data changed; put the old text back, or "
             "start anew there with overwrite=true."
         )
-    if contents[checkpoint.SECTION]["tokenizer"] != module.section()["tokenizer"]:
+    there, here = contents[checkpoint.SECTION], module.section()
+    if not checkpoint.same_state(there["source"], here["source"]):
+        raise UserError(
+            f"{folder} was trained with another source than its data give (data.source); start anew there with "
+            "overwrite=true."
+        )
+    if there["tokenizer"] != here["tokenizer"]:
         raise UserError(
             f"{folder} was trained with other pieces than its tokenizer has now; start anew there with overwrite=true."
         )
