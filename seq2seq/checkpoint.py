@@ -52,9 +52,27 @@ TO_GO_ON = {  # what a resumed training needs besides the parts that translate
 
 
 TRANSLATION, LANGUAGE_MODEL = "translation", "language model"
-USES = {  # of each kind
-    TRANSLATION: "a translator; give it to seq2seq-translate, or name a run of task=language_model",
-    LANGUAGE_MODEL: "a language model; give it to seq2seq-generate, or name a run of task=translation",
+
+
+class Kind(NamedTuple):
+    """A kind of network that checkpoints hold."""
+
+    use: str  # what to do with one that is not of the wanted kind
+    build: Callable[[ModelConfig, int, int], nn.Module]  # gets the sizes of the source and of the target's vocabulary
+    stacks: tuple[str, ...]  # its recurrent stacks, by the names of their sections in `ModelConfig`
+
+
+KINDS = {
+    TRANSLATION: Kind(
+        "a translator; give it to seq2seq-translate, or name a run of task=language_model",
+        build_seq2seq,
+        ("encoder", "decoder"),
+    ),
+    LANGUAGE_MODEL: Kind(
+        "a language model; give it to seq2seq-generate, or name a run of task=translation",
+        lambda config, src_size, tgt_vocab: build_language_model(config, tgt_vocab),
+        ("decoder",),
+    ),
 }
 
 
@@ -90,7 +108,7 @@ def section(
     Defaults are written out, so that a later default does not change an old model.
 
     Args:
-        source: what is read; None for the text of ``tokenizers``.
+        source: of the network; None for the text of ``tokenizers``.
     """
     return {
         "format": FORMAT,
@@ -323,12 +341,9 @@ def describe(path: Path, contents: Mapping[str, Any]) -> Described:
     config = _config(path, mine, ModelConfig, "model")
     tokenizers = _tokenizers(path, mine["tokenizer"])
     source = _source(path, mine["source"], tokenizers.src, end_symbol=config.fixed_length == 0)
-    if mine["kind"] == LANGUAGE_MODEL:
-        build: Callable[[], nn.Module] = partial(build_language_model, config, len(tokenizers.tgt))
-        stacks = [config.stack("decoder")]
-    else:
-        build = partial(build_seq2seq, config, source.input_size, len(tokenizers.tgt))
-        stacks = [config.stack(side) for side in ("encoder", "decoder")]
+    kind = KINDS.get(mine["kind"], KINDS[TRANSLATION])
+    build = partial(kind.build, config, source.input_size, len(tokenizers.tgt))
+    stacks = [config.stack(side) for side in kind.stacks]
     try:
         check_sizes(build, stacks, _unprefixed(contents["state_dict"]))
     except Unfit as unfit:
@@ -350,8 +365,8 @@ def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
 def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> None:
     kind = contents[SECTION]["kind"]
     if kind != wanted:
-        known = USES.get(kind, f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train")
-        raise UserError(f"{path} holds {known}.")
+        other = f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train"
+        raise UserError(f"{path} holds {KINDS[kind].use if kind in KINDS else other}.")
 
 
 Section = TypeVar("Section", ModelConfig, DecodeConfig, MetricsConfig)

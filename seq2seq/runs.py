@@ -16,6 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from seq2seq.config.schema import INCIDENTAL, Config
+from seq2seq.config.tasks import TASKS, TaskFacts
 from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
 from seq2seq.files.lines import read_lines
@@ -29,28 +30,6 @@ SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
 LINE_NLL, SAMPLES = "test.nll", "samples.txt"  # of a language model: what each test line costs, and what it makes up
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
-FIGURES = (  # that a result has, as numbers
-    "bleu",
-    "chrf",
-    "ter",
-    "exact_match",
-    "perplexity",
-    "parameters",
-    "sentences_per_second",
-    "train_seconds",
-    "train_tokens_per_second",
-    "valid_seconds",
-)
-LANGUAGE_MODEL_FIGURES = (
-    "perplexity",
-    "word_perplexity",
-    "num_words",
-    "parameters",
-    "tokens_per_second",
-    "train_seconds",
-    "train_tokens_per_second",
-    "valid_seconds",
-)
 REACHED = (("by_position", "share"), ("by_distance", "norm"))
 RARE = 20  # a position is drawn if at least one probed sentence in so many has it
 PROBED: dict[str, type | tuple[type, ...]] = {
@@ -165,13 +144,22 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         for name, value in values.items():
             if name.endswith("perplexity") and value is None:  # JSON has no infinity
                 values[name] = math.inf
-        is_lm = values.get("task") == "language_model"
-        figures, words = (LANGUAGE_MODEL_FIGURES, ()) if is_lm else (FIGURES, ("bleu_signature",))
-        missing = [name for name in figures if type(values.get(name)) not in (int, float)]
-        missing += [name for name in (*words, "version", "torch") if not isinstance(values.get(name), str)]
+        facts = _facts(folder, values)
+        missing = [name for name in facts.figures if type(values.get(name)) not in (int, float)]
+        missing += [name for name in (*facts.words, "version", "torch") if not isinstance(values.get(name), str)]
         if missing:
             raise UserError(f"{folder / RESULT} has no {', '.join(missing)}; {remedy}.")
     return values
+
+
+def _facts(folder: Path, result: dict[str, Any]) -> TaskFacts:
+    """The facts of the task that a result is of; a result that names none is a translation's."""
+    task = result.get("task", "translation")
+    if not isinstance(task, str) or task not in TASKS:
+        raise UserError(
+            f"{folder / RESULT} is of a task that is not known here (known are {', '.join(TASKS)}); leave that run out."
+        )
+    return TASKS[task]
 
 
 def numbers(path: Path, lines: Sequence[str]) -> list[float]:
@@ -317,9 +305,7 @@ def progress(folder: Path) -> float:
 
 def summary(result: dict[str, Any]) -> str:
     """The main figures of a finished run, in a few words."""
-    if result.get("task") == "language_model":
-        return f"perplexity {result['perplexity']:.2f} per token, {result['word_perplexity']:.2f} per word"
-    return f"BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %"
+    return TASKS[result.get("task", "translation")].summary.format(**result)
 
 
 def write_plans(folders: Sequence[Path]) -> None:

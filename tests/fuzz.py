@@ -34,6 +34,7 @@ from seq2seq.cli.common import conf_dir
 from seq2seq.cli.overrides import check_overrides, one_line, register_resolvers, run_folder
 from seq2seq.cli.train import to_config
 from seq2seq.config.schema import Config, DecodeConfig
+from seq2seq.config.tasks import TRANSLATION
 from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.pairs import read_parallel, read_question_answer, read_tsv
@@ -539,7 +540,7 @@ PLAIN = json.loads(json.dumps(Config(), default=vars))
 SOUND = {
     runs.CONFIG: json.dumps(PLAIN, indent=1).encode(),
     runs.RESULT: json.dumps(
-        dict.fromkeys(runs.FIGURES, 1.5) | {"bleu_signature": "", "version": "", "torch": ""}
+        dict.fromkeys(TRANSLATION.figures, 1.5) | {"bleu_signature": "", "version": "", "torch": ""}
     ).encode(),
     runs.PROBE: b'{"gradient_reach": [], "peeky_reliance": null, "accuracy_by_position": {}}',
     runs.METRICS: b"epoch,step,seconds,valid/bleu\n1,10,2.5,nan\n2,20,5,30.1\n",

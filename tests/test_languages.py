@@ -29,6 +29,7 @@ from seq2seq.config.schema import (
     TokenizerConfig,
     TrainerConfig,
 )
+from seq2seq.config.tasks import TRANSLATION
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate
 from seq2seq.language_model import LanguageModel
@@ -221,7 +222,9 @@ def test_accents_have_one_form_in_a_model_and_an_output_whatever_they_had_in_the
     plain = run(files(tmp_path / "a", pairs), tmp_path / "a" / "run")
     mixed = [(src, nfd(tgt)) for src, tgt in pairs[:-40]] + pairs[-40:]
     other = run(files(tmp_path / "b", mixed), tmp_path / "b" / "run")
-    assert {name: plain[name] for name in runs.FIGURES[:6]} == {name: other[name] for name in runs.FIGURES[:6]}
+    assert {name: plain[name] for name in TRANSLATION.figures[:6]} == {
+        name: other[name] for name in TRANSLATION.figures[:6]
+    }
     hypotheses = [(tmp_path / one / "run" / "test.hyp").read_text(encoding="utf-8") for one in "ab"]
     assert hypotheses[0] == hypotheses[1] and unicodedata.is_normalized("NFC", hypotheses[0])
     assert not hypotheses[0].isascii()

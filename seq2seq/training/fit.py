@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
+from seq2seq.config.tasks import FIGURES
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.prepare import read_manifest
 from seq2seq.data.workers import workers_alive
@@ -241,7 +242,7 @@ def _optional_callbacks(config: Config, stopwatch: Stopwatch) -> list[L.Callback
     trainer = config.trainer
     callbacks: list[L.Callback] = []
     if trainer.patience:
-        mode = "min" if trainer.monitor == "loss" else "max"
+        mode = "min" if FIGURES[trainer.monitor].lower else "max"
         callbacks.append(EarlyStopping(PROGRESS, mode=mode, patience=trainer.patience, check_on_train_epoch_end=False))
     if trainer.progress:
         callbacks.append(ProgressBar(stopwatch))

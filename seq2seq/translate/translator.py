@@ -51,7 +51,7 @@ class Translator:
         engine: the networks.
         decode: the settings of calls that give none.
         metrics: how `evaluate.evaluate` scores the translator.
-        source: what the lines are, as ``engine`` has it too; by default the text of ``tokenizers``.
+        source: kind of the lines, as ``engine`` has it too; by default the text of ``tokenizers``.
 
     Example:
         >>> translator = Translator.from_checkpoint("runs/phrasebook/seed-1")  # doctest: +SKIP

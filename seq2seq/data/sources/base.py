@@ -1,4 +1,4 @@
-"""What is read: the `Source` of a run, from the lines of a file to the tensors of a batch.
+"""The `Source` of a run: from the lines of a file to the tensors of a batch.
 
 A new source is a file beside this one with a subclass of `Source`, and a word in `seq2seq.data.sources.SOURCES`.
 """
@@ -51,7 +51,7 @@ class Bounded(NamedTuple):
 
 
 class Source(ABC):
-    """One side of what is read. A raw source is a line of text, whatever it stands for.
+    """The source side of pairs. A raw source is a line of text, whatever it stands for.
 
     It may be a sentence, a row of numbers or the name of a picture, so files, options and the order of results are the
     same for all of them. A subclass defines the abstract methods.

@@ -54,7 +54,7 @@ class LitTranslator(LitModel):
 
     Args:
         valid_src, valid_tgt: the lines of the validation text.
-        source: what is read; None for the text of ``tokenizers``.
+        source: of the network; None for the text of ``tokenizers``.
         num_steps, steps_per_epoch: as for `LitModel`.
     """
 
