@@ -15,7 +15,9 @@ import pytest
 import torch
 
 from seq2seq.config import choices, schema
+from seq2seq.data.sources import SOURCES
 from seq2seq.models.cells import CELLS
+from seq2seq.models.encoders import ENCODERS
 from seq2seq.results.result import Result
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks import TASKS
@@ -54,6 +56,8 @@ def page() -> Any:
 
 def test_every_choice_of_the_config_is_in_its_table() -> None:
     assert set(CELLS) == set(choices.CELLS)
+    assert set(ENCODERS) == set(choices.ENCODERS)
+    assert set(SOURCES) == set(choices.SOURCES)
     assert set(TASKS) == set(choices.TASKS)
 
 

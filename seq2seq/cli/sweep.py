@@ -37,9 +37,6 @@ if TYPE_CHECKING:
     from seq2seq.report.analysis import Analysis
 
 REPORT = "report"  # folder beside the runs
-FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
-PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
-SHOWN = {"translation": FIGURES, "language_model": PERPLEXITIES}  # by task
 WIDTH = 140  # of a table in a file or a pipe
 LOOK_SECONDS = 1.0  # between two looks at the folders
 planned: list[Path] = []  # the runs of the sweep that this process started, in its order
@@ -251,7 +248,7 @@ def print_table(analysis: Analysis) -> None:
     """Print a table of the arms' figures on stdout."""
     from seq2seq.report.words import ranked, spread
 
-    shown = SHOWN[analysis.task]
+    shown = dict(analysis.facts.arms)
     table = Table()
     table.add_column("arm", overflow="fold")
     for title in ("seeds", *shown.values(), "parameters", "seconds"):

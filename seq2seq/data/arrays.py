@@ -95,9 +95,9 @@ def write_tokens(path: Path, rows: Iterable[list[int]]) -> None:
 
 
 class Corpus(NamedTuple):
-    """One split as ids; row i of ``src`` goes with row i of ``tgt``."""
+    """One split; row i of ``src`` goes with row i of ``tgt``. Sources other than text have rows of their own."""
 
-    src: TokenArray
+    src: Any  # a TokenArray, or other `seq2seq.data.sources.base.Rows`
     tgt: TokenArray
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from seq2seq.data.batches import Batch
 from seq2seq.evaluation.means import Means, enough_for, rounded, table
-from seq2seq.models.encoders.recurrent import RNNEncoder
+from seq2seq.models.encoders.base import Reading
 from seq2seq.models.padding import length_mask, reverse_padded
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.results.probe import EndSymbolReach, GradientReach, ReachByDistance, ReachByPosition
 from seq2seq.tokens.base import PAD
 from seq2seq.translate.translator import Translator
+
+log = logging.getLogger(__name__)
 
 FEWEST_POINTS = 3  # of a sentence that a decay is fitted to
 
@@ -31,13 +34,13 @@ class _Places(NamedTuple):
     end: Tensor  # True at the end symbol, where there is one
 
 
-def _places(encoder: RNNEncoder, lengths: Tensor, size: int) -> _Places:
+def _places(reading: Reading, lengths: Tensor, size: int) -> _Places:
     read_at = torch.arange(size).expand(len(lengths), size)
-    turned = lengths - 1 if encoder.end_symbol else lengths
+    turned = lengths - 1 if reading.end_symbol else lengths
     to_end = lengths.unsqueeze(1) - 1 - read_at
     return _Places(
-        position=reverse_padded(read_at, turned) if encoder.reverse else read_at,
-        distance=torch.minimum(read_at, to_end) if encoder.rnn.bidirectional else to_end,
+        position=reverse_padded(read_at, turned) if reading.reverse else read_at,
+        distance=torch.minimum(read_at, to_end) if reading.bidirectional else to_end,
         word=length_mask(turned, size),
         end=length_mask(lengths, size) & ~length_mask(turned, size),
     )
@@ -110,21 +113,31 @@ class _Decay:
 def gradient_reach(
     translator: Translator, batches: Sequence[Batch], steps: int, max_positions: int
 ) -> tuple[GradientReach, ...]:
-    """Follow the gradients of the first target steps to the source tokens."""
-    encoder = cast(RNNEncoder, translator.model.encoder)
+    """Follow the gradients of the first target steps to the source tokens.
+
+    Empty for an encoder that does not read step by step (`Encoder.reading`).
+    """
+    reading = translator.model.encoder.reading()
+    if reading is None:
+        log.warning(
+            "the encoder (%s) does not read from position to position, so it has no states whose gradient could be "
+            "followed; gradient_reach is left empty",
+            type(translator.model.encoder).__name__,
+        )
+        return ()
     reaches = [_Reach(max_positions) for _ in range(steps)]
     for batch in batches:
-        places = _places(encoder, batch.src_lengths, batch.src.shape[1])
+        places = _places(reading, batch.src_lengths, batch.src.shape[1])
         with enough_for(batch):
-            norms = _gradient_norms(translator.model, batch.to(translator.device), steps)
+            norms = _gradient_norms(translator.model, reading, batch.to(translator.device), steps)
             for reach, of_step, target in zip(reaches, norms, batch.tgt_out.T, strict=False):  # a batch may have fewer
                 reach.add(of_step, places, target != PAD)
     return tuple(reach.figures(t) for t, reach in enumerate(reaches, start=1))
 
 
-def _gradient_norms(model: Seq2Seq, batch: Batch, steps: int) -> Iterator[Tensor]:
+def _gradient_norms(model: Seq2Seq, reading: Reading, batch: Batch, steps: int) -> Iterator[Tensor]:
     """For each step that the batch has, the norms at its source tokens, ``(batch, src_length)`` in reading order."""
-    with _embedded_by(cast(RNNEncoder, model.encoder).embedding) as embedded_once:
+    with _embedded_by(reading.embedding) as embedded_once:
         state = model.encode(batch.src, batch.src_lengths)
     (embedded,) = embedded_once  # (batch, src_length, embedding)
     logits, _ = model.decoder(batch.tgt_in[:, :steps], state)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,12 +20,10 @@ from seq2seq.evaluation.gradient_reach import gradient_reach
 from seq2seq.evaluation.target_positions import by_target_position
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.results.probe import Probe
-from seq2seq.tokens.bounded import encode, refuse_endless
+from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.translate.translator import Translator
 
 BATCH_TOKENS = 4096  # most tokens in a batch, whose activations a gradient needs all at once
-DIGITS = 6  # significant ones of every figure
-FEWEST_POINTS = 3  # of a sentence that a decay is fitted to
 
 
 def probe(
@@ -72,20 +71,22 @@ def _batches(translator: Translator, sources: Sequence[str], references: Sequenc
     filled = [(src, ref) for src, ref in zip(sources, references, strict=True) if src.strip() and ref.strip()]
     limit = translator.decode.max_source
     refuse_endless((ref for _, ref in filled), "reference")
-    src = encode(translator.tokenizers.src, [one for one, _ in filled], limit)
+    source = translator.source
+    src = source.bounded([one for one, _ in filled], limit)
     tgt = translator.tokenizers.tgt.encode([ref for _, ref in filled])
-    kept = [(s.ids, t) for s, t in zip(src, tgt, strict=True) if s.is_whole and len(s.ids) <= limit]
+    kept = [(s.item, t) for s, t in zip(src, tgt, strict=True) if s.is_whole and source.size(s.item) <= limit]
     if not kept:
         raise UserError(
             f"there is nothing to probe: each of the {len(sources)} pairs has a blank side or a source of more than "
             f"{limit} tokens; name a file with other sentences."
         )
     end_symbol = not translator.model.fixed_length
-    lengths = np.array([(len(s) + end_symbol, len(t) + end_symbol) for s, t in kept])
+    lengths = np.array([(source.size(s) + end_symbol, len(t) + end_symbol) for s, t in kept])
     batch_tokens = min(BATCH_TOKENS, translator.decode.batch_tokens)
     sampler = LengthBatchSampler(lengths, batch_tokens=batch_tokens, shuffle=False)
+    options: dict[str, Any] = {"end_symbol": end_symbol, "layout": source}
     return [
-        collate([kept[i][0] for i in rows], [kept[i][1] for i in rows], rows.tolist(), end_symbol=end_symbol)
+        collate([kept[i][0] for i in rows], [kept[i][1] for i in rows], rows.tolist(), **options)
         for rows in sampler.batches()
     ]
 

@@ -9,17 +9,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seq2seq.config.tasks import FIGURES, TASKS, TaskFacts
 from seq2seq.report.arms import Arm, Run, Sweep, shown
 from seq2seq.report.breakdown import Bin, Example, by_length, by_position, examples_of, unit_of
 from seq2seq.report.comparable import bleu_tokenizer, most_common, same_test_set, without_other_bleu
 from seq2seq.report.contrast import Contrast, contrast, holm, metrics_with, resample
-from seq2seq.report.metrics import METRICS, PERPLEXITY, Array, Metric
-from seq2seq.report.paired import PairedResult, paired_tests
+from seq2seq.report.metrics import Array, Metric
+from seq2seq.report.paired import PAIRED, PairedResult, paired_tests
 from seq2seq.report.questions import Grid, Question, grids_of, questions_of
 from seq2seq.results.probe import Probe
 
-TITLES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "word_perplexity": "perplexity per word"}
-LOWER = tuple(PERPLEXITY)  # metrics of which less is better
 NEAR_BEST = 0.9  # of the best validation score: the time until then is compared
 NUM_SAMPLES = 3
 
@@ -77,9 +76,9 @@ class Analysis(NamedTuple):
     samples: dict[str, tuple[str, ...]]  # by arm: lines that the language model of its first seed made up
 
     @property
-    def task(self) -> str:
-        """What the runs were trained for."""
-        return self.sweep.arms[0].runs[0].config.task
+    def facts(self) -> TaskFacts:
+        """What is known of the task that the runs were trained for."""
+        return _facts(self.sweep)
 
 
 def analyse(sweep: Sweep) -> Analysis:
@@ -89,7 +88,8 @@ def analyse(sweep: Sweep) -> Analysis:
     comparable, scored_otherwise = most_common(comparable, bleu_tokenizer)
     sweep = without_other_bleu(sweep, bleu_tokenizer(comparable[0].runs[0]))
     tokenizer = comparable[0].runs[0].config.metrics.tokenizer
-    metrics = metrics_with(tokenizer) if metric in METRICS else PERPLEXITY
+    known = metrics_with(tokenizer)
+    metrics = {name: known[name] for name in _facts(sweep).metrics}
     statistics_of = {name: _statistics(comparable, metrics[name]) for name in metrics}
     grids = grids_of(sweep, comparable)
     questions = questions_of(comparable, grids)
@@ -98,9 +98,9 @@ def analyse(sweep: Sweep) -> Analysis:
         sweep=sweep,
         metric=metric,
         unit=unit,
-        rows=_rows(sweep.arms, comparable, metric),
+        rows=_rows(sweep, comparable, metric),
         comparisons={name: _compare(metrics[name], statistics_of[name], questions) for name in metrics},
-        paired=_paired(comparable, metric, tokenizer) if metric in METRICS else (),
+        paired=_paired(comparable, metric, tokenizer) if metric in PAIRED else (),
         baseline=comparable[0].name,
         uncompared=tuple(uncompared),
         scored_otherwise=tuple(scored_otherwise),
@@ -112,19 +112,21 @@ def analyse(sweep: Sweep) -> Analysis:
     )
 
 
+def _facts(sweep: Sweep) -> TaskFacts:
+    return TASKS[sweep.arms[0].runs[0].config.task]
+
+
 def _main_metric(sweep: Sweep) -> str:
     """The main metric: the one that training monitored.
 
-    If that was the loss, it is BLEU, unless that is 0 everywhere. For language models it is the perplexity per word,
-    which does not depend on the tokenizer.
+    If that was the loss, it is the task's first metric that is not 0 everywhere. For language models it is the
+    perplexity per word, which does not depend on the tokenizer.
     """
-    if sweep.arms[0].runs[0].config.task == "language_model":
-        return "word_perplexity"
-    monitor = sweep.arms[0].runs[0].config.trainer.monitor
-    if monitor in METRICS:
+    metrics, monitor = _facts(sweep).metrics, sweep.arms[0].runs[0].config.trainer.monitor
+    if monitor in metrics:
         return monitor
     results = [run.result for arm in sweep.arms for run in arm.runs]
-    return next((name for name in METRICS if any(result.figure(name) for result in results)), "bleu")
+    return next((name for name in metrics if any(result.figure(name) for result in results)), metrics[0])
 
 
 def _statistics(arms: Sequence[Arm], metric: Metric) -> dict[str, Array]:
@@ -143,23 +145,22 @@ def _mean(values: Sequence[float | None]) -> Mean | None:
     return Mean(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 and finite else None)
 
 
-def _rows(every: Sequence[Arm], comparable: Sequence[Arm], metric: str) -> tuple[Row, ...]:
+def _rows(sweep: Sweep, comparable: Sequence[Arm], metric: str) -> tuple[Row, ...]:
     """A row for each arm, over its comparable runs; without them over all, but no test figures."""
     scored = {arm.name: arm for arm in comparable}
-    arms = [scored.get(arm.name, arm) for arm in every]
+    arms = [scored.get(arm.name, arm) for arm in sweep.arms]
+    facts, lower = _facts(sweep), FIGURES[metric].lower
+    names = dict.fromkeys((*facts.metrics, *(name for name, _ in (*facts.scores, *facts.arms))))
     column = f"valid/{metric}"
-    bests = {arm.name: _mean([_best(run, column, lower=metric in LOWER) for run in arm.runs]) for arm in arms}
-    lower = metric in LOWER
+    bests = {arm.name: _mean([_best(run, column, lower=lower) for run in arm.runs]) for arm in arms}
     best = (min if lower else max)((one.mean for one in bests.values() if one is not None), default=0.0)
     rows = []
     for arm in arms:
         results = [run.result.plain() for run in arm.runs]
-        names = (*METRICS, "perplexity", *PERPLEXITY)
-        figures = {name: _mean([result.get(name) for result in results if arm.name in scored]) for name in names}
-        names = ("train_word_perplexity", "sentences_per_second", "train_seconds")
-        figures |= {name: _mean([result.get(name) for result in results]) for name in names}
-        figures["tokens_per_second"] = _mean([result["train_tokens_per_second"] for result in results])
-        figures["scored_per_second"] = _mean([result.get("tokens_per_second") for result in results])
+        known = [name for name in names if arm.name in scored or name.startswith("train_")]
+        figures = dict.fromkeys(names) | {name: _mean([result.get(name) for result in results]) for name in known}
+        for name in ("train_seconds", "train_tokens_per_second", facts.speed[0]):
+            figures[name] = _mean([result.get(name) for result in results])
         figures["best"] = bests[arm.name]
         figures["last"] = _mean([run.curve[-1].get(column) if run.curve else None for run in arm.runs])
         near = best / NEAR_BEST if lower else NEAR_BEST * best

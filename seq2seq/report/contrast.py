@@ -56,7 +56,7 @@ import numpy as np
 from scipy import stats
 
 from seq2seq.errors import UserError
-from seq2seq.report.metrics import METRICS, Array, Metric, bleu_score, bleu_statistics
+from seq2seq.report.metrics import ALL, Array, Metric, bleu_score, bleu_statistics
 
 REPLICATES_AT_ONCE = 250  # whose counts of sentences are in memory: 5 MB at 2,500 sentences
 ROUNDING = 1e-9  # points, or squared points; what is smaller is the floating point's
@@ -107,8 +107,8 @@ class Contrast(NamedTuple):
 
 
 def metrics_with(tokenizer: str) -> dict[str, Metric]:
-    """``METRICS``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
-    return {**METRICS, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
+    """``ALL``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
+    return {**ALL, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
 
 
 def resample(
@@ -119,7 +119,7 @@ def resample(
     The covariance is multiplied by N/(N-1), for drawing N sentences from N.
 
     Args:
-        metric: one of ``METRICS``.
+        metric: one of ``ALL``.
         statistics: of each arm ``(seeds, sentences, k)``; sentences in the same order everywhere.
         num_replicates: bootstrap samples; the standard error's own is 1.6 % of it at 2,000.
         seed: of the draws. The same seed and number of sentences give the same samples for every metric.

@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from seq2seq.config.tasks import FIGURES
 from seq2seq.report import probe_plots
-from seq2seq.report.analysis import LOWER, TITLES, Analysis
+from seq2seq.report.analysis import Analysis
 from seq2seq.report.arms import Arm, Run, shown
 from seq2seq.report.drawing import (
     COLOURS,
@@ -54,7 +55,8 @@ def draw(analysis: Analysis) -> dict[str, str]:
 
 
 def _label(analysis: Analysis) -> str:
-    return TITLES[analysis.metric] + (" %" if analysis.metric == "exact_match" else "")
+    figure = FIGURES[analysis.metric]
+    return figure.title + figure.unit
 
 
 def _series(runs: Sequence[Run], x: str, y: str) -> list[tuple[list[float], list[float]]]:
@@ -92,7 +94,7 @@ def _by_arm(analysis: Analysis, x: str, y: str, labels: tuple[str, str]) -> Figu
     if not axes.lines:
         return None
     axes.set(xlabel=labels[0], ylabel=labels[1])
-    axes.set_ylim(*_span(axes) if analysis.metric in LOWER else (0, None))
+    axes.set_ylim(*_span(axes) if FIGURES[analysis.metric].lower else (0, None))
     axes.set_xlim(left=0)
     add_legend(figure, [axes])
     return figure
@@ -173,7 +175,8 @@ def _differences(analysis: Analysis) -> Figure | None:
     axes.axvline(0, color="#000000", lw=1)
     axes.set_yticks(range(len(found)), [shortened(one.title) for one in reversed(found)])
     axes.set_ylim(-0.6, len(found) - 0.4)
-    axes.set_xlabel(f"points of {TITLES[analysis.metric]}" + (", less is better" if analysis.metric in LOWER else ""))
+    figure_of = FIGURES[analysis.metric]
+    axes.set_xlabel(f"points of {figure_of.title}" + (", less is better" if figure_of.lower else ""))
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -189,7 +192,7 @@ def _length(analysis: Analysis) -> Figure | None:
     axes.set_xticks(
         range(len(bins)), [f"{span}\n({one.num_sentences:,})" for span, one in zip(spans, bins, strict=True)]
     )
-    whose = "line (and lines)" if analysis.task == "language_model" else "source (and sentences)"
+    whose = "source (and sentences)" if analysis.facts.has_sources else "line (and lines)"
     axes.set(xlabel=f"{analysis.unit}s in the {whose}", ylabel=f"{_label(analysis)} on test")
     axes.set_ylim(bottom=_bottom(*axes.get_ylim()))
     add_legend(figure, [axes])
@@ -197,7 +200,7 @@ def _length(analysis: Analysis) -> Figure | None:
 
 
 def _training(analysis: Analysis) -> Figure | None:
-    side = "decoder" if analysis.task == "language_model" else "encoder"
+    side = "encoder" if analysis.facts.has_sources else "decoder"
     panels = (
         ("train/grad_norm", "mean norm of the gradients"),
         ("train/clipped", "steps that were clipped, %"),

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from seq2seq.config.tasks import FIGURES
 from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
-from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
+from seq2seq.report.analysis import NEAR_BEST, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
 from seq2seq.report.drawing import inline
 from seq2seq.results.probe import RARE
@@ -76,7 +77,7 @@ CAPTIONS = {
 }
 
 
-LANGUAGE_MODEL_CAPTIONS = {  # where they differ
+WITHOUT_SOURCES = {  # where they differ
     "curves": (
         "While training",
         "The perplexity per word on the validation text, less is better; the line is the mean over seeds, the band "
@@ -114,7 +115,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     """
     pictures = plots.draw(analysis)
     values = _values(analysis)
-    captions = CAPTIONS | (LANGUAGE_MODEL_CAPTIONS if analysis.task == "language_model" else {})
+    captions = CAPTIONS | ({} if analysis.facts.has_sources else WITHOUT_SOURCES)
     shown_pictures = [(name, *caption, pictures[name]) for name, caption in captions.items() if name in pictures]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seq2seq.report", "templates"),
@@ -144,7 +145,7 @@ def _values(analysis: Analysis) -> dict[str, Any]:
     return {
         "analysis": analysis,
         "title": ", ".join(dict.fromkeys(run.config.name for run in runs)),
-        "metric": TITLES[analysis.metric],
+        "metric": FIGURES[analysis.metric].title,
         "num_runs": len(runs),
         "missing": [(one.name, one.reason) for one in analysis.sweep.missing],
         "factors": describe_factors(analysis.sweep),
@@ -155,7 +156,7 @@ def _values(analysis: Analysis) -> dict[str, Any]:
         "chance": words.chance(analysis) if analysis.comparisons[analysis.metric] else "",
         "scores": _scores(analysis),
         "speeds": _speeds(analysis),
-        "comparisons": [(TITLES[name], _comparisons(found)) for name, found in _ordered(analysis) if found],
+        "comparisons": [(FIGURES[name].title, _comparisons(found)) for name, found in _ordered(analysis) if found],
         "paired": _paired(analysis),
         "probed": _probed(analysis),
         "signatures": sorted({run.result.figure("bleu_signature") for run in runs} - {None}),
@@ -170,41 +171,28 @@ def _ordered(analysis: Analysis) -> list[tuple[str, Any]]:
 
 
 def _scores(analysis: Analysis) -> Table:
-    if analysis.task == "language_model":
-        return _perplexities(analysis)
-    unit = " %" if analysis.metric == "exact_match" else ""
-    heads = ("arm", "seeds", "BLEU", "chrF", "exact match %", "perplexity", f"valid best{unit}", f"valid last{unit}")
-    rows = []
-    for row in analysis.rows:
-        figures = [row.figures[name] for name in ("bleu", "chrf", "exact_match", "perplexity", "best", "last")]
-        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(figure) for figure in figures)))
-    return Table(heads, tuple(rows))
-
-
-def _perplexities(analysis: Analysis) -> Table:
-    """The best one first."""
-    heads = ("arm", "seeds", "test, per word", "test, per token", "valid best", "valid last", "train, per word")
-    names = ("word_perplexity", "perplexity", "best", "last", "train_word_perplexity")
+    unit, columns = FIGURES[analysis.metric].unit, analysis.facts.scores
+    titles = (title + unit if name in ("best", "last") else title for name, title in columns)
     rows = []
     for row in words.ranked(analysis):
-        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(row.figures[name]) for name in names)))
-    return Table(heads, tuple(rows))
+        figures = (words.spread(row.figures[name]) for name, _ in columns)
+        rows.append((row.arm.name, str(len(row.arm.runs)), *figures))
+    return Table(("arm", "seeds", *titles), tuple(rows))
 
 
 def _speeds(analysis: Analysis) -> Table:
-    is_language_model = analysis.task == "language_model"
+    speed, title = analysis.facts.speed
     heads = (
         "arm",
         "parameters",
         "training s",
         "training tokens/s",
-        "scoring tokens/s" if is_language_model else "decoding sentences/s",
+        title,
         f"s to {NEAR_BEST:.0%} of the best".replace("%", " %"),
     )
     rows = []
     for row in analysis.rows:
-        last = "scored_per_second" if is_language_model else "sentences_per_second"
-        figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", last)]
+        figures = [row.figures[name] for name in ("train_seconds", "train_tokens_per_second", speed)]
         known = (words.spread(figure, 0) for figure in figures)
         rows.append((row.arm.name, f"{row.parameters:,}", *known, words.spread(row.to_near_best, 0)))
     return Table(heads, tuple(rows))
@@ -233,7 +221,14 @@ def _comparisons(found: Sequence[Any]) -> Table:
 def _paired(analysis: Analysis) -> Table:
     heads = ("arm", "seed", "metric", "test", "points", "p")
     rows = [
-        (one.arm, str(one.seed), TITLES[test.metric], test.test, words.signed(test.difference), words.p_value(test.p))
+        (
+            one.arm,
+            str(one.seed),
+            FIGURES[test.metric].title,
+            test.test,
+            words.signed(test.difference),
+            words.p_value(test.p),
+        )
         for one in analysis.paired
         for test in one.tests
     ]
@@ -270,21 +265,15 @@ def _mean(values: Sequence[float | None]) -> str:
 def _results(analysis: Analysis) -> str:
     """A row for each run, for further analysis."""
     keys = [factor.key for factor in analysis.sweep.factors]
-    figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
-    times = ["train_seconds", "train_tokens_per_second", "sentences_per_second"]
-    signature = ["bleu_signature"]
-    if analysis.task == "language_model":
-        figures = [f"{split}{name}" for split in ("", "valid_", "train_") for name in ("perplexity", "word_perplexity")]
-        figures += ["num_words", "num_unknown", "parameters", "best_step", "num_sentences"]
-        times, signature = ["train_seconds", "train_tokens_per_second", "tokens_per_second"], []
+    figures = analysis.facts.results
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["arm", *keys, "seed", *figures, *times, *signature])
+    writer.writerow(["arm", *keys, "seed", *figures])
     for arm in analysis.sweep.arms:
         for run in arm.runs:
             result = run.result.plain()
             settings = [shown(arm.values[key]) for key in keys]
-            values = [result.get(name) for name in (*figures, *times, *signature)]
+            values = [result.get(name) for name in figures]
             writer.writerow([arm.name, *settings, run.seed, *values])
     return table.getvalue()
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from seq2seq.errors import UserError
 from seq2seq.files.records import Lacking, from_plain, read_json, write_json
-from seq2seq.results.scores import SCORES, Scores, TranslationScores
+from seq2seq.results.scores import SCORES, Scores
 
 REMEDY = "delete it to have the run scored again"
 Part = TypeVar("Part")
@@ -58,10 +58,12 @@ class Result:
     @classmethod
     def _built(cls, path: Path, values: Mapping[str, Any]) -> Result:
         names = {one.name for one in dataclasses.fields(Origin)}
-        task = values.get("task")
-        kind = SCORES.get(task, TranslationScores) if isinstance(task, str) else TranslationScores
+        task = values.get("task", "translation")
+        if not isinstance(task, str) or task not in SCORES:
+            known = ", ".join(SCORES)
+            raise UserError(f"{path} is of a task that is not known here (known are {known}); leave that run out.")
         lacking: list[str] = []
-        scores = _read(kind.read, {name: one for name, one in values.items() if name not in names}, lacking)
+        scores = _read(SCORES[task].read, {name: one for name, one in values.items() if name not in names}, lacking)
         origin = _read(partial(from_plain, Origin), values, lacking)
         if scores is None or origin is None:
             raise UserError(f"{path} has no {', '.join(lacking)}; {REMEDY}.")

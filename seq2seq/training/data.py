@@ -10,13 +10,16 @@ import numpy as np
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
-from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
+from seq2seq.data.arrays import Corpus, Tokenizers, encode_side
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
 from seq2seq.data.pairs import SPLITS
+from seq2seq.data.sources import SOURCES
+from seq2seq.data.sources.base import Source
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
 from seq2seq.language_model import TOKENS_AT_ONCE
+from seq2seq.models.encoders import ENCODERS
 from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
 
@@ -28,16 +31,16 @@ class TranslationData(L.LightningDataModule):
         folder: as `seq2seq.data.prepare.prepare` returns it.
     """
 
-    def __init__(self, config: Config, folder: Path, tokenizers: Tokenizers) -> None:
+    def __init__(self, config: Config, folder: Path, tokenizers: Tokenizers, source: Source | None = None) -> None:
         super().__init__()
         self.config = config
         self.folder = folder
         self.tokenizers = tokenizers
-        self.train_corpus = encode_corpus(folder, "train", tokenizers)
-        self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
+        self.source = source or build_source(config, folder, tokenizers.src)
+        self.train_corpus, self.valid_corpus = self._corpus("train"), self._corpus("valid")
         if config.model.fixed_length:
-            _check_fixed_length(folder, tokenizers, config.model.fixed_length)
-        self.valid_src = read_lines(folder / "valid.src")
+            self._check_fixed_length(config.model.fixed_length)
+        self.valid_src = self.source.read(folder, "valid")
         self.valid_tgt = read_lines(folder / "valid.tgt")
 
     def train_dataloader(self) -> BatchLoader:
@@ -78,6 +81,7 @@ class TranslationData(L.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self._world_size,
             tokenizers=self.tokenizers,
+            source=self.source,
             **options,
         )
 
@@ -89,19 +93,49 @@ class TranslationData(L.LightningDataModule):
     def _world_size(self) -> int:
         return self.trainer.world_size if self.trainer else 1
 
+    def _corpus(self, split: str) -> Corpus:
+        targets = encode_side(self.folder, split, "tgt", self.tokenizers.tgt)
+        return Corpus(self.source.rows(self.folder, split), targets)
 
-def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int) -> None:
-    corpora = {split: encode_corpus(folder, split, tokenizers) for split in SPLITS}
-    if not all(corpus.src.lengths().all() for corpus in corpora.values()):
-        raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
-    for split, corpus in corpora.items():
-        lengths = corpus.tgt.lengths()
-        if (lengths != fixed_length).any():
-            line = int((lengths != fixed_length).argmax())
-            raise UserError(
-                f"{folder / split}.tgt: line {line + 1} has {lengths[line]} tokens, but "
-                f"model.fixed_length={fixed_length} wants exactly {fixed_length} in each; pad the lines, or leave it 0."
-            )
+    def _check_fixed_length(self, fixed_length: int) -> None:
+        corpora = {split: self._corpus(split) for split in SPLITS}
+        if not all(corpus.src.lengths().all() for corpus in corpora.values()):
+            raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {self.folder} has one.")
+        for split, corpus in corpora.items():
+            lengths = corpus.tgt.lengths()
+            if (lengths != fixed_length).any():
+                line = int((lengths != fixed_length).argmax())
+                raise UserError(
+                    f"{self.folder / split}.tgt: line {line + 1} has {lengths[line]} tokens, but "
+                    f"model.fixed_length={fixed_length} wants exactly {fixed_length} in each; pad the lines, or leave "
+                    "it 0."
+                )
+
+
+def check_source(config: Config) -> None:
+    """Check that the encoder reads what the source gives.
+
+    Raises:
+        UserError: if it does not.
+    """
+    encoder, source = config.model.encoder_kind, config.data.source
+    reads, gives = ENCODERS[encoder].reads, SOURCES[source].gives
+    if reads != gives:
+        raise UserError(
+            f"model.encoder_kind={encoder} reads {reads}, and data.source={source} gives {gives}; choose an encoder "
+            f"that reads {gives}."
+        )
+
+
+def reads_text(config: Config) -> bool:
+    """Whether the source is text, with a tokenizer of its own."""
+    return SOURCES[config.data.source].is_text
+
+
+def build_source(config: Config, folder: Path, tokenizer: Tokenizer) -> Source:
+    """Build the source that ``data.source`` names, from the training data of a prepared dataset."""
+    kind = SOURCES[config.data.source]
+    return kind(kind.learn(folder), tokenizer, end_symbol=config.model.fixed_length == 0)
 
 
 class TextData(L.LightningDataModule):

@@ -17,6 +17,7 @@ from seq2seq import checkpoint, metrics
 from seq2seq.config.schema import Config, ModelConfig
 from seq2seq.data.arrays import Tokenizers, encode_corpus, train_tokenizers
 from seq2seq.data.batches import Batch, Shape, collate, enough_memory, out_of_memory
+from seq2seq.data.sources.base import Source
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms.available import check_form
 from seq2seq.decoding.forms.products import require_int8
@@ -40,7 +41,7 @@ from seq2seq.runs import (
 )
 from seq2seq.terminal import show
 from seq2seq.tokens.base import UNK
-from seq2seq.training.data import TranslationData, load_like
+from seq2seq.training.data import TranslationData, check_source, load_like, reads_text
 from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
@@ -53,6 +54,7 @@ class LitTranslator(LitModel):
 
     Args:
         valid_src, valid_tgt: the lines of the validation text.
+        source: of the network; None for the text of ``tokenizers``.
         num_steps, steps_per_epoch: as for `LitModel`.
     """
 
@@ -68,13 +70,14 @@ class LitTranslator(LitModel):
         valid_tgt: Sequence[str],
         num_steps: int,
         steps_per_epoch: int,
+        source: Source | None = None,
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
         # A shortlist is learnt after training. A CUDA graph would keep reading memory that the weights have left.
         # 8-bit weights need the CPU, where the test set is translated if decode.int8 is set.
         int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
         decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
-        self.translator = Translator(Engine([model]), tokenizers, decode)
+        self.translator = Translator(Engine([model], source=source), tokenizers, decode, source=source)  # type: ignore[arg-type]
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation
         self._valid_nll, self._valid_tokens = 0.0, 0
@@ -142,11 +145,13 @@ class LitTranslator(LitModel):
         return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
 
     def smallest_loss(self) -> Tensor:
-        return smallest_loss(self.model)
+        source = self.translator.source
+        return smallest_loss(self.model) if source.is_text else smallest_loss(self.model, source, self.valid_src[0])
 
     def section(self) -> dict[str, Any]:
-        config = self.config
-        return checkpoint.section(config.model, config.decode, self.translator.tokenizers, metrics=config.metrics)
+        config, translator = self.config, self.translator
+        options: dict[str, Any] = {"metrics": config.metrics, "source": translator.source}
+        return checkpoint.section(config.model, config.decode, translator.tokenizers, **options)
 
     def _out_of_memory(self) -> UserError:
         assert isinstance(self._at_work, Shape)
@@ -166,16 +171,19 @@ class Translation:
 
     def check(self, config: Config) -> None:
         scorer(config.metrics.tokenizer)  # a tokenizer of BLEU may have to be installed first
+        check_source(config)
 
     def tokenizers(self, config: Config, data_folder: Path) -> Tokenizers:
-        """Train both tokenizers, or load those that ``tokenizer.like`` names.
+        """Train the tokenizers of all sides that are text, or load those that ``tokenizer.like`` names.
 
         Raises:
             UserError: if it names a language model, which has one tokenizer; see also `load_like`.
         """
         if config.tokenizer.like is None:
-            return train_tokenizers(data_folder, config.tokenizer)
+            return train_tokenizers(data_folder, config.tokenizer, tgt_only=not reads_text(config))
         kind, found = load_like(config)
+        if not reads_text(config):
+            return Tokenizers(found.tgt, found.tgt)
         if kind == checkpoint.LANGUAGE_MODEL:
             raise UserError(
                 f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name "
@@ -185,14 +193,14 @@ class Translation:
 
     def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
         data = TranslationData(config, data_folder, tokenizers)
-        network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
-        model = _network(config, network, tokenizers)
+        sizes = data.source.input_size, len(tokenizers.tgt)
+        network = widened(config.model, *sizes)
+        model = _network(config, network, *sizes)
         if fresh and config.warm_start is not None:
             warm_start(model, tokenizers.tgt, config.warm_start)
         rank_zero_only(log.info)(
             "%d + %d pieces, %s parameters, %d training pairs",
-            len(tokenizers.src),
-            len(tokenizers.tgt),
+            *sizes,
             f"{num_parameters(model):,}",
             len(data.train_corpus.src),
         )
@@ -202,6 +210,7 @@ class Translation:
             tokenizers,
             valid_src=data.valid_src,
             valid_tgt=data.valid_tgt,
+            source=data.source,
             **step_counts(config, num_batches(config, data.train_dataloader())),
         )
         return Built(data, module)
@@ -242,16 +251,17 @@ class Translation:
             show(f"test BLEU of tokens {scores.bleu_tokenized:.2f}, signature {scores.bleu_tokenized_signature}")
 
 
-def smallest_loss(model: Seq2Seq) -> Tensor:
-    """Return the loss of one pair with one token on each side."""
-    batch = collate([[UNK]], [[UNK]], [0], end_symbol=not model.fixed_length)
+def smallest_loss(model: Seq2Seq, source: Source | None = None, line: str = "") -> Tensor:
+    """Return the loss of one pair with one token on each side; a source that is not text reads a line instead."""
+    items = [[UNK]] if source is None else source.encode([line])
+    batch = collate(items, [[UNK]], [0], end_symbol=not model.fixed_length, layout=source)
     return model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out)
 
 
-def _network(config: Config, network: ModelConfig, tokenizers: Tokenizers) -> Seq2Seq:
+def _network(config: Config, network: ModelConfig, src_size: int, tgt_vocab: int) -> Seq2Seq:
     """Build a network, and check that it can be decoded as ``decode`` says."""
     torch.manual_seed(config.seed)
-    model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
+    model = build_seq2seq(network, src_size, tgt_vocab)
     check_form(config.decode, model, scoring_device(config))
     if config.decode.int8:
         require_int8()
