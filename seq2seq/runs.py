@@ -16,7 +16,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from seq2seq.config.schema import INCIDENTAL, Config
-from seq2seq.config.tasks import TASKS, TaskFacts
+from seq2seq.config.tasks import TASKS
 from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
 from seq2seq.files.lines import read_lines
@@ -144,22 +144,15 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         for name, value in values.items():
             if name.endswith("perplexity") and value is None:  # JSON has no infinity
                 values[name] = math.inf
-        facts = _facts(folder, values)
+        task = values.get("task", "translation")  # which only other tasks write
+        if not isinstance(task, str) or task not in TASKS:
+            raise UserError(f"{folder / RESULT} has no task of {', '.join(TASKS)}; {remedy}.")
+        facts = TASKS[task]
         missing = [name for name in facts.figures if type(values.get(name)) not in (int, float)]
         missing += [name for name in (*facts.words, "version", "torch") if not isinstance(values.get(name), str)]
         if missing:
             raise UserError(f"{folder / RESULT} has no {', '.join(missing)}; {remedy}.")
     return values
-
-
-def _facts(folder: Path, result: dict[str, Any]) -> TaskFacts:
-    """The facts of the task that a result is of; a result that names none is a translation's."""
-    task = result.get("task", "translation")
-    if not isinstance(task, str) or task not in TASKS:
-        raise UserError(
-            f"{folder / RESULT} is of a task that is not known here (known are {', '.join(TASKS)}); leave that run out."
-        )
-    return TASKS[task]
 
 
 def numbers(path: Path, lines: Sequence[str]) -> list[float]:

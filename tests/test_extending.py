@@ -78,6 +78,12 @@ def test_every_choice_of_the_config_is_in_its_table() -> None:
     assert {name for one in facts.TASKS.values() for name in one.metrics} <= set(ALL) & set(facts.FIGURES)
 
 
+def test_a_monitor_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(facts.TASKS, "translation", facts.TRANSLATION._replace(monitors=("bleu",)))
+    with pytest.raises(UserError, match="monitor=chrf is not a figure of task=translation; choose from bleu, loss"):
+        schema.Config(trainer=schema.TrainerConfig(monitor="chrf"))
+
+
 def test_the_cell_reads_no_padding_and_gets_gradients(page: dict[str, Any]) -> None:
     cell = page["LeakyRNN"](schema.Stack("leaky", 5, 1, "tanh"), 4, dropout=0.0, bidirectional=False)
     x = torch.randn(2, 6, 4)
