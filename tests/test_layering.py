@@ -106,6 +106,7 @@ def test_the_ground_floor_needs_the_standard_library_only() -> None:
         "stopping",
         "config.checks",
         "config.schema",
+        "config.tasks",
         "config.values",
         "config.describe",
     ):

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TOKENIZED_LANGUAGES
 from seq2seq.config.keys import default_of, fields_below, written
+from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -272,7 +273,7 @@ def _has_own_dropout(model: Any) -> bool:
     return any(getattr(model, name) for name in DROPOUTS if name not in without)
 
 
-TRANSLATION = (
+WITH_SOURCES = (
     Rule(
         lambda config: config.data.kind in ONE_SIDED,
         "data.kind={0.data.kind} has no sources to translate; use experiment=lm data={0.data.kind} for a language "
@@ -334,13 +335,22 @@ LANGUAGE_MODEL = (
 )
 
 
-def _of_task(task: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Rules that hold for one task only."""
+def _where(holds: Callable[[Any], bool], rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Rules that hold for some tasks only."""
 
     def limited(rule: Rule) -> Rule:
-        return Rule(lambda config: config.task == task and rule.broken(config), rule.message)
+        return Rule(lambda config: holds(config) and rule.broken(config), rule.message)
 
     return tuple(map(limited, rules))
+
+
+def _has_sources(config: Any) -> bool:
+    return TASKS[config.task].has_sources
+
+
+def _monitors(config: Any) -> tuple[str, ...]:
+    """The figures that a task's training may monitor."""
+    return (*TASKS[config.task].monitors, "loss")
 
 
 EXPERIMENT = (
@@ -384,6 +394,13 @@ EXPERIMENT = (
             "leave it out."
         ),
     ),
-    *_of_task("language_model", LANGUAGE_MODEL),
-    *_of_task("translation", TRANSLATION),
+    *_where(lambda config: config.task == "language_model", LANGUAGE_MODEL),
+    *_where(_has_sources, WITH_SOURCES),
+    Rule(
+        lambda config: config.trainer.monitor not in _monitors(config),
+        lambda config: (
+            f"trainer.monitor={config.trainer.monitor} is not a figure of task={config.task}; choose from "
+            f"{', '.join(_monitors(config))}."
+        ),
+    ),
 )

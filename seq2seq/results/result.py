@@ -60,8 +60,7 @@ class Result:
         names = {one.name for one in dataclasses.fields(Origin)}
         task = values.get("task", "translation")
         if not isinstance(task, str) or task not in SCORES:
-            known = ", ".join(SCORES)
-            raise UserError(f"{path} is of a task that is not known here (known are {known}); leave that run out.")
+            raise UserError(f"{path} has no task of {', '.join(SCORES)}; {REMEDY}.")
         lacking: list[str] = []
         scores = _read(SCORES[task].read, {name: one for name, one in values.items() if name not in names}, lacking)
         origin = _read(partial(from_plain, Origin), values, lacking)
