@@ -60,12 +60,11 @@ def translate_file(
     wanted: outputs.Wanted | None = None,
     options: DecodeConfig | None = None,
 ) -> FileReport:
-    """Translate a file, or stdin, to a file, or stdout.
+    """Translate a file, or stdin (None), to a file, or stdout (None).
 
     Line i of the output is the translation of line i of the input. Progress is shown on stderr, if that is a terminal.
 
     Args:
-        source, target: None for stdin and stdout.
         window: lines in memory at a time.
         strict: refuse bytes that are not UTF-8, instead of replacing them.
         shard: (k, n) for only the k-th of n blocks of the lines, from 1. The blocks joined in order are the whole.
