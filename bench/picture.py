@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bench.scaling import NAMES, Curves, Rates
-from seq2seq.report.plots import COLOURS, DASHES, MARKERS, STYLE, WIDTH, to_svg
+from seq2seq.report.drawing import COLOURS, DASHES, MARKERS, STYLE, WIDTH, to_svg
 
 
 def picture(curves: Curves) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seq2seq.config.schema import ModelConfig
 from seq2seq.tokens.base import BOS, PAD
 
-Pair = tuple[Tensor, Tensor, Tensor]  # src, tgt_in, tgt_out: each (batch, length), padded
+PairBatch = tuple[Tensor, Tensor, Tensor]  # src, tgt_in, tgt_out: each (batch, length), padded
 State = tuple[Tensor, Tensor]
 
 
@@ -80,7 +80,7 @@ class Steps:
         self.optimizer = torch.optim.Adam(model.parameters(), 1e-3)
         self.total_loss = 0.0
 
-    def step(self, batch: Pair) -> None:
+    def step(self, batch: PairBatch) -> None:
         src, tgt_in, tgt_out = batch
         self.optimizer.zero_grad()
         logits = self.model(src, tgt_in)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seq2seq import checkpoint, metrics
+from seq2seq.data.arrays import LINES_AT_ONCE
 from seq2seq.data.stream import Ids, inputs_of
 from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.errors import UserError
@@ -21,12 +22,12 @@ from seq2seq.models import threads as threads_of
 from seq2seq.models.build import num_parameters
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.results.scores import TextScores
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.tokens.detect import FormWatch
 
-WINDOW = 1024  # tokens that are read at a time; the result does not depend on it
-CHUNK = 10_000  # lines that are read at a time; likewise
+TOKENS_AT_ONCE = 1024  # tokens read at a time; the figures do not depend on it
 BATCH = 64  # lines that are scored side by side
 SCORED = 64  # tokens of each line that are scored at a time
 
@@ -53,6 +54,16 @@ class TextScore(NamedTuple):
     def word_perplexity(self) -> float:
         """Per word: the same text has equally many with every tokenizer."""
         return metrics.perplexity(self.nll, self.num_words)
+
+    def scores(self) -> TextScores:
+        """Return the figures of the text as a whole."""
+        return TextScores(
+            perplexity=self.perplexity,
+            word_perplexity=self.word_perplexity,
+            num_tokens=self.num_tokens,
+            num_words=self.num_words,
+            num_unknown=self.num_unknown,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,7 +165,7 @@ class LanguageModel:
                 )
             yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
-    def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
+    def score(self, lines: Iterable[str], *, window: int = TOKENS_AT_ONCE) -> TextScore:
         """Read a text from its first token to its last, with one state that is carried all the way.
 
         There is no batch: the result is that of one long pass, to rounding, whatever the window. A line is encoded
@@ -172,7 +183,7 @@ class LanguageModel:
         state = self.model.zero_state(1)
         line_nll: list[float] = []
         num_tokens = num_words = num_unknown = 0
-        while chunk := list(itertools.islice(iterator, CHUNK)):  # so that memory does not grow with the text
+        while chunk := list(itertools.islice(iterator, LINES_AT_ONCE)):  # so that memory does not grow with the text
             self._watch.look(chunk)
             rows = self.tokenizer.encode(chunk)
             stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)

@@ -230,6 +230,20 @@ def test_a_copied_checkpoint_translates_where_the_trainings_libraries_cannot_be_
     assert len(last.translate(LINES)) == len(LINES)
 
 
+def test_the_package_names_its_front_doors_without_loading_torch(trained: Path) -> None:
+    program = (
+        "import sys, seq2seq\n"
+        "from seq2seq import UserError\n"
+        "assert 'torch' not in sys.modules and {'LanguageModel', 'Translator', 'UserError'} <= set(seq2seq.__all__)\n"
+        "from seq2seq import LanguageModel, Translator\n"
+        "try: LanguageModel.from_checkpoint(sys.argv[1])\n"
+        "except UserError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", program, str(trained)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0 and "holds a translator" in done.stdout, done.stderr
+
+
 def test_the_frozen_checkpoint_still_says_what_it_said() -> None:
     frozen = Translator.from_checkpoint(FROZEN)
     assert frozen.translate(list(FROZEN_SAYS)) == list(FROZEN_SAYS.values())

@@ -327,6 +327,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "settings of another program": a_file("run/config.yaml", b"layers: 3\n"),
     "a result that is not JSON": a_file("run/test.json", b"{"),
     "a result without its figures": a_file("run/test.json", b"{}"),
+    "a result of an unknown task": a_file("run/test.json", b'{"task": "tagging"}'),
     "another process in the folder": another_process,
     "a last checkpoint that is damaged, and the one before it too": unfinished("last.ckpt", "previous.ckpt"),
     "a best checkpoint that is damaged": unfinished("best.ckpt"),

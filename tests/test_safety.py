@@ -26,14 +26,16 @@ from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import iwslt15
 from seq2seq.decoding import engine
 from seq2seq.errors import UserError
+from seq2seq.results.result import Result
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.translate.translator import Translator
 from tests import attentive
+from tests.conftest import equal, rows, weights
 from tests.fuzz import nothing_runs
 from tests.payload import Payload
-from tests.training.test_training import Killed, config, equal, rows, weights
+from tests.training.test_training import Killed, config
 
 HALF = "last.ckpt is not a whole checkpoint"
 
@@ -361,4 +363,4 @@ def test_results_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     for values in ({}, {"bleu": "1"}, {"bleu": True}):
         (tmp_path / "test.json").write_text(json.dumps(values))
         with pytest.raises(UserError, match="test.json has no bleu, .*; delete it to have the run scored again"):
-            runs.read_result(tmp_path)
+            Result.read(tmp_path / "test.json")

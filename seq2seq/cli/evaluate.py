@@ -90,7 +90,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
     _warn(options, translator, references, evaluation.hypotheses)
-    _print(evaluation.figures)
+    _print(evaluation.scores.plain())
 
 
 def _warn(
@@ -124,16 +124,7 @@ def _evaluate_text(options: argparse.Namespace) -> None:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
     refuse_line_ends(options.text, lines)
     score = load(options.checkpoint[0], options).score(lines)
-    _print(
-        {
-            "perplexity": score.perplexity,
-            "word_perplexity": score.word_perplexity,
-            "num_tokens": score.num_tokens,
-            "num_words": score.num_words,
-            "num_unknown": score.num_unknown,
-            "num_sentences": len(lines),
-        }
-    )
+    _print({**vars(score.scores()), "num_sentences": len(lines)})
 
 
 def _print(figures: dict[str, Any]) -> None:

@@ -30,15 +30,13 @@ from seq2seq.cli.report import PACKAGES
 from seq2seq.console import Console, progress_bar
 from seq2seq.errors import UserError, require
 from seq2seq.files.writing import escaped, make_folder, write_lines
+from seq2seq.results.result import Result
 from seq2seq.terminal import show
 
 if TYPE_CHECKING:
     from seq2seq.report.analysis import Analysis
 
 REPORT = "report"  # folder beside the runs
-FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
-PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
-SHOWN = {"translation": FIGURES, "language_model": PERPLEXITIES}  # by task
 WIDTH = 140  # of a table in a file or a pipe
 LOOK_SECONDS = 1.0  # between two checks of the folders
 planned: list[Path] = []  # the runs of the sweep that this process started, in its order
@@ -53,7 +51,7 @@ class Refused(BaseException):
     """
 
 
-class Plan(Callback):
+class NotePlan(Callback):
     """A Hydra callback that notes the folders of the coming runs.
 
     Before a single run, its new folders go into `made`. Before a sweep, the folders of all its jobs go into `planned`,
@@ -158,13 +156,11 @@ def _tell(console: Console, told: set[Path]) -> None:
     for folder in planned:
         if folder in told or _is_stale(folder):
             continue
-        result = runs.read_result(folder)
+        result = Result.read(folder / runs.RESULT)
         reason = None if result else runs.read_error(folder)
         if result:
-            console.print(
-                f"{folder}: {runs.summary(result)}, {result['train_seconds']:.0f} s",
-                markup=False,
-            )
+            seconds = result.origin.train_seconds
+            console.print(f"{folder}: {result.scores.summary()}, {seconds:.0f} s", markup=False)
         elif reason:
             console.print(f"{folder} failed: {reason}", markup=False)
         else:
@@ -252,7 +248,7 @@ def print_table(analysis: Analysis) -> None:
     """Print a table of the arms' figures on stdout."""
     from seq2seq.report.words import ranked, spread
 
-    shown = SHOWN[analysis.task]
+    shown = dict(analysis.facts.arms)
     table = Table()
     table.add_column("arm", overflow="fold")
     for title in ("seeds", *shown.values(), "parameters", "seconds"):
@@ -263,7 +259,7 @@ def print_table(analysis: Analysis) -> None:
         table.add_row(escape(row.arm.name), str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
+    found = (run.result.figure("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
     signatures = sorted({signature for signature in found if signature})
     show("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
 
@@ -276,10 +272,11 @@ def objective(folder: Path) -> float | None:
     if runs.read_error(folder) is not None:
         return None
     with suppress(UserError):  # of a damaged file: the run itself has reported it, or the report will
-        result = runs.read_result(folder)
+        result = Result.read(folder / runs.RESULT)
         name = f"valid/{runs.read_config(folder).trainer.monitor}"
         if result is not None:
-            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == result["best_step"]), None)
+            best = result.origin.best_step
+            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == best), None)
     return None
 
 

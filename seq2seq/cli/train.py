@@ -64,10 +64,23 @@ def _compose_and_run() -> None:
     check_overrides(sys.argv[1:], many=many)
     if many:
         sys.argv[1:] = with_fixed_keys(sys.argv[1:])
+    failures: list[UserError] = []
+    _run_hydra(failures)
+    if failures:
+        raise failures[0]
+    if sweep.planned:
+        sweep.finish(sweep.planned)
+
+
+def _run_hydra(failures: list[UserError]) -> None:
+    """Let Hydra compose each experiment and run it.
+
+    Raises:
+        Stopped: if a signal ended the processes of a sweep.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
     # Without this, Hydra prints errors itself and exits with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    failures: list[UserError] = []
     job = partial(_job, failures, os.getpid())
     job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)
     ending = stopping.Ending(sweep.stop_processes)
@@ -84,10 +97,6 @@ def _compose_and_run() -> None:
         sweep.remove_empty_folders()
     if ending.number:  # the sweep's processes have ended, or the signal caused an exception
         raise stopping.Stopped(ending.number)
-    if failures:
-        raise failures[0]
-    if sweep.planned:
-        sweep.finish(sweep.planned)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from seq2seq.config.choices import (
     BRIDGES,
     CELLS,
     DATASETS,
+    ENCODERS,
     GENERATED,
     INITS,
     LANGUAGES,
@@ -30,6 +31,7 @@ from seq2seq.config.choices import (
     PRECISIONS,
     SCHEDULES,
     SEARCHES,
+    SOURCES,
     STRATEGIES,
     TASKS,
     TIES,
@@ -73,6 +75,7 @@ class DataConfig:
     """The dataset, its files, and its division into batches."""
 
     kind: str = key("phrasebook", "dataset", choices=DATASETS)
+    source: str = key("text", "what a line of the source side stands for", choices=SOURCES)
     root: str = key("data", "folder below which prepared datasets are kept", incidental=True, path=True)
     seed: int = key(
         1984,
@@ -244,6 +247,7 @@ class ModelConfig:
     num_layers: int = key(1, "stacked recurrent layers", low=1)
     bidirectional: bool = key(False, "read the source in both directions")
     embedding_size: int = key(128, "width of the embeddings", low=1)
+    encoder_kind: str = key("recurrent", "what reads the source", choices=ENCODERS)
     encoder: StackConfig = section(StackConfig)
     decoder: StackConfig = section(StackConfig)
     attention: str = key("none", "look back at the source at every step", choices=ATTENTIONS)
@@ -338,18 +342,6 @@ class ModelConfig:
             locked_dropout=self.locked_dropout,
             weight_dropout=self.weight_dropout,
         )
-
-    def final_shape(self) -> tuple[str, int, int]:
-        """(cell, layers, width) of the encoder's final state, its directions side by side."""
-        encoder = self.stack("encoder")
-        return encoder.cell, encoder.num_layers, encoder.hidden_size * (2 if self.bidirectional else 1)
-
-    def resolved_bridge(self) -> str:
-        """The bridge with ``auto`` decided: copy where cell, layers and width agree, else dense."""
-        if self.bridge != "auto":
-            return self.bridge
-        decoder = self.stack("decoder")
-        return "copy" if self.final_shape() == (decoder.cell, decoder.num_layers, decoder.hidden_size) else "dense"
 
 
 @dataclass(frozen=True)

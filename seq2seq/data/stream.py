@@ -51,7 +51,7 @@ def inputs_of(stream: Ids) -> Ids:
     return np.where(before == EOS, np.int32(BOS), before)
 
 
-class Columns:
+class StreamColumns:
     """A stream cut into ``num_columns`` columns of equal length; the end is filled up with pad.
 
     Each token is predicted once: none is dropped where the number does not divide the stream, and a column's first
@@ -98,7 +98,7 @@ class StreamLoader:
                 f"data.columns={num_columns} is more than the number of tokens in the text, {len(stream)}; "
                 "make it smaller."
             )
-        columns = Columns(stream, num_columns)
+        columns = StreamColumns(stream, num_columns)
         self.tokens_in, self.tokens_out = columns.tokens_in[rank::world_size], columns.tokens_out[rank::world_size]
         self.bptt = bptt
         self.loss_scale = num_columns * min(bptt, columns.length) / world_size

@@ -93,12 +93,7 @@ def beam(
     whose parent does, then the lower token.
 
     Args:
-        step: from last tokens and state to log-probabilities and the next state.
-        state: its rows are the sentences.
-        eos: the end symbol; None for outputs of exactly the maximum length.
-        max_lengths: most tokens of each row, each at least 1.
-        prefixes: tokens that the outputs begin with, a list for each row; part of the output and of its score.
-        keep_attention: return the attention of each step, where the state has it.
+        step, state, eos, max_lengths, prefixes, keep_attention: as for `greedy`.
 
     Raises:
         ValueError: if coverage is to count and the state has no attention; for prefixes that no output can have.

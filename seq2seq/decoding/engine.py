@@ -19,7 +19,9 @@ import numpy as np
 import torch
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.batches import Shape, collate, enough_memory, pad
+from seq2seq.data.batches import Shape, collate, enough_memory
+from seq2seq.data.sources.base import Layout
+from seq2seq.data.sources.text import Ids
 from seq2seq.decoding.beam import BeamSettings, beam
 from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.forms.available import build_form, check_form, check_shortlist
@@ -44,7 +46,7 @@ Forms = Sequence[Form]  # of each model
 class Request(NamedTuple):
     """A source to decode, in token ids."""
 
-    src: list[int]  # without the end symbol
+    src: Any  # an item of the source: of text token ids, without the end symbol
     prefix: list[int]  # the tokens that the output begins with; of a given output all but the end symbol
     limit: int  # most target tokens, the end symbol included
 
@@ -78,6 +80,7 @@ class Engine:
         threads: torch's number of threads while the engine works; 0 leaves it as it is. In a process forked from the
             one that made the engine it is always 1.
         language_model, weight: see `fused`.
+        source: the layout of the requests' sources; by default that of token ids.
 
     Example:
         >>> engine = Engine([model], trained=True)  # doctest: +SKIP
@@ -92,6 +95,7 @@ class Engine:
     threads: int = 0
     language_model: RNNLanguageModel | None = None
     weight: float = 0.0
+    source: Layout | None = None
     _made: _Made = field(default_factory=_Made)
 
     def __post_init__(self) -> None:
@@ -119,6 +123,11 @@ class Engine:
     def fixed_length(self) -> int:
         """The length of every output of networks without an end symbol, else 0."""
         return self.models[0].fixed_length
+
+    @property
+    def layout(self) -> Layout:
+        """How sources lie in a batch."""
+        return self.source or Ids(end_symbol=not self.fixed_length)
 
     @property
     def has_attention(self) -> bool:
@@ -158,7 +167,7 @@ class Engine:
         forms = self._forms(decode)
         return self._in_batches(
             requests,
-            [len(one.src) + (not self.fixed_length) for one in requests],
+            self._src_lengths(requests),
             lambda batch: _Batch(self, batch, forms, decode).search(num_best, attention, scores),
             decode,
             width=decode.beam_size if decode.search == "beam" else 1,
@@ -178,7 +187,7 @@ class Engine:
         forms = None if plain else self._forms(decode)
         return self._in_batches(
             requests,
-            [max(len(one.src) + (not self.fixed_length), one.limit) for one in requests],
+            [max(size, one.limit) for size, one in zip(self._src_lengths(requests), requests, strict=True)],
             lambda batch: _Batch(self, batch, forms, decode).force(attention),
             decode,
         )
@@ -212,7 +221,7 @@ class Engine:
         values = iter(
             self._in_batches(
                 outputs,
-                [max(len(one.src) + len(end), len(one.prefix)) for one in outputs],
+                [max(size, len(one.prefix)) for size, one in zip(self._src_lengths(outputs), outputs, strict=True)],
                 lambda batch: _Batch(self, batch, forms, decode).own_log_probs(),
                 decode,
             )
@@ -228,17 +237,23 @@ class Engine:
         if len(self.models) > 1:
             own = self.force(requests, decode, plain=True)
             return -math.fsum(one.score for one in own), sum(one.limit for one in requests)
-        model = self.models[0].eval()
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), len(requests[i].src)))
-        lengths = [max(len(one.src), len(one.prefix)) for one in requests]
+        model, layout = self.models[0].eval(), self.layout
+        sizes = [layout.size(one.src) for one in requests]
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), sizes[i]))
+        lengths = [max(size, len(one.prefix)) for size, one in zip(sizes, requests, strict=True)]
         total, num_tokens = 0.0, 0
         for rows in by_length(order, lengths, decode.batch_tokens):
             src, tgt = [requests[i].src for i in rows], [requests[i].prefix for i in rows]
-            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length).to(self.device)
+            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length, layout=layout).to(self.device)
             with threads.using(self.threads), _enough_memory(batch.shape, decode):
                 total += model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
             num_tokens += batch.num_tokens
         return total, num_tokens
+
+    def _src_lengths(self, requests: Sequence[Request]) -> list[int]:
+        """The positions of each source in a batch."""
+        layout = self.layout
+        return [layout.size(one.src) + (not self.fixed_length) for one in requests]
 
     def _in_batches(
         self,
@@ -356,9 +371,8 @@ class _Batch:
             fused: let the language model have its say, if there is one.
         """
         engine = self.engine
-        end = [] if engine.fixed_length else [EOS]
-        sources = [[*one.src, *end] for one in self.requests]
-        src, src_lengths = pad(sources).to(engine.device), torch.tensor([len(row) for row in sources])
+        src, src_lengths = engine.layout.collate([one.src for one in self.requests])
+        src = src.to(engine.device)
         forms = self.forms or [ModuleForm(model) for model in engine.models]
         started = [form.start(src, src_lengths, columns=self.columns, normalise=normalise) for form in forms]
         step, state = started[0]
@@ -366,7 +380,7 @@ class _Batch:
             step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
         if engine.language_model is None or self.forms is None or not fused:
             return step, state
-        heard = engine.language_model.zero_state(len(sources))
+        heard = engine.language_model.zero_state(len(src))
         return fuse(step, engine.language_model.step, engine.weight), FusedState(state, heard)
 
     def _run(self, step: Any, state: Any, num_best: int, options: dict[str, Any]) -> list[list[Hypothesis]]:
@@ -385,7 +399,7 @@ class _Batch:
         """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
         seeds = []
         for one in self.requests:
-            stream = np.array([self.decode.seed, draw, *one.src], dtype="<u8").tobytes()
+            stream = np.array([self.decode.seed, draw], dtype="<u8").tobytes() + self.engine.layout.content(one.src)
             seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
         return seeds
 

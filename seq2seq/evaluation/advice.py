@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from seq2seq.config.schema import Config
+from seq2seq.config.tasks import TASKS
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.files.lines import iter_lines
 from seq2seq.tokens import detect
@@ -24,7 +25,7 @@ def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[st
     """
     normalization = tokenizers.tgt.normalization
     said = [_of_like(config, normalization)]
-    if config.task == "translation":
+    if "bleu" in TASKS[config.task].metrics:
         train = {side: _lines(folder / f"train.{side}") for side in ("src", "tgt")}
         references = {
             "the validation references": _lines(folder / "valid.tgt"),
@@ -33,7 +34,8 @@ def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[st
         tokenizer = "none" if config.data.variant == "tokenized" else config.metrics.tokenizer
         said.append(_first(of_references(lines, tokenizer, name) for name, lines in references.items()))
         said.append(_first(of_form(lines, normalization, train["tgt"], name) for name, lines in references.items()))
-        said.append(_of_sides(train["src"], train["tgt"], normalization))
+        if config.data.source == "text":
+            said.append(_of_sides(train["src"], train["tgt"], normalization))
     return [line for line in said if line is not None]
 
 

@@ -36,7 +36,7 @@ from seq2seq.files.writing import (
 log = logging.getLogger(__name__)
 
 PART, JOURNAL, DRAFT = ".part", ".part.json", ".part.json.tmp"
-FORMAT = 1  # of the journal
+JOURNAL_FORMAT = 1
 SAVE_SECONDS = 5.0  # a kill loses at most the work of this time, and the current window
 MEMBER_BYTES = 1 << 18  # of text in a member of a packed file, at least; the file can be cut between members
 
@@ -115,7 +115,7 @@ class Partial:
     def save(self) -> None:
         """Make the text so far survive a kill and a power cut."""
         os.fsync(self._file.fileno())
-        contents = {"format": FORMAT, "settings": self._settings, **self._done._asdict()}
+        contents = {"format": JOURNAL_FORMAT, "settings": self._settings, **self._done._asdict()}
         draft = hidden(self.target, DRAFT)
         try:
             with created(draft) as stream:
@@ -168,7 +168,7 @@ class Partial:
             with open(path, "rb", opener=no_link) as stream:
                 journal = json.loads(stream.read())
             before, done = dict(journal["settings"]), Done(int(journal["num_bytes"]), dict(journal["mark"]))
-            is_sound = journal["format"] == FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
+            is_sound = journal["format"] == JOURNAL_FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
         except FileNotFoundError:
             return Done(0, None)  # killed before anything was saved
         except (ValueError, TypeError, KeyError):
@@ -185,7 +185,7 @@ class Partial:
 
 
 @contextmanager
-def writing(
+def open_output(
     target: str | Path | None, settings: Mapping[str, Any], *, resume: bool = False
 ) -> Iterator[Stream | Partial | None]:
     """Open an output that gets its name on success, and is kept for ``resume`` otherwise.

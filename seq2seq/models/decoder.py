@@ -106,7 +106,7 @@ class RNNDecoder(nn.Module):
         super().__init__()
         self.peek_input = peeky in ("input", "both")
         self.peek_output = peeky in ("output", "both")
-        self.num_layers, self.hidden_size = stack.num_layers, stack.hidden_size
+        self.cell, self.num_layers, self.hidden_size = stack.cell, stack.num_layers, stack.hidden_size
         self.embedding = embedding
         input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)

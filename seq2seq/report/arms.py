@@ -11,9 +11,12 @@ from typing import Any, NamedTuple
 from seq2seq import runs
 from seq2seq.config.choices import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS
 from seq2seq.config.schema import INCIDENTAL, UNCOMPARED, Config
+from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import escaped
+from seq2seq.results.probe import Probe
+from seq2seq.results.result import Result
 
 # Files that only a run has.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
@@ -53,12 +56,12 @@ class Run(NamedTuple):
     folder: Path
     config: Config
     settings: dict[str, Any]  # the config, its keys with dots
-    result: dict[str, Any]
+    result: Result
     curve: list[dict[str, float]]
     sources: list[str]
     references: list[str]
     hypotheses: list[str]
-    probe: dict[str, Any] | None
+    probe: Probe | None
     line_nll: list[float]  # of a language model, which has no sources and no hypotheses
     samples: list[str]  # generated lines
 
@@ -161,31 +164,29 @@ def _why_missing(folder: Path) -> str:
 
 
 def _read_run(folder: Path) -> Run:
-    config, result = runs.read_config(folder), runs.read_result(folder)
+    config, result = runs.read_config(folder), Result.read(folder / runs.RESULT)
     assert result is not None
-    is_lm = config.task == "language_model"
-    lines = []
-    for name in (runs.REFERENCES, runs.LINE_NLL) if is_lm else (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
+    lines: dict[str, list[str]] = {}
+    for name in TASKS[config.task].files:
         if not (folder / name).is_file():
             raise UserError(
                 f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again to score it."
             )
-        lines.append(read_lines(folder / name))
-    if len({len(one) for one in lines}) > 1:
-        raise UserError(
-            f"{folder}: its test files have {', '.join(str(len(one)) for one in lines)} lines; train again."
-        )
+        lines[name] = read_lines(folder / name)
+    counts = [len(one) for one in lines.values()]
+    if len(set(counts)) > 1:
+        raise UserError(f"{folder}: its test files have {', '.join(map(str, counts))} lines; train again.")
     return Run(
         folder=folder,
         config=config,
         settings=flat(dataclasses.asdict(config)),
         result=result,
         curve=_curve(folder, config),
-        sources=[] if is_lm else lines[0],
-        references=lines[0] if is_lm else lines[1],
-        hypotheses=[] if is_lm else lines[2],
-        probe=runs.read_probe(folder),
-        line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if is_lm else [],
+        sources=lines.get(runs.SOURCES, []),
+        references=lines[runs.REFERENCES],
+        hypotheses=lines.get(runs.HYPOTHESES, []),
+        probe=Probe.read(folder / runs.PROBE),
+        line_nll=runs.numbers(folder / runs.LINE_NLL, lines.get(runs.LINE_NLL, [])),
         samples=read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )
 

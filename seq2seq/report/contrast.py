@@ -56,9 +56,9 @@ import numpy as np
 from scipy import stats
 
 from seq2seq.errors import UserError
-from seq2seq.report.metrics import METRICS, Array, Metric, bleu_score, bleu_statistics
+from seq2seq.report.metrics import ALL, Array, Metric, bleu_score, bleu_statistics
 
-CHUNK = 250  # replicates whose counts of sentences are held at once: 5 MB at 2,500 sentences
+REPLICATES_AT_ONCE = 250  # whose counts of sentences are in memory: 5 MB at 2,500 sentences
 ROUNDING = 1e-9  # points, or squared points; smaller numbers are rounding errors
 
 
@@ -107,8 +107,8 @@ class Contrast(NamedTuple):
 
 
 def metrics_with(tokenizer: str) -> dict[str, Metric]:
-    """``METRICS``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
-    return {**METRICS, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
+    """``ALL``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
+    return {**ALL, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
 
 
 def resample(
@@ -119,7 +119,7 @@ def resample(
     The covariance is multiplied by N/(N-1), for drawing N sentences from N.
 
     Args:
-        metric: one of ``METRICS``.
+        metric: one of ``ALL``.
         statistics: of each arm ``(seeds, sentences, k)``; sentences in the same order everywhere.
         num_replicates: bootstrap samples; the standard error's own is 1.6 % of it at 2,000.
         seed: of the draws. The same seed and number of sentences give the same samples for every metric.
@@ -132,8 +132,8 @@ def resample(
     table = np.ascontiguousarray(runs.transpose(1, 0, 2)).reshape(num_sentences, -1)  # (sentences, runs * k)
     rng = np.random.default_rng(seed)
     replicates = []
-    for start in range(0, num_replicates, CHUNK):
-        size = min(CHUNK, num_replicates - start)
+    for start in range(0, num_replicates, REPLICATES_AT_ONCE):
+        size = min(REPLICATES_AT_ONCE, num_replicates - start)
         sums = _draw_counts(rng, num_sentences, size) @ table  # (chunk, runs * k)
         replicates.append(metric.score(sums.reshape(size, *runs.shape[::2])))
     covariance = np.atleast_2d(np.cov(np.concatenate(replicates), rowvar=False)) * num_sentences / (num_sentences - 1)

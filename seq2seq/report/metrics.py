@@ -93,3 +93,4 @@ METRICS = {
 
 
 PERPLEXITY = {"word_perplexity": Metric(perplexity_statistics, perplexity_score, math.inf)}  # of language models
+ALL = METRICS | PERPLEXITY  # by the names in `seq2seq.config.tasks.TaskFacts.metrics`

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from seq2seq.report.analysis import LOWER, TITLES, Analysis, Comparison, Mean, Row
+from seq2seq.config.tasks import FIGURES
+from seq2seq.report.analysis import Analysis, Comparison, Mean, Row
 
 ALPHA = 0.05
 CLOSE = 3.0  # points; arms that differ by less are said to end together
@@ -45,8 +46,8 @@ def verdict(one: Comparison) -> str:
 
 def sentence(one: Comparison, metric: str) -> str:
     """A comparison as a sentence or two."""
-    lower = metric in LOWER
-    unit = f"points of {TITLES[metric]}" if lower or metric == "exact_match" else f"{TITLES[metric]} points"
+    title, of_unit, lower = FIGURES[metric]
+    unit = f"points of {title}" if lower or of_unit else f"{title} points"
     found = one.contrast
     span = f"95\u00a0% interval {signed(found.low)} to {signed(found.high)}"
     if one.p is None:
@@ -108,8 +109,8 @@ def _direction(one: Comparison, *, lower: bool) -> str:
 
 
 def ranked(analysis: Analysis) -> list[Row]:
-    """The arms' rows in the order of a table: language models by perplexity, lowest first."""
-    if analysis.metric not in LOWER:
+    """The arms' rows in the order of a table: if less is better, the lowest first."""
+    if not FIGURES[analysis.metric].lower:
         return list(analysis.rows)
     found = {row.arm.name: row.figures[analysis.metric] for row in analysis.rows}
     return sorted(analysis.rows, key=lambda row: math.inf if (mean := found[row.arm.name]) is None else mean.mean)

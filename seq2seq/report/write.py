@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from seq2seq.config.tasks import FIGURES
 from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
-from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
+from seq2seq.report.analysis import NEAR_BEST, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
-from seq2seq.runs import RARE
+from seq2seq.report.drawing import inline
+from seq2seq.results.probe import RARE
 
 HTML, MARKDOWN, TABLE = "report.html", "report.md", "results.csv"
 
@@ -75,7 +77,7 @@ CAPTIONS = {
 }
 
 
-LANGUAGE_MODEL_CAPTIONS = {  # where they differ
+WITHOUT_SOURCES = {  # where they differ
     "curves": (
         "While training",
         "The perplexity per word on the validation text, less is better; the line is the mean over seeds, the band "
@@ -113,7 +115,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     """
     pictures = plots.draw(analysis)
     values = _values(analysis)
-    captions = CAPTIONS | (LANGUAGE_MODEL_CAPTIONS if analysis.task == "language_model" else {})
+    captions = CAPTIONS | ({} if analysis.facts.has_sources else WITHOUT_SOURCES)
     shown_pictures = [(name, *caption, pictures[name]) for name, caption in captions.items() if name in pictures]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seq2seq.report", "templates"),
@@ -123,7 +125,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["inline"] = lambda svg, name: plots.inline(name, svg)
+    environment.filters["inline"] = lambda svg, name: inline(name, svg)
     environment.filters["cell"] = _cell
     files = {f"{name}.svg": pictures[name] for name in CAPTIONS if name in pictures}
     for name in (MARKDOWN, HTML):
@@ -143,7 +145,7 @@ def _values(analysis: Analysis) -> dict[str, Any]:
     return {
         "analysis": analysis,
         "title": ", ".join(dict.fromkeys(run.config.name for run in runs)),
-        "metric": TITLES[analysis.metric],
+        "metric": FIGURES[analysis.metric].title,
         "num_runs": len(runs),
         "missing": [(one.name, one.reason) for one in analysis.sweep.missing],
         "factors": describe_factors(analysis.sweep),
@@ -154,11 +156,11 @@ def _values(analysis: Analysis) -> dict[str, Any]:
         "chance": words.chance(analysis) if analysis.comparisons[analysis.metric] else "",
         "scores": _scores(analysis),
         "speeds": _speeds(analysis),
-        "comparisons": [(TITLES[name], _comparisons(found)) for name, found in _ordered(analysis) if found],
+        "comparisons": [(FIGURES[name].title, _comparisons(found)) for name, found in _ordered(analysis) if found],
         "paired": _paired(analysis),
         "probed": _probed(analysis),
-        "signatures": sorted({run.result["bleu_signature"] for run in runs if "bleu_signature" in run.result}),
-        "made_with": sorted({f"seq2seq {run.result['version']}, torch {run.result['torch']}" for run in runs}),
+        "signatures": sorted({run.result.figure("bleu_signature") for run in runs} - {None}),
+        "made_with": sorted({f"seq2seq {run.result.origin.version}, torch {run.result.origin.torch}" for run in runs}),
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
     }
 
@@ -169,41 +171,28 @@ def _ordered(analysis: Analysis) -> list[tuple[str, Any]]:
 
 
 def _scores(analysis: Analysis) -> Table:
-    if analysis.task == "language_model":
-        return _perplexities(analysis)
-    unit = " %" if analysis.metric == "exact_match" else ""
-    heads = ("arm", "seeds", "BLEU", "chrF", "exact match %", "perplexity", f"valid best{unit}", f"valid last{unit}")
-    rows = []
-    for row in analysis.rows:
-        figures = [row.figures[name] for name in ("bleu", "chrf", "exact_match", "perplexity", "best", "last")]
-        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(figure) for figure in figures)))
-    return Table(heads, tuple(rows))
-
-
-def _perplexities(analysis: Analysis) -> Table:
-    """The best one first."""
-    heads = ("arm", "seeds", "test, per word", "test, per token", "valid best", "valid last", "train, per word")
-    names = ("word_perplexity", "perplexity", "best", "last", "train_word_perplexity")
+    unit, columns = FIGURES[analysis.metric].unit, analysis.facts.scores
+    titles = (title + unit if name in ("best", "last") else title for name, title in columns)
     rows = []
     for row in words.ranked(analysis):
-        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(row.figures[name]) for name in names)))
-    return Table(heads, tuple(rows))
+        figures = (words.spread(row.figures[name]) for name, _ in columns)
+        rows.append((row.arm.name, str(len(row.arm.runs)), *figures))
+    return Table(("arm", "seeds", *titles), tuple(rows))
 
 
 def _speeds(analysis: Analysis) -> Table:
-    is_language_model = analysis.task == "language_model"
+    speed, title = analysis.facts.speed
     heads = (
         "arm",
         "parameters",
         "training s",
         "training tokens/s",
-        "scoring tokens/s" if is_language_model else "decoding sentences/s",
+        title,
         f"s to {NEAR_BEST:.0%} of the best".replace("%", " %"),
     )
     rows = []
     for row in analysis.rows:
-        last = "scored_per_second" if is_language_model else "sentences_per_second"
-        figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", last)]
+        figures = [row.figures[name] for name in ("train_seconds", "train_tokens_per_second", speed)]
         known = (words.spread(figure, 0) for figure in figures)
         rows.append((row.arm.name, f"{row.parameters:,}", *known, words.spread(row.to_near_best, 0)))
     return Table(heads, tuple(rows))
@@ -232,7 +221,14 @@ def _comparisons(found: Sequence[Any]) -> Table:
 def _paired(analysis: Analysis) -> Table:
     heads = ("arm", "seed", "metric", "test", "points", "p")
     rows = [
-        (one.arm, str(one.seed), TITLES[test.metric], test.test, words.signed(test.difference), words.p_value(test.p))
+        (
+            one.arm,
+            str(one.seed),
+            FIGURES[test.metric].title,
+            test.test,
+            words.signed(test.difference),
+            words.p_value(test.p),
+        )
         for one in analysis.paired
         for test in one.tests
     ]
@@ -244,12 +240,21 @@ def _probed(analysis: Analysis) -> Table:
     rows = []
     for arm in analysis.sweep.arms:
         found = probes(arm)
-        decays = [reach["decay_per_step"] for one in found for reach in one["gradient_reach"][:1]]
-        moved = [one["peeky_reliance"]["overall"]["total_variation"] for one in found if one["peeky_reliance"]]
-        right = [100 * one["accuracy_by_position"]["overall"]["accuracy"] for one in found]
+        decays = [reach.decay_per_step for one in found for reach in one.gradient_reach[:1]]
+        moved = [one.peeky_reliance.overall.total_variation for one in found if one.peeky_reliance]
+        right = [_percent(one.accuracy_by_position.overall.accuracy) for one in found]
         if found:
-            rows.append((arm.name, *(_mean(values) for values in (decays, moved, right))))
+            rows.append(
+                (
+                    arm.name,
+                    *(_mean(values) for values in (decays, moved, right)),
+                )
+            )
     return Table(heads, tuple(rows))
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _mean(values: Sequence[float | None]) -> str:
@@ -260,20 +265,15 @@ def _mean(values: Sequence[float | None]) -> str:
 def _results(analysis: Analysis) -> str:
     """A row for each run, for further analysis."""
     keys = [factor.key for factor in analysis.sweep.factors]
-    figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
-    times = ["train_seconds", "train_tokens_per_second", "sentences_per_second"]
-    signature = ["bleu_signature"]
-    if analysis.task == "language_model":
-        figures = [f"{split}{name}" for split in ("", "valid_", "train_") for name in ("perplexity", "word_perplexity")]
-        figures += ["num_words", "num_unknown", "parameters", "best_step", "num_sentences"]
-        times, signature = ["train_seconds", "train_tokens_per_second", "tokens_per_second"], []
+    figures = analysis.facts.results
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["arm", *keys, "seed", *figures, *times, *signature])
+    writer.writerow(["arm", *keys, "seed", *figures])
     for arm in analysis.sweep.arms:
         for run in arm.runs:
+            result = run.result.plain()
             settings = [shown(arm.values[key]) for key in keys]
-            values = [run.result.get(name) for name in (*figures, *times, *signature)]
+            values = [result.get(name) for name in figures]
             writer.writerow([arm.name, *settings, run.seed, *values])
     return table.getvalue()
 

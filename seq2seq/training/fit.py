@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
+from seq2seq.config.tasks import FIGURES
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.prepare import read_manifest
 from seq2seq.data.workers import workers_alive
@@ -74,6 +75,8 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
 def _build(config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
     try:
         built = TASKS[config.task].build(config, data_folder, tokenizers, fresh=fresh)
+    except ValueError as error:  # sizes that only the built encoder knows
+        raise UserError(f"the network cannot be built: {str(error).rstrip('.')}; change the sizes in model.") from None
     except RuntimeError as error:  # out of memory
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
@@ -223,7 +226,13 @@ def _refuse_other_text(folder: Path, contents: dict[str, Any], module: LitModel)
             f"{folder} was trained on other text: {', '.join(changed)} of its data changed; put the old text back, or "
             "start again there with overwrite=true."
         )
-    if contents[checkpoint.SECTION]["tokenizer"] != module.section()["tokenizer"]:
+    there, here = contents[checkpoint.SECTION], module.section()
+    if not checkpoint.same_state(there["source"], here["source"]):
+        raise UserError(
+            f"{folder} was trained with another source than its data give (data.source); start again there with "
+            "overwrite=true."
+        )
+    if there["tokenizer"] != here["tokenizer"]:
         raise UserError(
             f"{folder} was trained with other pieces than its tokenizer has now; start again there with overwrite=true."
         )
@@ -233,7 +242,7 @@ def _optional_callbacks(config: Config, stopwatch: Stopwatch) -> list[L.Callback
     trainer = config.trainer
     callbacks: list[L.Callback] = []
     if trainer.patience:
-        mode = "min" if trainer.monitor == "loss" else "max"
+        mode = "min" if FIGURES[trainer.monitor].lower else "max"
         callbacks.append(EarlyStopping(PROGRESS, mode=mode, patience=trainer.patience, check_on_train_epoch_end=False))
     if trainer.progress:
         callbacks.append(ProgressBar(stopwatch))

@@ -613,7 +613,7 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
         locked(tmp_path / "data"),
     ):
         pass
-    with pytest.raises(UserError, match=r"\.lock is a link"), runs.locked(tmp_path / "data"):
+    with pytest.raises(UserError, match=r"\.lock is a link"), runs.locked_run(tmp_path / "data"):
         pass
     with pytest.raises(UserError, match=r"\.lock is a link"):
         runs.write_plans([tmp_path / "data" / "run"])

@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from seq2seq import runs
 from seq2seq.config.schema import Config, TrainerConfig
 from seq2seq.errors import UserError
-from seq2seq.report import plots, words
+from seq2seq.files.records import write_json
+from seq2seq.report import plots, probe_plots, words
 from seq2seq.report.analysis import Analysis, analyse
 from seq2seq.report.arms import Sweep, read_sweep, short, shown, sweep_of
 from seq2seq.report.write import CAPTIONS, write_report
+from seq2seq.results.probe import ReachByDistance
 
 SOURCES = [f"{a}+{b}" for a in range(10, 30) for b in (1, 22, 333)]
 REFERENCES = [str(eval(line)) for line in SOURCES]
@@ -428,9 +430,9 @@ def test_every_picture_is_a_whole_svg_and_the_same_each_time(analysis: Analysis)
 def test_a_gradient_that_vanishes_has_numbers_at_its_axis(
     last: float, marks: set[str], analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reach = [{"by_distance": {"norm": [0.3, last], "count": [9, 9]}}]
-    monkeypatch.setattr(plots, "probes", lambda arm: [{"gradient_reach": reach}])
-    figure = plots._decay(analysis)
+    reach = SimpleNamespace(by_distance=ReachByDistance(norm=(0.3, last), count=(9, 9)))
+    monkeypatch.setattr(probe_plots, "probes", lambda arm: [SimpleNamespace(gradient_reach=[reach])])
+    figure = probe_plots.draw_decay(analysis)
     assert figure is not None
     figure.canvas.draw()
     (axes,) = figure.axes
@@ -647,7 +649,7 @@ def test_there_is_no_average_around_a_missing_curve(sweep_folder: Path, tmp_path
 
 def test_an_infinite_perplexity_is_shown_as_such(sweep_folder: Path, tmp_path: Path) -> None:
     path = sweep_folder / "True-none-2" / "test.json"
-    runs.write_json(path, json.loads(path.read_text()) | {"perplexity": float("inf")})
+    write_json(path, json.loads(path.read_text()) | {"perplexity": float("inf")})
     assert "Infinity" not in path.read_text()
     write_report(analyse(read_sweep([sweep_folder])), tmp_path / "out")
     assert "| ∞ |" in (tmp_path / "out" / "report.md").read_text()
@@ -736,9 +738,9 @@ def test_names_that_begin_alike_are_several_in_a_legend(tmp_path: Path) -> None:
 
 
 def test_positions_of_few_probed_sentences_are_not_drawn(tmp_path: Path) -> None:
-    forced = {"overall": {"accuracy": 0.5}, "by_position": {"accuracy": [1.0, 0.5, 0.0], "count": [40, 2, 1]}}
-    assert plots._common(forced, "accuracy") == [1.0, 0.5, None]
-    assert plots._average([[1.0, 0.5, None], [0.0, 0.5, 1.0]]) == [0.5, 0.5]
+    forced = ((1.0, 0.5, 0.0), (40, 2, 1))
+    assert probe_plots._common(*forced) == [1.0, 0.5, None]
+    assert probe_plots._average([[1.0, 0.5, None], [0.0, 0.5, 1.0]]) == [0.5, 0.5]
 
 
 def test_every_interaction_is_drawn(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from seq2seq.stopping import Interrupted, Stopped
 from seq2seq.training.callbacks import Stopwatch
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.experiment import run
-from tests.conftest import ROOT
-from tests.training.test_training import config, equal, rows, weights
+from tests.conftest import ROOT, equal, rows, weights
+from tests.training.test_training import config
 
 
 @pytest.mark.parametrize("name, ends", [("SIGINT", KeyboardInterrupt), ("SIGTERM", Stopped), ("SIGUSR1", Stopped)])

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from seq2seq.decoding.forms.cell import Cell
 from seq2seq.decoding.forms.int8 import Int8Encoder
-from seq2seq.decoding.forms.products import Build, Linear, build_float, build_int8, require_int8
+from seq2seq.decoding.forms.products import Build, FloatLinear, build_float, build_int8, require_int8
 from seq2seq.decoding.forms.state import Columns, InferenceState, PerSentence
 from seq2seq.models.decoder import StepParts
 from seq2seq.models.seq2seq import Seq2Seq
@@ -75,7 +75,7 @@ class Inference:
         """The first layer's inputs, as a table for all tokens unless it is too large."""
         embedding, first = parts.embedding, self.cells[0]
         own, peeked = first.weight.split([embedding.shape[1], first.weight.shape[1] - embedding.shape[1]], 1)
-        self.peek = Linear(peeked) if parts.peek_input else None
+        self.peek = FloatLinear(peeked) if parts.peek_input else None
         self.table = self.lookup = None
         if embedding.shape[0] * own.shape[0] * embedding.element_size() <= TABLE_BYTES:
             self.table = F.linear(embedding, own, first.bias)

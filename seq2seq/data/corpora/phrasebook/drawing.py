@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -90,14 +90,6 @@ def noun_forms(noun: Noun, role: str) -> tuple[Form, ...]:
             forms += [Form(determiner, False, False)] * weight * (1 if single else 2)
             forms += [Form(determiner, True, False)] * (0 if single or determiner == "a" else weight)
     return tuple(forms)
-
-
-def all_noun_phrases(noun: Noun, role: str) -> Iterator[Phrase]:
-    """Each phrase that ``draw_noun_phrase`` can draw for this noun, once."""
-    for form in dict.fromkeys(noun_forms(noun, role)):
-        for adjective in (None, *(ADJECTIVES[en] for en in noun.adjectives)):
-            for number in NUMBERS if form.numbered else ("",):
-                yield noun_phrase(noun, form.determiner, plural=form.plural, adjective=adjective, number=number)
 
 
 @cache
