@@ -1,4 +1,4 @@
-"""How fast each way of decoding is beside a plain batched loop over the module, one thread, turn by turn.
+"""Measure each way of decoding against a plain batched loop over the module, on one thread.
 
 ``python -m bench.decoding`` prints a row for each way: sentences a second of the processor's time, and how many times
 as many as the plain loop's. Configuration A has random weights, sources and outputs have Multi30k's lengths with 8,000
@@ -30,7 +30,7 @@ from seq2seq.tokens.base import BOS, EOS
 
 VOCAB = 8000
 BATCH = 128  # of the plain loop
-TOKENS = 8192  # of ours, as by default
+TOKENS = 8192  # in our batches, the default
 SHORTLIST = 1500  # tokens of a batch, of which a row may take 300
 MODEL = ModelConfig(
     cell="lstm", hidden_size=512, embedding_size=256, num_layers=2, bidirectional=True, attention="general"
@@ -45,7 +45,7 @@ LONGER += [-0.4, 0.5, 0.6, 0.6, 1.5, 1.6, 2.6, 3.5, 4.6, 18.6]
 
 
 class Work(NamedTuple):
-    """Sources, each with its end symbol, and how long their outputs are."""
+    """Sources, each with its end symbol, and the lengths of their outputs."""
 
     src: list[list[int]]
     lengths: list[int]
@@ -71,7 +71,7 @@ def model() -> Seq2Seq:
 
 @torch.no_grad()
 def plain(network: Seq2Seq, work: Work) -> None:
-    """Batches in the file's order; the whole module with all it says at each step, until the last row has ended."""
+    """Decode batches in the file's order with the whole module, until the last row ends."""
     for start in range(0, len(work.src), BATCH):
         rows = work.src[start : start + BATCH]
         state = network.encode(pad(rows), torch.tensor([len(row) for row in rows]))
@@ -85,7 +85,7 @@ def plain(network: Seq2Seq, work: Work) -> None:
 
 
 def batches(work: Work, most: int, width: int = 1) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-    """Sources by length, padded, their lengths, and how long their outputs are."""
+    """Padded sources by length, their lengths, and the lengths of their outputs."""
     order = sorted(range(len(work.src)), key=lambda i: len(work.src[i]))
     start = 0
     for end in range(1, len(order) + 1):
@@ -127,7 +127,7 @@ def _columns(rng: np.random.Generator, num_rows: int) -> Columns:
 
 
 def ways(network: Seq2Seq) -> dict[str, Callable[[Work], None]]:
-    """What is compared, the plain loop first."""
+    """The compared ways to decode, the plain loop first."""
     exact, int8 = Inference(network), Inference(network, int8=True)
     return {
         "plain loop": lambda work: plain(network, work),
@@ -145,7 +145,7 @@ def ways(network: Seq2Seq) -> dict[str, Callable[[Work], None]]:
 
 
 def measure(compared: dict[str, Callable[[Work], None]], work: Work, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of the processor that each took in each turn."""
+    """CPU seconds of each way in each turn."""
     seconds: dict[str, list[float]] = {name: [] for name in compared}
     for turn in range(repetitions + 1):
         for name, do in compared.items():
@@ -171,7 +171,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.decoding", description="Compare ways of decoding.")
     parser.add_argument("--sentences", type=int, default=512)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--only", default="", help="part of the names of those to compare with the plain loop")
+    parser.add_argument("--only", default="", help="compare only ways whose name contains this with the plain loop")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     compared = ways(model())

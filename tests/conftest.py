@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from seq2seq import checkpoint
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.models.build import build_seq2seq
@@ -115,6 +117,37 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     (folder,) = (cwd / "runs" / "small").iterdir()
     return folder
+
+
+def by_one_and_two_processes(cwd: Path, words: Sequence[str]) -> list[tuple[Path, str]]:
+    """Train one experiment in one process and in two; the folder of each run, and what its command printed."""
+    found = []
+    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
+        done = subprocess.run(
+            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
+            cwd=cwd,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        (folder,) = (cwd / "runs" / name).iterdir()
+        found.append((folder, done.stdout))
+    return found
+
+
+def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
+    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
+
+
+def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of metrics.csv without the columns that are times."""
+    with open(folder / "metrics.csv", newline="") as stream:
+        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
 
 
 def contents(folder: Path, names: Sequence[str]) -> dict[str, bytes]:

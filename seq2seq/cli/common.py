@@ -1,4 +1,4 @@
-"""What all commands share: where log lines go, and how a user's mistake ends."""
+"""Shared by all commands: logging, arguments and exit statuses."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ DECODE_ARGUMENTS = (
 )
 
 
-BYTES = "seq2seq.bytes"  # how stdout treats what UTF-8 does not have
+BYTES = "seq2seq.bytes"  # error handler of stdout for characters that UTF-8 lacks
 
 
 def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
-    """The bytes of a path that is not UTF-8, as they are on the disk; other characters that cannot be written, escaped.
+    """Encode surrogates as the bytes that they stand for, and escape other characters.
 
-    Python keeps such a byte as a surrogate (``os.fsdecode``).
+    Python keeps the bytes of a path that is not UTF-8 as surrogates (``os.fsdecode``).
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -63,19 +63,19 @@ codecs.register_error(BYTES, _as_bytes)
 
 
 def set_up() -> None:
-    """What every command does first; torch must not be imported yet."""
-    # OpenMP's threads spin for milliseconds while they wait for each other. If another process wants a core, two
-    # threads so are up to a hundred times slower than one; a short spin is as fast on an idle machine, and harmless.
+    """Set up a command: threads, log and stdout. torch must not be imported before."""
+    # OpenMP's threads spin for milliseconds while they wait for each other. If another process needs a core, two
+    # threads are then up to a hundred times slower than one. A short spin avoids this, and costs idle machines nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     log_to_stderr()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what we write is UTF-8, whatever the locale says
+    if isinstance(sys.stdout, io.TextIOWrapper):  # write UTF-8 in every locale
         sys.stdout.reconfigure(encoding="utf-8", errors=BYTES)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
 
 
 def log_to_stderr() -> None:
-    """Send the package's log lines to stderr, as they are; other people's only from warnings on."""
+    """Send the package's log lines to stderr; other packages' only from warnings on."""
     handler = _CurrentStderr()
     handler.setFormatter(_Printable("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
@@ -83,16 +83,16 @@ def log_to_stderr() -> None:
 
 
 class _Printable(logging.Formatter):
-    """Lets nothing through that could steer a terminal: a log line may hold text from any file."""
+    """Escape control characters: a log line may hold text from any file."""
 
     def format(self, record: logging.LogRecord) -> str:
         return printable(super().format(record), lines=True)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Says what is wrong with a command's arguments in one line, as everything else is said.
+    """A parser that reports a mistake in one line.
 
-    An option that is given twice is refused, where argparse would drop the first; one of action ``extend`` collects.
+    It refuses an option that is given twice, where argparse would drop the first. Options of action ``extend`` collect.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -112,7 +112,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def _once(action: type[argparse.Action]) -> type[argparse.Action]:
-    """The action, made to refuse an option whose destination another one has set."""
+    """Make an action refuse an option whose destination is set already."""
 
     def call(self: argparse.Action, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         if option is not None and self.dest in parser.given:
@@ -128,7 +128,7 @@ def _once(action: type[argparse.Action]) -> type[argparse.Action]:
 
 
 class _CurrentStderr(logging.StreamHandler):
-    """Writes to what ``sys.stderr`` is at the moment: a progress bar puts itself there, to give way to lines."""
+    """A handler that writes to the current ``sys.stderr``, which a progress bar may replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -139,14 +139,14 @@ class _CurrentStderr(logging.StreamHandler):
 
 
 def exit_status(command: Callable[[], object], name: str) -> int:
-    """Run a command and say how it ended.
+    """Run a command and return its exit status.
 
-    A `UserError`, or an output that cannot be written, becomes one line on stderr and status 2; ctrl-C becomes status
-    130, and a signal that a command heeds 128 and its number; a reader of stdout that went away (``| head``) ends it
-    quietly with 141, as it would another filter.
+    A `UserError`, or an output that cannot be written, is one line on stderr and status 2. Ctrl-C is status 130, and
+    another handled signal 128 plus its number. If the reader of stdout has closed it (``| head``), the status is 141,
+    without a message, as for other filters.
     """
     for missing, name_of, mode in ((sys.stdin, "stdin", "r"), (sys.stdout, "stdout", "w"), (sys.stderr, "stderr", "w")):
-        if missing is None:  # closed by the caller; what is read from or written to it goes nowhere
+        if missing is None:  # closed by the caller: use the null device instead
             setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8", errors=BYTES))  # noqa: SIM115 (for as long as we run)
     try:
         command()
@@ -158,12 +158,12 @@ def exit_status(command: Callable[[], object], name: str) -> int:
         print(f"{name}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except stopping.Stopped as stopped:
-        print(f"{name}: stopped by {stopping.name(stopped.number)}; the same command goes on", file=sys.stderr)
+        print(f"{name}: stopped by {stopping.name(stopped.number)}; the same command resumes", file=sys.stderr)
         return stopping.exit_status(stopped.number)
     except BrokenPipeError:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
-    except OSError as error:  # what our own files meet is a UserError already; this is stdout
+    except OSError as error:  # errors of other files are a UserError already; this is stdout
         if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
             from seq2seq.files.writing import too_long
 
@@ -177,21 +177,21 @@ def exit_status(command: Callable[[], object], name: str) -> int:
 
 
 def _give_up_stdout() -> None:
-    """Keep Python from trying, and complaining, once more while it shuts down."""
+    """Keep Python from writing to stdout again, and failing, during shutdown."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_same_file(one: str, other: str) -> bool:
-    """Whether two paths lead to the same thing, be it there already or not."""
+    """Whether two paths name the same file, even if it does not exist yet."""
     there = os.path.exists(one) and os.path.exists(other)
     return os.path.samefile(one, other) if there else os.path.realpath(one) == os.path.realpath(other)
 
 
 def refuse_overwriting(paths: Iterable[str | None], checkpoints: Iterable[str]) -> None:
-    """See that nothing is written over a checkpoint that is read, be it named itself or by its run.
+    """Refuse an output that would overwrite a checkpoint, named by its file or its run.
 
     Raises:
-        UserError: if it would be, or if there is no such checkpoint.
+        UserError: for such an output, or for a missing checkpoint.
     """
     models = [str(file) for path in checkpoints for file in files_of(path)]
     for path in paths:
@@ -215,7 +215,7 @@ def files_of(path: str) -> list[Path]:
 
 
 def refuse_undecodable(flag: str, words: str) -> None:
-    """Refuse words of the command line that are not UTF-8; Python keeps such bytes as surrogates.
+    """Refuse words of the command line that are not UTF-8.
 
     Raises:
         UserError: if there are any.
@@ -227,7 +227,7 @@ def refuse_undecodable(flag: str, words: str) -> None:
 
 
 def conf_dir() -> Path:
-    """Where the experiment configs are: inside the installed package, or ``conf/`` of a checkout.
+    """The folder of the configs: in the installed package, or ``conf/`` of a checkout.
 
     Raises:
         UserError: if they are in neither place.
@@ -276,7 +276,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         ("--batch-tokens", "batch_tokens", int, "most tokens in a batch"),
         ("--max-source", "max_source", int, "longest source in tokens; longer lines are cut, with a warning"),
         ("--max-ratio", "max_ratio", float, "most output tokens for each source token"),
-        ("--max-extra", "max_extra", int, "output tokens allowed beyond that"),
+        ("--max-extra", "max_extra", int, "output tokens allowed in addition to --max-ratio"),
     ):
         parser.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{meaning} (default: the checkpoint's)")
     _add_search_arguments(parser)
@@ -286,20 +286,20 @@ def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
     search = parser.add_mutually_exclusive_group()
     search.add_argument("--greedy", dest="search", action="store_const", const="greedy", help="the likeliest token")
     search.add_argument("--beam", dest="beam_size", type=int, metavar="N", help="follow the N best beginnings")
-    search.add_argument("--sample", dest="search", action="store_const", const="sample", help="draw tokens at random")
+    search.add_argument("--sample", dest="search", action="store_const", const="sample", help="sample tokens at random")
     for flag, name, convert, meaning in (
         ("--length-penalty", "length_penalty", float, "of a beam: 0 prefers short outputs, 1 about none"),
         ("--coverage-penalty", "coverage_penalty", float, "of a beam: cost of source words that got no attention"),
         ("--temperature", "temperature", float, "of sampling: below 1 likelier tokens, 0 is greedy"),
-        ("--top-k", "top_k", int, "of sampling: from so many of the likeliest tokens"),
-        ("--top-p", "top_p", float, "of sampling: from the fewest tokens with this probability together"),
+        ("--top-k", "top_k", int, "of sampling: draw from this many of the likeliest tokens"),
+        ("--top-p", "top_p", float, "of sampling: draw from the fewest tokens whose probabilities sum to this"),
         ("--seed", "seed", int, "of sampling"),
     ):
         parser.add_argument(flag, dest=name, type=convert, metavar="X", help=f"{meaning} (default: the checkpoint's)")
     parser.add_argument(
         "--copy-unknown",
         action=argparse.BooleanOptionalAction,
-        help="with attention: write the source word that was looked at most for an unknown in the output",
+        help="with attention: replace an unknown in the output by the most attended source word",
     )
 
 
@@ -369,7 +369,7 @@ def _check_placing(options: argparse.Namespace) -> None:
 
 @contextmanager
 def placed(options: argparse.Namespace) -> Iterator[None]:
-    """Around what loads a network: as many threads as the arguments ask for, and a line for a device that is not there.
+    """Set the threads for a block that loads a network, and report a missing device.
 
     Raises:
         UserError: for a number of threads out of range, a device that is not known or cannot be used, or a network that
@@ -394,8 +394,9 @@ def placed(options: argparse.Namespace) -> Iterator[None]:
 
 
 def _threads(parameters: int) -> int:
-    """One thread for a network whose steps are too short to share, else as many as torch takes by itself, but no more
-    than a container's share of the processors.
+    """The number of threads: 1 for a small network, whose steps are too short to share.
+
+    Otherwise it is torch's own number, but at most a container's share of the processors.
     """
     import torch
 
@@ -411,15 +412,15 @@ def _threads(parameters: int) -> int:
 
 
 def given_decode_arguments(options: argparse.Namespace) -> list[str]:
-    """The names of the arguments of a search that are there."""
+    """The names of the search arguments that are given."""
     return [name for name in DECODE_ARGUMENTS if getattr(options, name, None) is not None]
 
 
 def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]:
-    """What the arguments change of the checkpoint's decoding settings.
+    """The decoding settings that the arguments change.
 
     Raises:
-        UserError: for an argument of a search that is not the one that is done.
+        UserError: for an argument of another search.
     """
     changed = {name: getattr(options, name) for name in given_decode_arguments(options)}
     if "beam_size" in changed:

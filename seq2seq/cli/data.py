@@ -1,4 +1,4 @@
-"""``seq2seq-data KIND [--out DIR] [--key value ...]``: make or fetch a dataset as line-aligned text files."""
+"""``seq2seq-data KIND [--key value ...]``: make or fetch a dataset as text files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NAME = "seq2seq-data"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     options = _parser().parse_args(arguments)
     set_up()
     sys.exit(exit_status(lambda: _prepare(options), NAME))
@@ -35,16 +35,16 @@ def _parser() -> argparse.ArgumentParser:
     for kind in DATASETS:
         one = kinds.add_parser(kind)
         one.add_argument(
-            "--out", type=Path, help="folder for the files (default: one below --root, named after its content)"
+            "--out", type=Path, help="folder for the files (default: a folder below --root, named after its settings)"
         )
-        one.add_argument("--root", default="data", help="folder below which datasets are kept (default: %(default)s)")
+        one.add_argument("--root", default="data", help="folder for all datasets (default: %(default)s)")
         for field in fields_of(kind):
             _add(one, field, _yaml_default(kind, field))
     return parser
 
 
 def _yaml_default(kind: str, field: dataclasses.Field[Any]) -> Any:
-    """The default that ``conf/data/KIND.yaml`` sets, so that both commands make the same dataset."""
+    """The default of ``conf/data/KIND.yaml``, so that both commands make the same dataset."""
     import yaml
 
     from seq2seq.cli.common import conf_dir

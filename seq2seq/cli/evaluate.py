@@ -1,5 +1,6 @@
-"""``seq2seq-evaluate CKPT --src F --ref G``: all figures of a checkpoint on a test set, as JSON on stdout; with
-``--text F`` those of a language model.
+"""``seq2seq-evaluate CKPT --src F --ref G``: score a checkpoint on a test set.
+
+The figures go to stdout as JSON. With ``--text F`` they are those of a language model.
 """
 
 from __future__ import annotations
@@ -38,11 +39,11 @@ log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
         prog=NAME,
         description="Translate a source, score it against references, print JSON; "
-        "or print how perplexed a language model is by a text.",
+        "or print the perplexity of a language model on a text.",
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -74,7 +75,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seq2seq.metrics import scorer
 
     if options.tokenize:
-        scorer(options.tokenize)  # which may have to be installed
+        scorer(options.tokenize)  # refuses a tokenizer that is not installed
     if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref)):
         raise UserError(f"--hyp {options.hyp} would be written over an input; name another file.")
     refuse_overwriting([options.hyp], options.checkpoint)
@@ -83,18 +84,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.tokenize:
         translator = dataclasses.replace(translator, metrics=MetricsConfig(options.tokenize))
     references = [ref for _, ref in pairs]
-    with writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
+    # An output that cannot be written is refused before the work.
+    with writing(options.hyp) if options.hyp else nullcontext() as stream:
         evaluation = evaluate(translator, [src for src, _ in pairs], references)
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
     _warn(options, translator, references, evaluation.hypotheses)
-    _print(evaluation.figures)
+    _print(evaluation.scores.plain())
 
 
 def _warn(
     options: argparse.Namespace, translator: Translator, references: Sequence[str], hypotheses: Sequence[str]
 ) -> None:
-    """Say where references are not fit for the metric, or are in another Unicode form than the hypotheses."""
+    """Warn of references that do not suit the metric, or are in another Unicode form."""
     from seq2seq import runs
     from seq2seq.evaluation import advice
 
@@ -122,16 +124,7 @@ def _evaluate_text(options: argparse.Namespace) -> None:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
     refuse_line_ends(options.text, lines)
     score = load(options.checkpoint[0], options).score(lines)
-    _print(
-        {
-            "perplexity": score.perplexity,
-            "word_perplexity": score.word_perplexity,
-            "num_tokens": score.num_tokens,
-            "num_words": score.num_words,
-            "num_unknown": score.num_unknown,
-            "num_sentences": len(lines),
-        }
-    )
+    _print({**vars(score.scores()), "num_sentences": len(lines)})
 
 
 def _print(figures: dict[str, Any]) -> None:

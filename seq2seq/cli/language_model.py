@@ -1,4 +1,4 @@
-"""What the commands share that read a language model."""
+"""Arguments of the commands that load a language model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LM_WEIGHT = 0.2
 
 
 def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to compute."""
+    """Add the arguments for device and threads."""
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
     parser.add_argument(
         "--threads", type=int, default=0, metavar="N", help="torch's threads (default: one for a small network)"
@@ -36,7 +36,7 @@ def load(path: str, options: argparse.Namespace) -> LanguageModel:
 
 
 def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of a translation that a language model has a say in."""
+    """Add the arguments of shallow fusion with a language model."""
     parser.add_argument(
         "--lm", metavar="CKPT", help="a language model of the target language, with the translator's pieces"
     )
@@ -44,12 +44,12 @@ def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
         "--lm-weight",
         type=float,
         metavar="W",
-        help=f"what its log-probabilities are multiplied with before they are added (default: {LM_WEIGHT})",
+        help=f"factor on its log-probabilities before they are added (default: {LM_WEIGHT})",
     )
 
 
 def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) -> Translator:
-    """Return a translator in which the language model that the arguments name, if they do, has a say.
+    """Fuse a translator with the language model of the arguments, if they name one.
 
     Raises:
         UserError: for a checkpoint that is refused, other pieces than the translator's, or a weight out of range.

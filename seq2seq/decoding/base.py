@@ -11,7 +11,7 @@ from seq2seq.config.schema import DecodeConfig
 class Request(NamedTuple):
     """A source to decode, in token ids."""
 
-    src: list[int]  # without the end symbol
+    src: Any  # an item of the source: of text token ids, without the end symbol
     prefix: list[int]  # the tokens that the output begins with; of a given output all but the end symbol
     limit: int  # most target tokens, the end symbol included
 
@@ -56,7 +56,7 @@ class Engine(Protocol):
         """Refuse what cannot be done without attention."""
 
     def fused(self, language_model: Any, weight: float) -> Engine:
-        """Return an engine in whose searches a language model has a say."""
+        """Return an engine whose searches add the scores of a language model."""
 
     def search(
         self,

@@ -8,16 +8,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from seq2seq.decoding.base import Request
 
+def seeds(contents: Sequence[bytes], seed: int, draw: int) -> list[int]:
+    """A seed for each source: a function of ``decode.seed``, the source and the number of the draw.
 
-def seeds(requests: Sequence[Request], seed: int, draw: int) -> list[int]:
-    """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
-    found = []
-    for one in requests:
-        stream = np.array([seed, draw, *one.src], dtype="<u8").tobytes()
-        found.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
-    return found
+    Args:
+        contents: the sources as bytes; see `Layout.content`.
+    """
+    start = np.array([seed, draw], dtype="<u8").tobytes()
+    return [int.from_bytes(hashlib.sha256(start + one).digest()[:8], "little") for one in contents]
 
 
 def numbers(seeds: Sequence[int], max_lengths: Sequence[int]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Decode token ids: networks, forms of their step, a search, and batches of similar length.
 
-`Engine` knows nothing of text: `seq2seq.translate.translator.Translator` encodes lines for it and writes out what it
+`Engine` knows only ids: `seq2seq.translate.translator.Translator` encodes lines for it, and decodes the ids that it
 finds.
 """
 
@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.batches import collate, pad
+from seq2seq.data.batches import collate
 from seq2seq.data.memory import Shape
+from seq2seq.data.sources.base import Layout
+from seq2seq.data.sources.text import Ids
 from seq2seq.decoding.base import Hypothesis, Request
 from seq2seq.decoding.batching import by_length, enough_memory
 from seq2seq.decoding.beam import beam, coverage_of
@@ -45,7 +47,10 @@ Forms = Sequence[Form]  # of each model
 
 
 class _Made:
-    """The forms that are made of the networks once and used by all threads. A copy or a pickle starts empty."""
+    """Forms made once from the networks, and shared by all threads.
+
+    A copy or a pickle starts empty.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -70,6 +75,7 @@ class Engine:
         threads: torch's number of threads while the engine works; 0 leaves it as it is. In a process forked from the
             one that made the engine it is always 1.
         language_model, weight: see `fused`.
+        source: the layout of the requests' sources; by default that of token ids.
 
     Example:
         >>> engine = Engine([model], trained=True)  # doctest: +SKIP
@@ -84,6 +90,7 @@ class Engine:
     threads: int = 0
     language_model: RNNLanguageModel | None = None
     weight: float = 0.0
+    source: Layout | None = None
     _made: _Made = field(default_factory=_Made)
 
     def __post_init__(self) -> None:
@@ -91,7 +98,7 @@ class Engine:
         threads.survive_forks()
 
     def fused(self, language_model: RNNLanguageModel, weight: float) -> Engine:
-        """Return an engine with the same networks in whose searches a language model has a say; see `fusion.fuse`.
+        """Return an engine whose searches also use a language model; see `fusion.fuse`.
 
         Raises:
             UserError: if the weight is out of range.
@@ -111,6 +118,11 @@ class Engine:
     def fixed_length(self) -> int:
         """The length of every output of networks without an end symbol, else 0."""
         return self.models[0].fixed_length
+
+    @property
+    def layout(self) -> Layout:
+        """How sources lie in a batch."""
+        return self.source or Ids(end_symbol=not self.fixed_length)
 
     @property
     def has_attention(self) -> bool:
@@ -150,7 +162,7 @@ class Engine:
         forms = self._forms(decode)
         return self._in_batches(
             requests,
-            [len(one.src) + (not self.fixed_length) for one in requests],
+            self._src_lengths(requests),
             lambda batch: _Batch(self, batch, forms, decode).search(num_best, attention, scores),
             decode,
             width=decode.beam_size if decode.search == "beam" else 1,
@@ -170,7 +182,7 @@ class Engine:
         forms = None if plain else self._forms(decode)
         return self._in_batches(
             requests,
-            [max(len(one.src) + (not self.fixed_length), one.limit) for one in requests],
+            [max(size, one.limit) for size, one in zip(self._src_lengths(requests), requests, strict=True)],
             lambda batch: _Batch(self, batch, forms, decode).force(attention),
             decode,
         )
@@ -204,7 +216,7 @@ class Engine:
         values = iter(
             self._in_batches(
                 outputs,
-                [max(len(one.src) + len(end), len(one.prefix)) for one in outputs],
+                [max(size, len(one.prefix)) for size, one in zip(self._src_lengths(outputs), outputs, strict=True)],
                 lambda batch: _Batch(self, batch, forms, decode).own_log_probs(),
                 decode,
             )
@@ -220,17 +232,23 @@ class Engine:
         if len(self.models) > 1:
             own = self.force(requests, decode, plain=True)
             return -math.fsum(one.score for one in own), sum(one.limit for one in requests)
-        model = self.models[0].eval()
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), len(requests[i].src)))
-        lengths = [max(len(one.src), len(one.prefix)) for one in requests]
+        model, layout = self.models[0].eval(), self.layout
+        sizes = [layout.size(one.src) for one in requests]
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), sizes[i]))
+        lengths = [max(size, len(one.prefix)) for size, one in zip(sizes, requests, strict=True)]
         total, num_tokens = 0.0, 0
         for rows in by_length(order, lengths, decode.batch_tokens):
             src, tgt = [requests[i].src for i in rows], [requests[i].prefix for i in rows]
-            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length).to(self.device)
+            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length, layout=layout).to(self.device)
             with threads.using(self.threads), enough_memory(batch.shape, decode):
                 total += model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
             num_tokens += batch.num_tokens
         return total, num_tokens
+
+    def _src_lengths(self, requests: Sequence[Request]) -> list[int]:
+        """The positions of each source in a batch."""
+        layout = self.layout
+        return [layout.size(one.src) + (not self.fixed_length) for one in requests]
 
     def rank(self, log_prob: float, length: int, attention: Tensor | None, decode: DecodeConfig) -> float:
         """What a beam search would rank a finished hypothesis at; see `BeamSettings.rank`.
@@ -337,7 +355,7 @@ class _Batch:
         return [one.score for one in forced(step, state, self.prefixes, **{**self.symbols, "eos": None})]
 
     def _choose_columns(self) -> None:
-        """Let the batch choose from its shortlist, if there is one, and count its tokens by their places there."""
+        """Restrict the batch to its shortlist, if there is one."""
         shortlist = self.engine.shortlist
         if not self.decode.shortlist or shortlist is None or self.forms is None:
             return
@@ -358,9 +376,8 @@ class _Batch:
             fused: let the language model have its say, if there is one.
         """
         engine = self.engine
-        end = [] if engine.fixed_length else [EOS]
-        sources = [[*one.src, *end] for one in self.requests]
-        src, src_lengths = pad(sources).to(engine.device), torch.tensor([len(row) for row in sources])
+        src, src_lengths = engine.layout.collate([one.src for one in self.requests])
+        src = src.to(engine.device)
         forms = self.forms or [ModuleForm(model) for model in engine.models]
         started = [form.start(src, src_lengths, columns=self.columns, normalise=normalise) for form in forms]
         step, state = started[0]
@@ -368,7 +385,7 @@ class _Batch:
             step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
         if engine.language_model is None or self.forms is None or not fused:
             return step, state
-        heard = engine.language_model.zero_state(len(sources))
+        heard = engine.language_model.zero_state(len(src))
         return fuse(step, engine.language_model.step, engine.weight), FusedState(state, heard)
 
     def _run(self, step: Any, state: Any, num_best: int, options: dict[str, Any]) -> list[list[Hypothesis]]:
@@ -379,7 +396,8 @@ class _Batch:
         if decode.search == "sample":
             masked = [PAD, BOS] if self.columns is None else []  # a shortlist masks them itself
             options["settings"] = sampling_settings(decode, masked)
-            each = [seeds(self.requests, decode.seed, draw) for draw in range(num_best)]
+            contents = [self.engine.layout.content(one.src) for one in self.requests]
+            each = [seeds(contents, decode.seed, draw) for draw in range(num_best)]
             drawn = [sample(step, state, seeds=own, **options) for own in each]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]

@@ -1,4 +1,4 @@
-"""A translator and a language model that decide together, as one step function for any search."""
+"""Shallow fusion: a translator and a language model as one step function."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class FusedState(NamedTuple):
 
 
 def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Step[FusedState]:
-    """Shallow fusion: log p of the translator plus ``weight`` times log p of the language model, the end symbol too.
+    """Shallow fusion: log p(translator) + weight * log p(language model), end symbol included.
 
     The sums are scores, not log-probabilities of anything: they are not normalised, as is usual. All are at most 0, so
     a beam's bounds hold.
@@ -63,7 +63,7 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
 
 
 def check_weight(weight: float) -> None:
-    """Refuse a weight that is out of range: far above 1 its sums are no numbers any more.
+    """Refuse a weight out of range; a far larger one would overflow.
 
     Raises:
         ValueError: naming it.

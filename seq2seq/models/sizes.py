@@ -35,7 +35,7 @@ def check_sizes(build: Callable[[], nn.Module], stacks: Sequence[Stack], weights
     _check_shapes(skeleton, weights)
     for name, tensor in weights.items():
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
-            raise Unfit(f"{name} is no dense tensor of floating-point numbers")
+            raise Unfit(f"{name} is not a dense tensor of floating-point numbers")
     # A tensor may repeat its numbers, or share them with others: a small file can have large shapes.
     needed = sum(parameter.numel() for parameter in skeleton.parameters())
     storages = [(one.untyped_storage(), one.itemsize) for one in weights.values()]

@@ -54,7 +54,7 @@ def beam(
 
 
 class _Open(NamedTuple):
-    """Hypotheses that may go on, in the order of their sentences and then from the best; n of them."""
+    """The n open hypotheses, in the order of their sentences and then from the best."""
 
     sentence: np.ndarray  # (n,)
     score: np.ndarray  # (n,), float64

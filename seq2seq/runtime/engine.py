@@ -252,7 +252,8 @@ class _Batch:
         if decode.search == "sample":
             masked = self.engine.barred if self.columns is None else []  # a shortlist masks them itself
             options["settings"] = sampling_settings(decode, masked)
-            each = [seeds(self.requests, decode.seed, draw) for draw in range(num_best)]
+            contents = [np.array(one.src, dtype="<u8").tobytes() for one in self.requests]  # as `Ids.content`
+            each = [seeds(contents, decode.seed, draw) for draw in range(num_best)]
             drawn = [sample(step, state.shared(), seeds=own, **options) for own in each]
             return [sorted(own, key=lambda one: -one.score) for own in zip(*drawn, strict=True)]
         return [[hypothesis] for hypothesis in greedy(step, state, **options)]

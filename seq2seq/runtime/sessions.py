@@ -1,4 +1,4 @@
-"""onnxruntime's sessions, made when they are first used, in each process anew."""
+"""Sessions of onnxruntime, made on first use and in each process separately."""
 
 from __future__ import annotations
 

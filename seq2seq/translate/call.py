@@ -6,22 +6,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources.base import Source
 from seq2seq.decoding.base import Engine, Hypothesis
 from seq2seq.files.given import as_lines, as_lines_for
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.translate.reading import Asked, Reader
 from seq2seq.translate.results import Results, Translation
 from seq2seq.translate.spelling import Speller
 
 
 class Call(NamedTuple):
-    """The parts of a translator, and the settings of a call. One string is a list of one line here.
+    """The parts of a translator, and the settings of a call.
+
+    One string is a list of one line here.
 
     The methods do the work of those of `Translator` with the same names.
     """
 
     engine: Engine
-    tokenizers: Tokenizers
+    source: Source
+    tokenizer: Tokenizer  # of the targets
     reader: Reader
     decode: DecodeConfig
 
@@ -80,7 +84,7 @@ class Call(NamedTuple):
 
     @property
     def _speller(self) -> Speller:
-        return Speller(self.tokenizers, not self.engine.fixed_length, self.decode.copy_unknown)
+        return Speller(self.source, self.tokenizer, not self.engine.fixed_length, self.decode.copy_unknown)
 
     def _asked(self, given: Sequence[str], prefixes: Sequence[str] | None) -> tuple[list[int], list[Asked], int]:
         """The rows that are not blank, as requests, and the number of lines that were cut."""

@@ -1,4 +1,4 @@
-"""Decoding settings that go in with a call: a whole `DecodeConfig`, or keywords that change a few of them."""
+"""The decoding settings of a call: a `DecodeConfig`, or keywords."""
 
 from __future__ import annotations
 

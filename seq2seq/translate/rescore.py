@@ -54,8 +54,10 @@ def read_n_best(path: str | Path) -> list[Entry]:
 
 
 def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: float) -> list[Entry]:
-    """Each entry with ``weight`` times its log-probability, as a line by itself, added to its score; those of one
-    sentence stand together, the best first, of equals the earlier one, and sentences in the order of their numbers.
+    """Add ``weight`` times its log-probability to each entry's score, and sort.
+
+    Entries of one sentence stand together, the best first, and of equal ones the earlier. Sentences are in the order of
+    their numbers.
 
     Raises:
         UserError: for a weight that is not a finite number from 0 up.

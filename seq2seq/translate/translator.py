@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from seq2seq.config.schema import DecodeConfig, MetricsConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources.base import Source
+from seq2seq.data.sources.text import TextSource
 from seq2seq.decoding.base import Engine
 from seq2seq.errors import UserError
 from seq2seq.tokens.load import same_pieces
@@ -33,7 +35,9 @@ WINDOW = 4096  # lines that are sorted by length and decoded together
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Translator:
-    """A trained model with its tokenizers: one output line for each input line, and a blank one for a blank one.
+    """A trained model with its tokenizers.
+
+    It gives one output line for each input line, and a blank line for a blank line.
 
     A line's translation depends only on that line, not on its neighbours, the batch size or the order. Nothing on a
     translator changes after it is made: threads, forked processes and notebook cells can share one.
@@ -48,6 +52,7 @@ class Translator:
         engine: the networks.
         decode: the settings of calls that give none.
         metrics: how `evaluate.evaluate` scores the translator.
+        source: kind of the lines, as ``engine`` has it too; by default the text of ``tokenizers``.
 
     Example:
         >>> translator = Translator.from_checkpoint("runs/phrasebook/seed-1")  # doctest: +SKIP
@@ -61,10 +66,14 @@ class Translator:
     tokenizers: Tokenizers
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    source: Source = None  # type: ignore[assignment]
     _reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_reader", Reader(self.tokenizers, self.engine.fixed_length))
+        fixed_length = self.engine.fixed_length
+        source = self.source or TextSource({}, self.tokenizers.src, end_symbol=not fixed_length)
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "_reader", Reader(source, self.tokenizers.tgt, fixed_length))
 
     @classmethod
     def from_checkpoint(
@@ -100,7 +109,7 @@ class Translator:
 
         forms = {name: changes.pop(name) for name in FORMS if name in changes}
         found = load(paths, device=device, threads=threads, forms=forms)
-        return cls(found.engine, found.tokenizers, settings(found.decode, None, changes), found.metrics)
+        return cls(found.engine, found.tokenizers, settings(found.decode, None, changes), found.metrics, found.source)  # type: ignore[arg-type]
 
     @classmethod
     def from_export(cls, path: str | Path, *, threads: int = 1, **changes: Any) -> Translator:
@@ -129,7 +138,7 @@ class Translator:
         return dataclasses.replace(self, decode=settings(self.decode, options, changes))
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> Translator:
-        """Return a translator with the same networks in whose searches a language model has a say.
+        """Return a translator whose searches also use a language model (shallow fusion).
 
         See `fusion.fuse`. The language model is left in evaluation mode, on this translator's device.
 
@@ -349,8 +358,9 @@ class Translator:
 
     @property
     def normalization(self) -> str:
-        """The Unicode form of what it reads and writes; "none" if text is taken as it is."""
+        """The Unicode form of inputs and outputs; "none" leaves text unchanged."""
         return self.tokenizers.src.normalization
 
     def _call(self, options: DecodeConfig | None, changes: Mapping[str, Any]) -> Call:
-        return Call(self.engine, self.tokenizers, self._reader, settings(self.decode, options, changes))
+        decode = settings(self.decode, options, changes)
+        return Call(self.engine, self.source, self.tokenizers.tgt, self._reader, decode)

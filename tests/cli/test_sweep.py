@@ -1,4 +1,4 @@
-"""A sweep loses nothing: a failed job stops no other, a killed one goes on, and the report comes out the same."""
+"""A sweep loses nothing: a failed job stops no other, a killed one is resumed, and the report comes out the same."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_sweep_that_gets_term_saves_its_runs_and_begins_no_other(
     assert process.wait(120) == 143, (tmp_path / "stderr").read_text()
     said = (tmp_path / "stderr").read_text()
     assert "Traceback" not in said and said.count("stopped and saved") == processes
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     assert len(list(folder.glob("*/config.yaml"))) == processes
     assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == processes
     assert not [*finished(folder), *folder.glob("*/error.txt"), *folder.glob("report")]
@@ -160,7 +160,7 @@ def test_a_failed_run_is_missing_in_the_report_and_a_rerun_makes_it(command: Com
     (bad / "checkpoints").write_text("in the way")
     done = command("train", *words)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("The same command does what is missing.")
+    assert done.stderr.splitlines()[-1].endswith("Give the same command again to train the missing runs.")
     assert "Traceback" not in done.stderr
     markdown = (tmp_path / "runs" / "s" / "report" / "report.md").read_text()
     assert f"{bad.name.replace('_', '&')}: failed: " in markdown.replace("\\_", "&")
@@ -181,7 +181,7 @@ def test_a_crash_in_one_job_is_noted_and_not_passed_on(
     assert runs.read_error(tmp_path / "run") == "RuntimeError: no such luck"
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(
-        UserError, match="run failed: RuntimeError: no such luck. The same command does what is missing"
+        UserError, match="run failed: RuntimeError: no such luck. Give the same command again to train the missing runs"
     ):
         sweep.finish([tmp_path / "run"])
 
@@ -215,7 +215,7 @@ def test_a_sweep_shows_figures_of_every_task() -> None:
 def test_several_failures_are_counted(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         sweep.note_error(tmp_path / name, f"{name} went wrong.")
-    with pytest.raises(UserError, match="a failed: a went wrong; 2 more are not there either. The same command"):
+    with pytest.raises(UserError, match="a failed: a went wrong; 2 more are missing. The same command"):
         sweep.finish([tmp_path / name for name in ("a", "b", "c")])
 
 
@@ -238,7 +238,7 @@ def test_a_process_that_dies_is_noted_and_the_rest_is_reported(
 
     monkeypatch.setattr(train.hydra, "main", die)
     monkeypatch.setattr(sys, "argv", ["seq2seq-train", "-m"])
-    with pytest.raises(UserError, match="begun failed: its process, or one beside it, was killed or crashed"):
+    with pytest.raises(UserError, match="begun failed: its process, or a parallel one, was killed or crashed"):
         train._compose_and_run()
     assert runs.read_error(done) is None and runs.read_error(never) is None
 
@@ -250,7 +250,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(train, "_train", busy)
     train._job_of_sweep(OmegaConf.create({}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match="run is not finished; another process may be at it. The same command"):
+    with pytest.raises(UserError, match="run is not finished; another process may be training it. The same command"):
         sweep.finish([tmp_path / "run"])
 
 
@@ -266,7 +266,7 @@ def test_a_finished_run_of_other_settings_is_said_and_stays_as_it_was(command: C
     assert done.returncode == 2
     assert re.search(
         r"seed-1 holds a run with other settings \(optim.clip_norm: 4.0 there, 5.0 here\); give this one another "
-        r"name=..., or start anew there with overwrite=true.$",
+        r"name=..., or start again there with overwrite=true.$",
         done.stderr.splitlines()[-1],
     )
     assert "report:" not in done.stdout

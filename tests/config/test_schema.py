@@ -143,20 +143,6 @@ def test_peeky_true_means_both_and_false_none(given: str, meant: str) -> None:
     assert ModelConfig(peeky=given).peeky == meant
 
 
-@pytest.mark.parametrize(
-    "options, bridge",
-    [
-        ({}, "copy"),
-        ({"bidirectional": True}, "dense"),
-        ({"bidirectional": True, "encoder": StackConfig(hidden_size=128)}, "copy"),
-        ({"decoder": StackConfig(cell="gru")}, "dense"),
-        ({"bridge": "zero"}, "zero"),
-    ],
-)
-def test_the_automatic_bridge_copies_where_shapes_agree(options: dict[str, Any], bridge: str) -> None:
-    assert ModelConfig(**options).resolved_bridge() == bridge
-
-
 def test_a_config_survives_the_way_through_plain_values() -> None:
     config = Config(model=ModelConfig(peeky="true", encoder=StackConfig(cell="gru")), name="x")
     assert from_dict(Config, dataclasses.asdict(config)) == config

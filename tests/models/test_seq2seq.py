@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seq2seq.config.choices import CELLS, PEEKY
 from seq2seq.config.schema import ModelConfig, Stack, StackConfig
+from seq2seq.errors import UserError
 from seq2seq.models.bridge import Bridge
 from seq2seq.models.build import build_seq2seq, num_parameters, widened
 from seq2seq.models.cells.stack import build_recurrent, spectral_radius
@@ -62,6 +63,29 @@ def textbook_step(
     i, f, g, o = (gates[k * n : (k + 1) * n] for k in range(4))
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
+
+
+@pytest.mark.parametrize(
+    "options, bridge",
+    [
+        ({}, "copy"),
+        ({"bidirectional": True}, "dense"),
+        ({"bidirectional": True, "encoder": StackConfig(hidden_size=128)}, "copy"),
+        ({"decoder": StackConfig(cell="gru")}, "dense"),
+        ({"bridge": "zero"}, "zero"),
+    ],
+)
+def test_the_automatic_bridge_copies_where_shapes_agree(options: dict[str, object], bridge: str) -> None:
+    assert build_seq2seq(ModelConfig(**options), 6, 6).bridge.kind == bridge
+
+
+def test_the_bridge_asks_the_encoder_for_its_shape() -> None:
+    model = build_seq2seq(ModelConfig(hidden_size=8), 6, 6)
+    model.encoder.cell = None  # as of an encoder without cells
+    assert Bridge("auto", model.encoder, model.decoder).kind == "dense"
+    with pytest.raises(UserError, match=r"model.bridge=copy needs equal .* got \(no cell, 1, 8\) and \(lstm, 1, 8\)"):
+        Bridge("copy", model.encoder, model.decoder)
+    assert Bridge("hidden_only", model.encoder, model.decoder).kind == "hidden_only"
 
 
 @pytest.mark.parametrize("cell, nonlinearity", [("rnn", "tanh"), ("rnn", "relu"), ("gru", "tanh"), ("lstm", "tanh")])

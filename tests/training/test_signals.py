@@ -18,8 +18,8 @@ from seq2seq.stopping import Interrupted, Stopped
 from seq2seq.training.callbacks import Stopwatch
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.experiment import run
-from tests.conftest import ROOT
-from tests.training.test_training import config, equal, rows, weights
+from tests.conftest import ROOT, equal, rows, weights
+from tests.training.test_training import config
 
 
 @pytest.mark.parametrize("name, ends", [("SIGINT", KeyboardInterrupt), ("SIGTERM", Stopped), ("SIGUSR1", Stopped)])
@@ -36,7 +36,7 @@ def test_a_second_signal_stops_at_once(
     with pytest.raises(ends):
         run(config(tmp_path), tmp_path / "run")
     assert signal.getsignal(signal.Signals[name]) is before
-    assert not (tmp_path / "run").exists()  # for there is nothing in it to go on with
+    assert not (tmp_path / "run").exists()  # for there is nothing in it to resume
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGUSR1"])
@@ -110,7 +110,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, name: str, status:
         os.killpg(child.pid, signal.Signals[name])
         rest = child.stderr.read()
     assert child.returncode == status
-    said = re.search(r"the same command goes on, and so does: seq2seq-train resume=(\S+)", rest)
+    said = re.search(r"resume it with the same command, or with: seq2seq-train resume=(\S+)", rest)
     assert said, rest
     assert "Traceback" not in rest
     folder = tmp_path / said[1]
@@ -131,5 +131,5 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, name: str, status:
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "going on from" in done.stderr
+    assert "resuming from" in done.stderr
     assert (folder / "test.json").is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
@@ -37,14 +36,15 @@ from seq2seq.data.batches import Batch, collate
 from seq2seq.data.pairs import SPLITS
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
-from seq2seq.runs import read_config, read_result
+from seq2seq.results.result import Result
+from seq2seq.runs import read_config
 from seq2seq.training import experiment, tasks
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks.base import LitModel
 from seq2seq.training.tasks.translation import LitTranslator
-from tests.conftest import ROOT
+from tests.conftest import ROOT, equal, rows, weights
 
 
 def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
@@ -62,25 +62,11 @@ def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
     return Config(name="t", **{s: kinds[s](**{**settings[s], **sections.get(s, {})}) for s in settings})
 
 
-def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv without the columns that are times."""
-    with open(folder / "metrics.csv", newline="") as stream:
-        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
-
-
 def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = config(tmp_path)
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     assert json.loads((tmp_path / "run" / "test.json").read_text()) == result
     assert read_config(tmp_path / "run") == settings
     assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1", "2"]
@@ -102,7 +88,7 @@ def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
 def test_tokenised_text_is_scored_as_it_stands_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = config(tmp_path, trainer={"max_steps": 1})
     settings.data.variant = "tokenized"  # only Multi30k can have it, whose files are not here
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     assert "tok:none" in result["bleu_tokenized_signature"] and "tok:13a" in result["bleu_signature"]
     assert f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature nrefs:1" in capsys.readouterr().out
 
@@ -308,7 +294,7 @@ def test_a_run_that_is_stopped_and_killed_before_its_validation_is_validated_whe
             run(config(tmp_path, trainer=trainer), tmp_path / "run")
     last = weights(tmp_path / "run")
     steps = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"]
-    result = run(config(tmp_path, trainer=trainer), tmp_path / "run")
+    result = run(config(tmp_path, trainer=trainer), tmp_path / "run").plain()
     assert equal(weights(tmp_path / "run", "best.ckpt"), last)
     assert result["best_step"] == steps > 0
     assert [row["step"] for row in rows(tmp_path / "run")] == [str(steps)]
@@ -325,7 +311,7 @@ def test_pieces_of_another_run_have_to_suit(tmp_path: Path) -> None:
     like = {"like": str(tmp_path / "two")}
     with pytest.raises(UserError, match="model.tie=all needs one vocabulary for both sides, and tokenizer.like=.* has"):
         run(config(tmp_path, tokenizer={**like, "joint": True}, model={"tie": "all"}), tmp_path / "a")
-    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs pieces that can be cut anew, and those of"):
+    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs a tokenizer that can sample, and those of"):
         run(config(tmp_path, tokenizer={**like, "type": "unigram", "vocab_size": 99, "sampling": 0.3}), tmp_path / "b")
 
 
@@ -336,7 +322,7 @@ def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
         raise UserError("there is nothing to probe")
 
     monkeypatch.setattr("seq2seq.training.tasks.translation.probe", nothing)
-    assert "bleu" in run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "run")
+    assert "bleu" in run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "run").plain()
     assert "probe.json is not written: there is nothing to probe" in caplog.text
 
 
@@ -370,9 +356,9 @@ def test_8_bits_that_this_machine_lacks_are_refused_before_training(
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(config(tmp_path), tmp_path / "run")
+    first = run(config(tmp_path), tmp_path / "run").plain()
     monkeypatch.setattr(experiment, "fit", None)
-    assert run(config(tmp_path), tmp_path / "run") == first
+    assert run(config(tmp_path), tmp_path / "run").plain() == first
 
 
 def files_of(tmp_path: Path, lines: list[str]) -> dict[str, Any]:
@@ -466,10 +452,10 @@ def test_resume_shows_progress_as_its_own_command_says(tmp_path: Path, monkeypat
 
 def test_a_run_that_stopped_early_does_not_train_on_when_only_its_test_was_lost(tmp_path: Path) -> None:
     settings = config(tmp_path, optim={"lr": 1e-9}, trainer={"max_epochs": 50, "patience": 2})
-    first = run(settings, tmp_path / "run")
+    first = run(settings, tmp_path / "run").plain()
     before = rows(tmp_path / "run")
     (tmp_path / "run" / "test.json").unlink()
-    again = run(settings, tmp_path / "run")
+    again = run(settings, tmp_path / "run").plain()
     assert rows(tmp_path / "run") == before
     assert again["best_step"] == first["best_step"]
     assert again["bleu"] == first["bleu"]
@@ -495,14 +481,14 @@ def test_a_fixed_length_is_not_sampled(tmp_path: Path) -> None:
 def test_a_result_that_is_no_json_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text("{")
     with pytest.raises(UserError, match=r"test.json is not valid JSON: .*; delete it to have the run scored again"):
-        read_result(tmp_path)
+        Result.read(tmp_path / "test.json")
 
 
 def test_a_fixed_length_has_no_place_for_a_blank_source(tmp_path: Path) -> None:
     for split, lines in (("train", "a\tb\n"), ("valid", "\tb\n"), ("test", "a\tb\n")):
         (tmp_path / split).write_text(lines)
     files = {f"{split}_src": str(tmp_path / split) for split in ("train", "valid", "test")}
-    with pytest.raises(UserError, match="model.fixed_length has no end symbol to stand for a blank source"):
+    with pytest.raises(UserError, match="model.fixed_length leaves out the end symbol, so a source cannot be blank"):
         run(config(tmp_path, data={"kind": "files", **files}, model={"fixed_length": 1}), tmp_path / "run")
 
 
@@ -557,7 +543,7 @@ def test_it_learns_pairs_by_heart(tmp_path: Path) -> None:
         optim={"lr": 1e-2},
         trainer={"max_epochs": 100, "validate_every": 50.0, "monitor": "loss", "progress": False, "samples": 0},
     )
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     assert float(rows(tmp_path / "run")[-1]["train/loss"]) < 0.5
     from seq2seq.translate.translator import Translator
 

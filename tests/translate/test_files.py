@@ -406,7 +406,7 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     assert b"30/" in os.read(terminal, 1 << 16)
 
 
-# Killed and gone on with
+# Killed and resumed
 
 
 @pytest.fixture
@@ -578,9 +578,9 @@ def edited(path: Path, old: bytes, new: bytes) -> None:
     [
         (
             lambda path: path.write_bytes(b"new\n" + path.read_bytes()),
-            r"the first 30 lines of .*in are not what they were",
+            r"the first 30 lines of .*in have changed",
         ),
-        (lambda path: path.write_bytes(b"a\n" * 29), r"the first 30 lines of .*in are not what they were"),
+        (lambda path: path.write_bytes(b"a\n" * 29), r"the first 30 lines of .*in have changed"),
         ({"made_with": {"the checkpoint": "b" * 64}}, r"the checkpoint was aaaaaaaaaaaa... and is bbbbbbbbbbbb...;"),
         (
             {"decode": DecodeConfig(max_extra=3, max_ratio=9)},
@@ -609,7 +609,7 @@ def test_resume_refuses_by_name_what_has_changed(many: Path, change: Any, messag
     before = {path: path.read_bytes() for path in many.parent.iterdir()}
     with pytest.raises(UserError, match=r"out cannot be resumed: .*" + message) as refused:
         translate_file(stub, many, target, resume=True, **options)  # type: ignore[arg-type]
-    assert str(refused.value).endswith("; leave out --resume to begin it anew.")
+    assert str(refused.value).endswith("; leave out --resume to start it again.")
     assert {path: path.read_bytes() for path in many.parent.iterdir()} == before
 
 
@@ -641,8 +641,7 @@ def test_a_planted_link_is_not_followed(
         if ending == ".part":
             assert status == 2
             assert said == (
-                "seq2seq-translate: .out.part is a link or a special file, where a hidden file of ours was expected; "
-                "remove it.\n"
+                "seq2seq-translate: .out.part is a link or a special file, not a hidden file of seq2seq; remove it.\n"
             )
             assert not (tmp_path / "out").exists()
             assert names(tmp_path) == {"in", "victim", ".out.part"}
@@ -749,7 +748,7 @@ def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
 def test_line_ends_of_other_systems_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for content, said in (
         (b"a\rb\rc\r", "carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"),
-        (b"a\r\r\nb\r\r\n", "in: 2 lines end in a carriage return too many; tr -d '\\r' removes them"),
+        (b"a\r\r\nb\r\r\n", "in: 2 lines end in an extra carriage return; tr -d '\\r' removes them"),
         (b"a\r\nb\r\n", ""),
     ):
         caplog.clear()
@@ -859,7 +858,7 @@ def test_the_command_is_killed_refuses_a_second_and_goes_on(here: Here, tmp_path
     assert (status, " before) in " in said) == (0, True), said
     says = Translator.from_checkpoint(FROZEN).translate(read_lines(tmp_path / "in"))
     assert read_lines(tmp_path / "out") == says
-    finished = "out is finished already, 3000 lines; without --resume it is made anew\n"
+    finished = "out is finished already, 3000 lines; without --resume it is made again\n"
     assert here(*words, "--resume") == (0, finished)
 
 
@@ -1020,8 +1019,8 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["-i", "folder", "-o", "out"], "folder is a folder, where a text file was wanted"),
-        (["-i", "in", "-o", "folder"], "folder is a folder, where an output was wanted; name a file inside it"),
+        (["-i", "folder", "-o", "out"], "folder is a folder, not a text file"),
+        (["-i", "in", "-o", "folder"], "folder is a folder, not an output file; name a file inside it"),
         (["-i", "in", "-o", "no/out"], "no/out cannot be written: No such file or directory; check its folder"),
         (["-i", "in", "-o", "in/out"], "in/out cannot be written: Not a directory"),
         (["-i", "in", "-o", "/dev/full"], "/dev/full cannot be written: No space left on device"),
@@ -1031,13 +1030,13 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
         ),
         (["-i", "in", "--resume"], "--resume needs a named input and a named output"),
         (["-o", "out", "--resume"], "--resume needs a named input and a named output"),
-        (["-o", "out", "--shard", "1/2"], "--shard needs a named input, whose lines are counted first"),
+        (["-o", "out", "--shard", "1/2"], "--shard needs a named input, because its lines are counted first"),
         (["-i", "/dev/stdin", "-o", "out", "--shard", "1/2"], "/dev/stdin can be read only once"),
         (["-i", "in", "--shard", "3/2"], "--shard 3/2 is not a block of lines; write K/N, from 1/N to N/N"),
         (["-i", "in", "--shard", "0/2"], "--shard 0/2 is not a block of lines"),
         (["-i", "in", "--shard", "half"], "--shard half is not a block of lines"),
         (["-i", "in", "in.de", "--suffix", "de"], "in.de is both input and output; name another output"),
-        (["-i", "in", "--suffix", "."], "--suffix is empty; give the ending"),
+        (["-i", "in", "--suffix", "."], "--suffix is empty; give an ending"),
         (["-i", "in", "-o", "x" * 300], "... is too long for a file's name (300 bytes); shorten it."),
     ],
 )
@@ -1063,7 +1062,7 @@ def test_a_stdin_that_cannot_be_read_is_said_in_one_line(monkeypatch: pytest.Mon
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Broken())))
-    with pytest.raises(UserError, match="stdin cannot be read: Input/output error; check what is sent to it"):
+    with pytest.raises(UserError, match="stdin cannot be read: Input/output error; check its source"):
         translate_file(TRANSLATOR, None, None)
 
 

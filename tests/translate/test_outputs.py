@@ -150,7 +150,7 @@ def test_resume_sees_references_that_have_changed(
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     write("ref", ["other", *INPUT[1:]])
-    with pytest.raises(UserError, match="the first 5 lines of in are not what they were"):
+    with pytest.raises(UserError, match="the first 5 lines of in have changed"):
         translate_file(beam, "in", "out", resume=True, **options)
 
 
@@ -438,7 +438,7 @@ MISTAKES = {
     "no picture": (["--plot-lines", 0], "--plot-lines 0 is out of range; it must be at least 1"),
     "pictures of none": (
         ["--plot-lines", 3],
-        "--plot-lines is of the pictures of --attention-plot, and there",
+        "--plot-lines has no effect without --attention-plot",
     ),
     "alignments without": (["--alignments", "a"], "--alignments needs a model with attention, and this one has none"),
     "a picture without": (["--attention-plot", "a"], "--attention-plot needs a model with attention"),
@@ -455,10 +455,13 @@ MISTAKES = {
     "no references": (["--score", "nowhere"], "nowhere does not exist"),
     "a prefix of two lines": (["--prefix", "a\nb"], "--prefix 'a\\nb' has more than one line; give one, or a"),
     "alignments on resume": (["--alignments", "a", "--resume"], "--alignments cannot be resumed; leave out"),
-    "alignments over the input": (["--alignments", "in"], "--alignments in is another file of this command"),
-    "alignments over the output": (["--alignments", "out"], "--alignments out is another file of this command"),
-    "alignments over references": (["--alignments", "short", "--score", "short"], "--alignments short is another file"),
-    "the output over references": (["--score", "out"], "--score out is another file of this command"),
+    "alignments over the input": (["--alignments", "in"], "--alignments in is already another file of this command"),
+    "alignments over the output": (["--alignments", "out"], "--alignments out is already another file of this command"),
+    "alignments over references": (
+        ["--alignments", "short", "--score", "short"],
+        "--alignments short is already another file",
+    ),
+    "the output over references": (["--score", "out"], "--score out is already another file of this command"),
 }
 
 
@@ -528,7 +531,7 @@ def test_blank_lines_have_no_picture_which_is_said(model: Path, folder: Path, ca
 def test_files_beside_several_inputs_are_refused(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("other", INPUT)
     assert give(model, "-i", "in", "other", "--suffix", "de", "--alignments", "a") == 2
-    assert "--alignments is of one input; translate the 2 one by one." in capsys.readouterr().err
+    assert "--alignments works with one input; translate the 2 inputs one by one." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("num", [2, 5])

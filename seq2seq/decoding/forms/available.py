@@ -1,4 +1,4 @@
-"""Which form a network is decoded with, and which forms are available here."""
+"""Choose the form for decoding a network, and check which forms are available."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMS = ("int8", "cuda_graphs", "shortlist")  # keys of decode
 
 
 def build_form(model: Seq2Seq, *, int8: bool = False, cuda_graphs: bool = False) -> Form:
-    """Make the fastest form that a network has: CUDA graphs if asked for, else the CPU form, else its module.
+    """Make the fastest form of a network: CUDA graphs if requested, CPU form, or module.
 
     One line in the log says where a network on a CPU has no CPU form. Call `check_form` before.
     """
@@ -87,7 +87,7 @@ def usable(
     asked: Mapping[str, bool],
     name: str,
 ) -> DecodeConfig:
-    """Return a checkpoint's decoding settings without the forms that are not available here, each with a warning.
+    """Return a checkpoint's decoding settings without unavailable forms, with a warning for each.
 
     A checkpoint keeps the settings of its training, which may have been on another machine.
 
@@ -108,7 +108,7 @@ def usable(
 
 
 def _problem(form: str, models: Sequence[Seq2Seq], shortlist: Shortlist | None) -> str | None:
-    """Why a form is not available, in the words of the refusal; None if it is."""
+    """Why a form is unavailable, as in the refusal; None if it is available."""
     wanted: dict[str, Any] = {form: True}
     try:
         for model in models:

@@ -17,7 +17,7 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import cpu
 from seq2seq.decoding.forms.cpu import Inference, is_known
-from seq2seq.decoding.forms.products import Int8Linear, Linear, has_int8, rounded
+from seq2seq.decoding.forms.products import FloatLinear, Int8Linear, has_int8, rounded
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.shortlist import Shortlist
@@ -176,7 +176,7 @@ def test_a_product_of_8_bit_weights_and_16_bit_inputs(
     assert (layer(x, onto.clone()) - onto - wanted).abs().max() <= tolerance
     some = torch.arange(0, outputs, 2)
     assert (layer.outputs(some)(x) - with_bias[:, some]).abs().max() <= tolerance
-    exact = Linear(weight, own)
+    exact = FloatLinear(weight, own)
     torch.testing.assert_close(exact.outputs(some)(x), with_bias[:, some], atol=1e-3, rtol=1e-4)
 
 

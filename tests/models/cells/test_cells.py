@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 
@@ -21,18 +23,20 @@ def stack(cell: str, nonlinearity: str = "tanh", *, bidirectional: bool = False,
     return build_recurrent(settings, 3, dropout=0.0, bidirectional=bidirectional).double()
 
 
+@pytest.fixture(params=itertools.product(KINDS, MORE, [False, True]), ids=str)
+def every_stack(request: pytest.FixtureRequest) -> Stack:
+    """A stack of each kind, with each option, in one direction and in two."""
+    (cell, nonlinearity), options, bidirectional = request.param
+    return stack(cell, nonlinearity, bidirectional=bidirectional, **options)
+
+
 def test_the_choices_of_the_config_are_the_table() -> None:
     assert tuple(CELLS) == schema.CELLS
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("options", MORE, ids=str)
-@pytest.mark.parametrize("cell, nonlinearity", KINDS)
-def test_a_row_has_the_outputs_and_states_of_its_true_length(
-    cell: str, nonlinearity: str, options: dict[str, bool], bidirectional: bool
-) -> None:
-    rnn = stack(cell, nonlinearity, bidirectional=bidirectional, **options)
-    width = 4 * (1 + bidirectional)
+def test_a_row_has_the_outputs_and_states_of_its_true_length(every_stack: Stack) -> None:
+    rnn = every_stack
+    width = 4 * (1 + rnn.bidirectional)
     x = torch.randn(4, 5, 3, dtype=torch.float64)
     first = tuple(torch.rand(4, 2, width, dtype=torch.float64) for _ in range(rnn.num_states))
     for state in ((), first):
@@ -44,13 +48,8 @@ def test_a_row_has_the_outputs_and_states_of_its_true_length(
             torch.testing.assert_close(tuple(one[row : row + 1] for one in last), own_last)
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("options", MORE, ids=str)
-@pytest.mark.parametrize("cell, nonlinearity", KINDS)
-def test_bounded_stacks_are_bounded(
-    cell: str, nonlinearity: str, options: dict[str, bool], bidirectional: bool
-) -> None:
-    rnn = stack(cell, nonlinearity, bidirectional=bidirectional, **options)
+def test_bounded_stacks_are_bounded(every_stack: Stack) -> None:
+    rnn = every_stack
     with torch.no_grad():
         for weights in rnn.parameters():
             weights.mul_(100)
