@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 
 from seq2seq.cli.translate import main
 from seq2seq.errors import UserError
 from seq2seq.runtime import folder
 from seq2seq.runtime.graph import read_graph
 from seq2seq.translate.translator import Translator
-from tests.exported import both
+from tests.exported import both  # skips the module without onnx
+
+import onnx  # isort: skip
+from onnx import TensorProto, helper  # isort: skip
 
 Change = Callable[[Path], object]
 
