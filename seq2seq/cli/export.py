@@ -48,11 +48,12 @@ def _export(options: argparse.Namespace) -> None:
         from seq2seq.export import folder, verify
         from seq2seq.files.folders import appearing, write_files
     with stopping.Ending(lambda number: False):
+        output, check = Path(options.output), partial(folder.check_target, replace=options.force)
+        check(output)
         lines = _sample(options, checkpoint.find(options.checkpoint))
         source = folder.load(options.checkpoint)
         files = folder.contents(source, int8=options.int8)
-        output = Path(options.output)
-        with appearing(output, partial(folder.check_target, replace=options.force)) as temporary:
+        with appearing(output, check) as temporary:
             write_files(files, temporary)
             found = verify.compare(source, temporary, lines)
             verify.check(found, int8=options.int8)

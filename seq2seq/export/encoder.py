@@ -48,7 +48,7 @@ class _EncoderWriter:
         x = self.products.lookup(parts.embedding.weight, tokens, name="src_embedding")
         layers, finals = self._layers(lengths), []
         for number, ways in enumerate(parts.layers):
-            y, *final = layers.layer(x, ways, bounded=number > 0 and parts.bounded, name=f"encoder_{number}")
+            y, *final = layers.layer(x, ways, name=f"encoder_{number}")
             x = join(self.graph, parts.joins[number], x, y) if parts.joins else y
             finals.append(final)
         if parts.reverse and parts.keep_memory:
@@ -61,7 +61,7 @@ class _EncoderWriter:
         assert onnx is not None
         if onnx.operator is not None and isinstance(self.products, FloatProducts):
             return Fused(self.graph, lengths, num_states)
-        return Stepwise(self.graph, self.products, lengths, num_states, bounded=self.parts.bounded)
+        return Stepwise(self.graph, self.products, lengths, num_states)
 
     def _reversed(self, sequences: str, lengths: str) -> str:
         return self.graph.add("ReverseSequence", sequences, lengths, time_axis=0, batch_axis=1)
@@ -82,7 +82,7 @@ class _EncoderWriter:
 
     def _dense(self, source: str, dense: nn.Module) -> list[str]:
         assert isinstance(dense, nn.Linear)
-        product = self.products.linear(dense.weight, dense.bias, bounded=False, name="bridge")
+        product = self.products.linear(dense.weight, dense.bias, name="bridge")
         return self.graph.split(self.graph.add("Tanh", product(source)), len(self.network.step.cells))
 
     def show_summary(self, summary: str) -> None:
@@ -90,7 +90,7 @@ class _EncoderWriter:
         step = self.network.step
         if step.peek_input:
             weight = peeked(step)[1]
-            product = self.products.linear(weight, None, bounded=False, name="peek")
+            product = self.products.linear(weight, None, name="peek")
             self.graph.output("peek", product(summary), FLOAT, "sentences", len(weight))
         if step.peek_output:
             self.graph.output("context", summary, FLOAT, "sentences", self.network.width)
@@ -101,7 +101,7 @@ class _EncoderWriter:
         assert attention is not None
         keys, weight = memory, attention.key_weight
         if weight is not None:
-            product = self.products.linear(weight, None, bounded=self.network.memory_bounded, name="keys")
+            product = self.products.linear(weight, None, name="keys")
             shape = graph.concat([graph.add("Shape", src), graph.ints(len(weight))], axis=0)
             keys = graph.add("Reshape", product(graph.reshape(memory, -1, size)), shape)
         graph.output("memory", memory, FLOAT, "sentences", "length", size)

@@ -39,36 +39,27 @@ class Int8Products:
         scales = graph.add("Gather", graph.weight(scale[:, None], f"{name}_scale"), tokens)
         return graph.add("Mul", graph.add("Cast", rows, to=FLOAT), scales)
 
-    def linear(self, weight: Tensor, bias: Tensor | None, *, bounded: bool, name: str) -> NodeProduct:
+    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str) -> NodeProduct:
         graph, (whole, scale) = self.graph, rounded(weight)
         matrix = graph.root.transpose(graph.weight(whole, name), 1, 0)  # once, when the graph is loaded
         scales = graph.weight(scale, f"{name}_scale")
-        added = None if bias is None else graph.weight(bias, f"{name}_bias")
-        return functools.partial(self._product, (matrix, scales), added, bounded)
+        return functools.partial(
+            self._product, matrix, scales, None if bias is None else graph.weight(bias, f"{name}_bias")
+        )
 
-    def _product(
-        self, weight: tuple[str, str], bias: str | None, bounded: bool, x: str, onto: str | None = None
-    ) -> str:
-        """x is taken in steps of 1 / 63, or of a share of each row's largest number if it is not in [-1, 1]."""
+    def _product(self, matrix: str, scales: str, bias: str | None, x: str, onto: str | None = None) -> str:
+        """x is taken in steps of 1 / 63 of each row's largest number."""
         graph = self.graph
-        if bounded:
-            product = self._in_steps(x, weight, "" if onto else bias)
-            return graph.add("Add", onto, product) if onto else product
-        largest = graph.add("ReduceMax", graph.add("Abs", x), axes=[1], keepdims=1)
-        largest = graph.add("Max", largest, graph.floats(TINY))
-        product = graph.add("Mul", self._in_steps(graph.add("Div", x, largest), weight), largest)
-        added = onto or bias
-        return graph.add("Add", product, added) if added else product
-
-    def _in_steps(self, x: str, weight: tuple[str, str], bias: str | None = None) -> str:
-        graph, (matrix, scales) = self.graph, weight
         zero, step = (
             graph.weight(np.array(ZERO, np.uint8), "zero"),
             graph.weight(np.array(1 / STEPS, np.float32), "step"),
         )
-        whole = graph.add("QuantizeLinear", x, step, zero)
-        inputs = (whole, matrix, step, scales, zero, *(["", bias] if bias else []))
-        return graph.add("MatMulIntegerToFloat", *inputs, domain=MICROSOFT)
+        largest = graph.add("ReduceMax", graph.add("Abs", x), axes=[1], keepdims=1)
+        largest = graph.add("Max", largest, graph.floats(TINY))
+        whole = graph.add("QuantizeLinear", graph.add("Div", x, largest), step, zero)
+        product = graph.add("MatMulIntegerToFloat", whole, matrix, step, scales, zero, domain=MICROSOFT)
+        product, added = graph.add("Mul", product, largest), onto or bias
+        return graph.add("Add", product, added) if added else product
 
 
 def rounded(weight: Tensor) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,6 @@ class NetworkParts(NamedTuple):
     encoder: EncoderParts | None = None  # None for a language model
     bridge: Bridge | None = None
     memory_size: int = 0  # width of the encoder's outputs
-    memory_bounded: bool = False  # whether these are known to lie in [-1, 1]
 
 
 def take_apart(network: Network) -> NetworkParts:
@@ -62,9 +61,7 @@ def _with_encoder(own: NetworkParts, network: Seq2Seq) -> NetworkParts:
         raise _refusal(f"the cell {_name(encoder.rnn)} in the encoder")
     if type(bridge) is not Bridge or bridge.kind not in BRIDGES:
         raise _refusal(f"the bridge {getattr(bridge, 'kind', type(bridge).__name__)}")
-    return own._replace(
-        encoder=parts, bridge=bridge, memory_size=encoder.memory_size, memory_bounded=encoder.memory_bounded
-    )
+    return own._replace(encoder=parts, bridge=bridge, memory_size=encoder.memory_size)
 
 
 def _step_parts(decoder: RNNDecoder) -> StepParts:

@@ -14,12 +14,8 @@ from seq2seq.models.cells.nodes import NodeProduct
 class Products(Protocol):
     """How matrices are stored and multiplied."""
 
-    def linear(self, weight: Tensor, bias: Tensor | None, *, bounded: bool, name: str) -> NodeProduct:
-        """Store a matrix ``(outputs, inputs)``, and return ``product(x, onto=None)`` for x ``(rows, inputs)``.
-
-        Args:
-            bounded: whether all numbers in x are known to lie in [-1, 1].
-        """
+    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str) -> NodeProduct:
+        """Store a matrix ``(outputs, inputs)``, and return ``product(x, onto=None)`` for x ``(rows, inputs)``."""
 
     def lookup(self, table: Tensor, tokens: str, *, name: str) -> str:
         """Rows of a table, in the shape of the tokens."""
@@ -34,7 +30,7 @@ class FloatProducts:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
-    def linear(self, weight: Tensor, bias: Tensor | None, *, bounded: bool, name: str) -> NodeProduct:
+    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str) -> NodeProduct:
         added = None if bias is None else self.graph.weight(bias, f"{name}_bias")
         return functools.partial(self._product, self.graph.weight(weight, name), added)
 

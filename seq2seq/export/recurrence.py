@@ -27,7 +27,7 @@ class Fused:
         self.graph, self.num_states = graph, num_states
         self.lengths = graph.add("Cast", lengths, to=INT32)
 
-    def layer(self, x: str, ways: list[StepWeights], *, bounded: bool, name: str) -> list[str]:
+    def layer(self, x: str, ways: list[StepWeights], *, name: str) -> list[str]:
         """Outputs and last states of a layer, its directions side by side."""
         graph, cell, size = self.graph, ways[0].onnx, ways[0].recurrent.shape[1]
         assert cell is not None and cell.operator is not None
@@ -67,33 +67,25 @@ class Stepwise:
     Args:
         products: those of the graph.
         lengths: int64 ``(sentences,)``. num_states: tensors in a state.
-        bounded: whether outputs are known to lie in [-1, 1].
     """
 
-    def __init__(self, graph: Graph, products: Products, lengths: str, num_states: int, *, bounded: bool) -> None:
-        self.graph, self.products, self.num_states, self.bounded = graph, products, num_states, bounded
+    def __init__(self, graph: Graph, products: Products, lengths: str, num_states: int) -> None:
+        self.graph, self.products, self.num_states = graph, products, num_states
         self.lengths = lengths
 
-    def layer(self, x: str, ways: list[StepWeights], *, bounded: bool, name: str) -> list[str]:
-        """Outputs and last states of a layer, its directions side by side.
-
-        Args:
-            bounded: whether x is known to lie in [-1, 1].
-        """
+    def layer(self, x: str, ways: list[StepWeights], *, name: str) -> list[str]:
+        """Outputs and last states of a layer, its directions side by side."""
         shape = self.graph.add("Shape", x)
         flat = self.graph.reshape(x, -1, ways[0].inputs.shape[1])
         found = [
-            self._direction(flat, shape, cell, bounded=bounded, backwards=way > 0, name=f"{name}_{way}")
-            for way, cell in enumerate(ways)
+            self._direction(flat, shape, cell, backwards=way > 0, name=f"{name}_{way}") for way, cell in enumerate(ways)
         ]
         return [self.graph.concat(parts, axis=2 - (place > 0)) for place, parts in enumerate(zip(*found, strict=True))]
 
-    def _direction(
-        self, x: str, shape: str, cell: StepWeights, *, bounded: bool, backwards: bool, name: str
-    ) -> list[str]:
+    def _direction(self, x: str, shape: str, cell: StepWeights, *, backwards: bool, name: str) -> list[str]:
         """Outputs ``(length, sentences, hidden)`` and last states ``(sentences, hidden)``."""
         graph, (num_gates, size) = self.graph, cell.recurrent.shape
-        inputs = self.products.linear(cell.inputs, cell.bias, bounded=bounded, name=f"{name}_inputs")
+        inputs = self.products.linear(cell.inputs, cell.bias, name=f"{name}_inputs")
         steps = graph.concat([graph.add("Slice", shape, graph.ints(0), graph.ints(2)), graph.ints(num_gates)], axis=0)
         gates = graph.add("Reshape", inputs(x), steps)
         sentences = graph.add("Slice", shape, graph.ints(1), graph.ints(2))
@@ -124,9 +116,7 @@ class Stepwise:
         before = tuple(body.input(f"{name}_state_{one}", FLOAT, "sentences", size) for one in range(self.num_states))
         gates = body.input(f"{name}_gates", FLOAT, "sentences", num_gates)
         real = body.input(f"{name}_real", BOOL, "sentences", 1)
-        recurrent = self.products.within(body).linear(
-            cell.recurrent, cell.recurrent_bias, bounded=self.bounded, name=f"{name}_recurrent"
-        )
+        recurrent = self.products.within(body).linear(cell.recurrent, cell.recurrent_bias, name=f"{name}_recurrent")
         after = cell.onnx.step(body, recurrent, gates, before)
         kept = [body.add("Where", real, new, old) for new, old in zip(after, before, strict=True)]
         for number, value in enumerate([*kept, kept[0]]):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 
 import numpy as np
@@ -33,9 +32,6 @@ class _StepWriter:
 
     def __init__(self, graph: Graph, network: NetworkParts, products: Products) -> None:
         self.graph, self.network, self.products, self.step = graph, network, products, network.step
-        starts_bounded = network.bridge is None or network.bridge.bounded
-        self.state_bounded = self.step.stack_bounded and starts_bounded
-        self.bounded = self.step.stack_bounded and (starts_bounded or not self.step.keeps_state)  # of h, after a step
 
     def stack(self) -> str:
         """The top layer's h, ``(rows, width)``. The next state is an output."""
@@ -45,12 +41,10 @@ class _StepWriter:
             names = [f"state_{one}_layer_{number}" for one in range(self.network.num_states)]
             state = tuple(graph.input(name, FLOAT, "rows", width) for name in names)
             if number:
-                inputs = self.products.linear(cell.inputs, cell.bias, bounded=self.bounded, name=f"inputs_{number}")
+                inputs = self.products.linear(cell.inputs, cell.bias, name=f"inputs_{number}")
                 gates = inputs(x)
             assert cell.onnx is not None
-            recurrent = self.products.linear(
-                cell.recurrent, cell.recurrent_bias, bounded=self.state_bounded, name=f"recurrent_{number}"
-            )
+            recurrent = self.products.linear(cell.recurrent, cell.recurrent_bias, name=f"recurrent_{number}")
             state = cell.onnx.step(graph, recurrent, gates, state)
             for name, value in zip(names, state, strict=True):
                 graph.output(f"next_{name}", value, FLOAT, "rows", width)
@@ -62,7 +56,7 @@ class _StepWriter:
         graph, weight = self.graph, peeked(self.step)[0]
         last = graph.input("last", INT64, "rows")
         embedded = self.products.lookup(self.step.embedding, last, name="embedding")
-        inputs = self.products.linear(weight, self.step.cells[0].bias, bounded=False, name="inputs_0")
+        inputs = self.products.linear(weight, self.step.cells[0].bias, name="inputs_0")
         if not self.step.peek_input:
             return inputs(embedded)
         return graph.add("Add", inputs(embedded), graph.input("peek", FLOAT, "rows", len(weight)))
@@ -85,8 +79,7 @@ class _StepWriter:
         looked = graph.add("Gather", self._lines(weights), rows)
         graph.output("attention", looked, FLOAT, "rows", "length")
         context = graph.add("Gather", graph.reshape(found, -1, size), rows)
-        bounded = self.bounded and self.network.memory_bounded
-        attended = self.products.linear(self.step.attend, None, bounded=bounded, name="attend")
+        attended = self.products.linear(self.step.attend, None, name="attend")
         return graph.add("Tanh", attended(graph.concat([context, seen])))
 
     def _weights(self, attention: Attention, seen: str) -> str:
@@ -97,7 +90,7 @@ class _StepWriter:
         places = graph.input("places", INT64, "sentences", "places")
         if attention.kind == "additive":
             query = attention.query
-            seen = self.products.linear(query.weight, query.bias, bounded=self.bounded, name="query")(seen)
+            seen = self.products.linear(query.weight, query.bias, name="query")(seen)
         score = self._additive if attention.kind == "additive" else self._multiplied
         scores = score(attention, graph.add("Gather", seen, places), keys)
         real = graph.add("Unsqueeze", mask, graph.ints(1, 2) if heads > 1 else graph.ints(1))
@@ -148,15 +141,11 @@ class _StepWriter:
         first, the log-probabilities are wanted: a search that only takes the likeliest token sets it to 0.
         """
         graph, step = self.graph, self.step
-        bounded = self.bounded or step.attention is not None  # attention ends with a tanh
         if step.peek_output:
             seen = graph.concat([seen, graph.input("context", FLOAT, "rows", self.network.width)])
-            bounded &= self.network.bridge is None or self.network.bridge.bounded
-        linear = functools.partial(self.products.linear, bounded=bounded)
         if step.narrow is not None:
-            seen = linear(step.narrow, None, name="narrow")(seen)
-            linear = functools.partial(self.products.linear, bounded=False)
-        logits = linear(step.output, step.output_bias, name="output")(seen)
+            seen = self.products.linear(step.narrow, None, name="narrow")(seen)
+        logits = self.products.linear(step.output, step.output_bias, name="output")(seen)
         graph.output("logits", logits, FLOAT, "rows", len(step.output))
         wanted = graph.add("Slice", logits, graph.ints(0), graph.option("scored", ALL), graph.ints(0))
         graph.output("log_probs", graph.add("LogSoftmax", wanted, axis=-1), FLOAT, "scored_rows", len(step.output))

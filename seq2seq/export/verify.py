@@ -20,7 +20,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens import bounded
-from seq2seq.tokens.base import BOS, EOS, PAD
+from seq2seq.tokens.base import BOS, EOS
 
 SAMPLE = 100  # lines
 LONGEST = 100  # tokens that are read of a line
@@ -117,24 +117,24 @@ def _translated(network: Seq2Seq, form: OnnxForm, rows: Sequence[list[int]]) -> 
         [*one.tokens, *(end if len(one.tokens) < limit else [])] for one, limit in zip(ours, limits, strict=True)
     ]
     alike = torch.tensor([one.tokens == other.tokens for one, other in zip(ours, theirs, strict=True)])
-    return _forced(starts, pad(outputs))._replace(alike=alike)
+    return _forced(starts, outputs)._replace(alike=alike)
 
 
 def _read(network: RNNLanguageModel, form: OnnxForm, rows: Sequence[list[int]]) -> Differences:
     """Read lines with both language models."""
     starts = [(network.step, network.zero_state(len(rows))), (form.step, form.zero_state(len(rows)))]
-    return _forced(starts, pad([[*row, EOS] for row in rows]))
+    return _forced(starts, [[*row, EOS] for row in rows])
 
 
-def _forced(starts: Sequence[tuple[Any, Any]], outputs: Tensor) -> Differences:
-    """Force outputs ``(rows, length)`` on two networks."""
+def _forced(starts: Sequence[tuple[Any, Any]], outputs: Sequence[list[int]]) -> Differences:
+    """Force outputs on two networks."""
     (ours, our_state), (theirs, their_state) = starts
-    last = torch.full((len(outputs),), BOS)
+    last, lengths = torch.full((len(outputs),), BOS), torch.tensor([len(row) for row in outputs])
     alike, largest, chosen = torch.ones(len(outputs), dtype=torch.bool), [], []
-    for tokens in outputs.unbind(1):
+    for position, tokens in enumerate(pad(outputs).unbind(1)):
+        real = lengths > position
         one, our_state = ours(last, our_state)
         other, their_state = theirs(last, their_state)
-        real = tokens != PAD
         difference = (one - other)[real].abs().nan_to_num(torch.inf)
         largest.append(difference.max().view(1))
         chosen.append(difference.gather(1, tokens[real].unsqueeze(1)).squeeze(1))

@@ -175,6 +175,14 @@ def test_a_sound_export_agrees_on_any_sample(options: dict[str, Any], lines: tup
     assert found.largest < 1e-4
 
 
+def test_padding_that_a_network_puts_out_is_compared_too(tmp_path: Path) -> None:
+    source = folder.load(attentive.save(tmp_path / "a.ckpt"))
+    with torch.no_grad():
+        source.network.decoder.output.bias[0] += 100  # `<pad>` is all that it says
+    write_files(folder.contents(source), tmp_path)
+    assert verify.compare(source, tmp_path, LINES).same == len(LINES)
+
+
 def test_a_sample_can_be_given(translator: Path, tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "lines").write_text("ab\n\nba\n")
     assert run(translator, "-o", tmp_path / "out", "--sample", tmp_path / "lines") == 0
