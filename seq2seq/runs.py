@@ -121,8 +121,6 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
         values = yaml.load("\n".join(read_lines(path)), _Loader)
-    except UserError:
-        raise
     except _Reference as found:
         raise UserError(
             f"{path} is not a config of ours: it has a reference, *{found}; write the value out where it is used."
@@ -233,8 +231,6 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads("\n".join(read_lines(path)))
-    except UserError:
-        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}; {remedy}.") from None
     if not isinstance(values, dict):
@@ -365,8 +361,6 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         return []
     try:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(read_lines(path))]
-    except UserError:
-        raise
     except (TypeError, ValueError, csv.Error) as error:
         raise UserError(f"{path} has a row that is not of numbers ({error}); restore it, or train anew.") from None
     if rows and not {"epoch", "step"} <= rows[0].keys():
