@@ -479,15 +479,6 @@ def test_a_user_error_is_not_taken_for_an_error_of_a_library() -> None:
     assert UserError.__mro__[1:] == Exception.__mro__
 
 
-def test_a_user_error_ends_a_command_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    def refuse() -> None:
-        raise UserError("a\nb is not a file; name another.")
-
-    assert exit_status(refuse, "name") == 2
-    said = capsys.readouterr()
-    assert (said.out, said.err) == ("", "name: a\\nb is not a file; name another.\n")
-
-
 def test_the_configs_are_found_or_their_absence_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert conf_dir() == ROOT / "conf"
     monkeypatch.setattr("seq2seq.cli.common.__file__", str(tmp_path / "seq2seq" / "cli" / "common.py"))
