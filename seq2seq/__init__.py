@@ -19,7 +19,7 @@ _HOMES = {"Seq2Seq": "seq2seq.models.seq2seq", "Translator": "seq2seq.translate.
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first asked for: a command's ``--help`` must not wait for torch."""
+    """Import a public name when it is first asked for: the help of a command must not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'seq2seq' has no attribute {name!r}")
     import importlib

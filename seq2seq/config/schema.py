@@ -466,28 +466,35 @@ class DecodeConfig:
         "how outputs are found; validation is always greedy",
         choices=SEARCHES,
     )
-    beam_size: int = key(5, "beam: hypotheses that are kept at each step", low=1, high=1000)
+    beam_size: int = key(5, "beam: hypotheses that are kept at each step", search="beam", low=1, high=1000)
     length_penalty: float = key(
         1.0,
         "beam: score / ((5 + length) / 6)^this (Wu et al. 2016); 0 prefers short outputs",
+        search="beam",
         low=0,
         high=10,
     )
     coverage_penalty: float = key(
         0.0,
         "beam, with attention: cost of source positions that got little of it; 0 is off",
+        search="beam",
         low=0,
         high=10,
     )
     temperature: float = key(
         1.0,
         "sample: below 1 likelier tokens, above 1 more surprising ones; 0 is greedy",
+        search="sample",
         low=0,
         high=100,
     )
-    top_k: int = key(0, "sample: from so many of the likeliest tokens; 0 is all", low=0)
-    top_p: float = key(1.0, "sample: from the fewest tokens that have this probability together", low=0, high=1)
-    seed: int = key(1, "sample: another seed, other outputs; equal lines get equal ones", low=0, high=2**32 - 1)
+    top_k: int = key(0, "sample: from so many of the likeliest tokens; 0 is all", search="sample", low=0)
+    top_p: float = key(
+        1.0, "sample: from the fewest tokens that have this probability together", search="sample", low=0, high=1
+    )
+    seed: int = key(
+        1, "sample: another seed, other outputs; equal lines get equal ones", search="sample", low=0, high=2**32 - 1
+    )
     copy_unknown: bool = key(
         False,
         "with attention: replace an unknown in the output by the most attended source word",

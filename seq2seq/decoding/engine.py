@@ -101,10 +101,7 @@ class Engine:
         Raises:
             UserError: if the weight is out of range.
         """
-        try:
-            check_weight(weight)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        check_weight(weight)
         return dataclasses.replace(self, language_model=language_model.to(self.device).eval(), weight=weight)
 
     @property
@@ -133,6 +130,20 @@ class Engine:
             raise UserError(
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
+
+    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where a network has none.
+
+        Args:
+            copies: whether outputs are searched, so that ``decode.copy_unknown`` matters.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if copies and decode.copy_unknown:
+            self.require_attention("decode.copy_unknown")
+        if decode.search == "beam" and decode.coverage_penalty:
+            self.require_attention("decode.coverage_penalty")
 
     def search(
         self,
@@ -270,8 +281,8 @@ class Engine:
             check_shortlist(self.shortlist)
         if decode.shortlist and self.language_model is not None:
             raise UserError(
-                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out --lm, or use "
-                "--no-shortlist."
+                "decode.shortlist and fusion with a language model do not go together; leave out the language model, "
+                "or use decode.shortlist=false."
             )
         for model in self.models:
             check_form(decode, model, self.device.type)
@@ -421,9 +432,9 @@ def beam_settings(decode: DecodeConfig, num_best: int = 1) -> BeamSettings:
 
 
 def _enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> AbstractContextManager[None]:
-    beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
+    beam = f", or decode.beam_size smaller than {decode.beam_size}" if width > 1 else ""
     return enough_memory(
         shape,
-        f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
-        single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+        f"make decode.batch_tokens smaller than {decode.batch_tokens}{beam}",
+        single=f"make decode.max_source smaller than {decode.max_source}{beam}",
     )
