@@ -311,7 +311,7 @@ def test_translate_writes_files(command: Command, trained: Path, tmp_path: Path)
         (["CKPT", "--window", "0"], "--window 0 is out of range"),
         (["CKPT", "--threads", "-1"], "--threads -1 is out of range; it must be in [0, 1024]"),
         (["CKPT", "-i", "a", "-o", "./a"], "./a is both input and output"),
-        (["CKPT", "--max-extra", "0"], "decode.max_extra=0 is out of range"),
+        (["CKPT", "--max-extra", "0"], "decode.max_extra=0 (--max-extra) is out of range"),
         (["CKPT", "--device", "abacus"], "--device abacus is not known; choose from cpu, cuda, mps"),
         (["CKPT", "-o", "no/such/folder"], "no/such/folder"),
     ],
