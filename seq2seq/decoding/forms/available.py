@@ -10,7 +10,7 @@ from typing import Any
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.decoding.forms.base import Form
-from seq2seq.decoding.forms.cpu import Inference, is_known, why_not
+from seq2seq.decoding.forms.cpu import CpuForm, is_known, why_not
 from seq2seq.decoding.forms.module import GraphForm, ModuleForm
 from seq2seq.decoding.forms.products import require_int8
 from seq2seq.decoding.shortlist import Shortlist
@@ -32,7 +32,7 @@ def build_form(model: Seq2Seq, *, int8: bool = False, cuda_graphs: bool = False)
         return GraphForm(model)
     reason = why_not(model)
     if reason is None:
-        return Inference(model, int8=int8)
+        return CpuForm(model, int8=int8)
     if next(model.parameters()).device.type == "cpu":
         _say_once(f"This network is decoded by its module's own step, which is slower than the CPU form: {reason}.")
     return ModuleForm(model)
