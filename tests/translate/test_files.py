@@ -854,7 +854,7 @@ def test_the_command_is_killed_refuses_a_second_and_goes_on(here: Here, tmp_path
     assert not (tmp_path / "out").exists()
     status, said = here(*words, "--resume", "--max-extra", "7")
     assert (status, said.count("\n")) == (2, 1)
-    assert "decode.max_extra was 20 and is 7" in said
+    assert "decode.max_extra (--max-extra) was 20 and is 7" in said
     status, said = here(*words, "--resume")
     assert (status, " before) in " in said) == (0, True), said
     says = Translator.from_checkpoint(FROZEN).translate(read_lines(tmp_path / "in"))
