@@ -20,7 +20,7 @@ from torch import Tensor
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.batches import pad
 from seq2seq.decoding.beam import beam
-from seq2seq.decoding.forms.cpu import Inference
+from seq2seq.decoding.forms.cpu import CpuForm
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.settings import BeamSettings
@@ -105,7 +105,7 @@ def our_step(network: Seq2Seq, work: Work, *, tokens: int = TOKENS) -> None:
 
 
 def fast(
-    form: Inference, work: Work, *, tokens: int = TOKENS, scores: bool = False, columns: bool = False, size: int = 1
+    form: CpuForm, work: Work, *, tokens: int = TOKENS, scores: bool = False, columns: bool = False, size: int = 1
 ) -> None:
     """`greedy`, or `beam` where the size is above 1, with the inference form."""
     rng = np.random.default_rng(2)
@@ -128,7 +128,7 @@ def _columns(rng: np.random.Generator, num_rows: int) -> Columns:
 
 def ways(network: Seq2Seq) -> dict[str, Callable[[Work], None]]:
     """The compared ways to decode, the plain loop first."""
-    exact, int8 = Inference(network), Inference(network, int8=True)
+    exact, int8 = CpuForm(network), CpuForm(network, int8=True)
     return {
         "plain loop": lambda work: plain(network, work),
         "greedy, the module's step": lambda work: our_step(network, work),

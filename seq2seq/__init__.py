@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that ``--help`` does not wait for torch."""
+    """Import a public name on first use, so that the help of a command does not wait for torch."""
     if name not in _HOMES:
         raise AttributeError(f"module 'seq2seq' has no attribute {name!r}")
     import importlib

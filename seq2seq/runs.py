@@ -93,8 +93,6 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
         values = yaml.load("\n".join(read_lines(path)), _Loader)
-    except UserError:
-        raise
     except _Reference as found:
         raise UserError(
             f"{path} is not a config that seq2seq wrote: it has a reference, *{found}; write the value out where it "
@@ -249,8 +247,6 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         return []
     try:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(read_lines(path))]
-    except UserError:
-        raise
     except (TypeError, ValueError, csv.Error) as error:
         raise UserError(
             f"{path} has a row with a value that is not a number ({error}); restore it, or train again."

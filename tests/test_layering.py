@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -121,6 +122,22 @@ def test_libraries_stay_in_their_places() -> None:
         for library in roots & set(OUTSIDE):
             assert is_in(name, OUTSIDE[library]), f"{name} imports {library}"
         assert "torch" not in roots or not is_in(name, NO_TORCH), f"{name} imports torch"
+
+
+def strings(path: Path) -> set[str]:
+    """The string literals of a module, docstrings among them."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
+def test_only_commands_know_flags() -> None:
+    """The library's messages name keys and parameters; a command adds its flags (``cli/flags.py``)."""
+    others = re.compile(r"var\(--|seq2seq-[a-z]+ --")  # of a style sheet, and a whole command to type
+    for path in PACKAGE.rglob("*.py"):
+        name = path.relative_to(PACKAGE).as_posix()
+        if not name.startswith("cli/") and name != "training/experiment.py":  # which asks git
+            found = {text for text in strings(path) if re.search(r"(?<!\w)--[a-z]", others.sub("", text))}
+            assert not found, f"{name} names flags: {found}"
 
 
 def test_the_ground_floor_needs_the_standard_library_only() -> None:

@@ -29,7 +29,7 @@ from filelock import FileLock
 from seq2seq import checkpoint, metrics, runs
 from seq2seq.cli import sweep
 from seq2seq.data.batches import _Epoch
-from seq2seq.decoding.forms.cpu import Inference
+from seq2seq.decoding.forms.cpu import CpuForm
 from seq2seq.files import packed
 from seq2seq.models.cells import lstm
 from seq2seq.models.language_model import RNNLanguageModel
@@ -413,8 +413,8 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "too little memory on a GPU": no_memory(NO_MEMORY_ON_A_GPU),
     "too little memory on a CPU": no_memory(NO_MEMORY_ON_A_CPU),
     "too little memory for one pair": no_memory(NO_MEMORY_ON_A_CPU),
-    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, Inference, "start"),
-    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, Inference, "start"),
+    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, CpuForm, "start"),
+    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, CpuForm, "start"),
     "too little memory while scoring": no_memory(NO_MEMORY_ON_A_CPU),
     "too little memory while probing": no_memory(NO_MEMORY_ON_A_CPU, Seq2Seq, "encode"),
     "a full /dev/shm": no_semaphores,

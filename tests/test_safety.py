@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import tarfile
 import time
@@ -319,10 +318,8 @@ def test_a_lack_of_memory_under_a_beam_counts_sentences(
 ) -> None:
     one = attentive.load(attentive.save(tmp_path / "a.ckpt"), search="beam", beam_size=5)
     monkeypatch.setattr(engine, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
-    setting = "decode.max_source (--max-source, now 2000)" if lines == 1 else "decode.batch_tokens (--batch-tokens, now"
-    said = (
-        rf"batch of {lines} sentence\(s\) .*; make {re.escape(setting)}.* smaller, or decode.beam_size \(--beam, now 5"
-    )
+    setting = "max_source smaller than 2000" if lines == 1 else "batch_tokens smaller than 8192"
+    said = rf"batch of {lines} sentence\(s\) .*; make decode.{setting}, or decode.beam_size smaller than 5\."
     with pytest.raises(UserError, match=said):
         one.translate(["a dog runs"] * lines)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.cli.flags import add_key
 from seq2seq.config.choices import DATASETS
 from seq2seq.config.schema import DataConfig
 from seq2seq.config.values import from_dict
@@ -20,12 +21,13 @@ NAME = "seq2seq-data"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command."""
-    options = _parser().parse_args(arguments)
-    set_up()
-    sys.exit(exit_status(lambda: _prepare(options), NAME))
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    set_up(parser.flags)
+    sys.exit(exit_status(lambda: _prepare(options), NAME, parser.flags))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> ArgumentParser:
     from seq2seq.data.prepare import fields_of
 
     parser = ArgumentParser(
@@ -39,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         )
         one.add_argument("--root", default="data", help="folder for all datasets (default: %(default)s)")
         for field in fields_of(kind):
-            _add(one, field, _yaml_default(kind, field))
+            parser.flags |= add_key(one, f"data.{field.name}", default=_yaml_default(kind, field))
     return parser
 
 
@@ -51,16 +53,6 @@ def _yaml_default(kind: str, field: dataclasses.Field[Any]) -> Any:
 
     values = yaml.safe_load((conf_dir() / "data" / f"{kind}.yaml").read_text(encoding="utf-8"))
     return values.get("data", values).get(field.name, field.default)  # a file of package _global_ has sections
-
-
-def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    meaning = field.metadata["facts"].meaning.replace("%", "%%")
-    if field.type == "bool":
-        parser.add_argument(flag, action="store_true", help=meaning)
-        return
-    convert = {"int": int, "float": float}.get(str(field.type), str)
-    parser.add_argument(flag, type=convert, default=default, help=f"{meaning} (default: %(default)s)")
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -11,20 +11,18 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.common import (
     ArgumentParser,
-    add_model_arguments,
-    apply_model_arguments,
     exit_status,
-    given_decode_arguments,
     is_same_file,
     refuse_overwriting,
     set_up,
 )
+from seq2seq.cli.decode import add_model_arguments, apply_model_arguments
 from seq2seq.cli.language_model import load
 from seq2seq.config.choices import METRIC_TOKENIZERS
 from seq2seq.config.schema import MetricsConfig
@@ -34,6 +32,7 @@ if TYPE_CHECKING:
     from seq2seq.translate.translator import Translator
 
 NAME = "seq2seq-evaluate"
+WITH_TEXT = ("text", "device", "threads")  # arguments that may stand beside --text
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
@@ -56,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=METRIC_TOKENIZERS,
         help="sacreBLEU's tokenizer for BLEU (default: metrics.tokenizer of the training)",
     )
+    parser.flags["metrics.tokenizer"] = "--tokenize"
     parser.add_argument(
         "--text",
         metavar="FILE",
@@ -64,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.text is None and None in (options.src, options.ref):
         parser.error("the following arguments are required: --src and --ref, or --text")
-    set_up()
-    sys.exit(exit_status(lambda: (_evaluate if options.text is None else _evaluate_text)(options), NAME))
+    set_up(parser.flags)
+    if options.text is None:
+        sys.exit(exit_status(lambda: _evaluate(options), NAME, parser.flags))
+    sys.exit(exit_status(lambda: _evaluate_text(options, parser.given), NAME, parser.flags))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -110,14 +112,12 @@ def _warn(
             log.warning("%s", line)
 
 
-def _evaluate_text(options: argparse.Namespace) -> None:
+def _evaluate_text(options: argparse.Namespace, given: Mapping[str, str]) -> None:
     from seq2seq.files.lines import read_lines, refuse_line_ends
 
-    given = [flag for flag in ("src", "ref", "hyp", "tokenize") if getattr(options, flag)]
-    given += given_decode_arguments(options)
-    if given or len(options.checkpoint) > 1:
-        shown = {"beam_size": "beam", "search": options.search}
-        what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"
+    stray = [flag for name, flag in given.items() if name not in WITH_TEXT]
+    if stray or len(options.checkpoint) > 1:
+        what = stray[0] if stray else "several checkpoints"
         raise UserError(f"--text is scored by one language model; leave out {what}.")
     lines = read_lines(options.text)
     if not lines:

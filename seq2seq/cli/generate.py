@@ -9,12 +9,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, refuse_undecodable, set_up
-from seq2seq.cli.language_model import LM_WEIGHT, add_device_arguments, load
+from seq2seq.cli.decode import add_device_arguments
+from seq2seq.cli.flags import KEYS, add_key
+from seq2seq.cli.language_model import LM_WEIGHT, load
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.errors import UserError
 
 NAME = "seq2seq-generate"
 MOST_LINES, MOST_TOKENS = 1_000_000, 100_000
-DRAWING = ("prefix", "number", "temperature", "top_k", "top_p", "seed", "max_length")
+SAMPLING = tuple(one.name for one, facts in KEYS.values() if facts.search == "sample")  # settings of drawing
+DRAWING = ("prefix", "number", *SAMPLING, "max_length")
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
@@ -28,14 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     drawing = parser.add_argument_group("sampling")
     drawing.add_argument("--prefix", default="", metavar="TEXT", help="text that each line begins with")
     drawing.add_argument("-n", "--number", type=int, default=5, metavar="N", help="lines (default: %(default)s)")
-    for flag, convert, default, meaning in (
-        ("--temperature", float, 1.0, "below 1 likelier tokens, above 1 less likely ones; 0 takes the likeliest"),
-        ("--top-k", int, 0, "draw from this many of the likeliest tokens; 0 is all"),
-        ("--top-p", float, 1.0, "draw from the fewest tokens whose probabilities sum to this"),
-        ("--seed", int, 1, "seed of the random draws"),
-        ("--max-length", int, 100, "most tokens in a line"),
-    ):
-        drawing.add_argument(flag, type=convert, default=default, metavar="X", help=f"{meaning} (default: %(default)s)")
+    for name in SAMPLING:
+        parser.flags |= add_key(drawing, f"decode.{name}", default=getattr(DecodeConfig(), name))
+    drawing.add_argument(
+        "--max-length", type=int, default=100, metavar="N", help="most tokens in a line (default: %(default)s)"
+    )
     rescoring = parser.add_argument_group("rescoring")
     rescoring.add_argument(
         "--rescore",
@@ -49,6 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="W",
         help="W times the line's log-probability is added to its score (default: %(default)s)",
     )
+    parser.flags["weight"] = "--lm-weight"
     add_device_arguments(parser)
     unset: dict[str, Any] = dict.fromkeys((*DRAWING, "lm_weight"))
     options = parser.parse_args(arguments, argparse.Namespace(**unset))  # instead of the defaults
@@ -60,8 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in unset:
         if getattr(options, name) is None:
             setattr(options, name, parser.get_default(name))
-    set_up()
-    sys.exit(exit_status(lambda: (_rescore if rescored else _generate)(options), NAME))
+    set_up(parser.flags)
+    sys.exit(exit_status(lambda: (_rescore if rescored else _generate)(options), NAME, parser.flags))
 
 
 def _generate(options: argparse.Namespace) -> None:
@@ -71,19 +73,16 @@ def _generate(options: argparse.Namespace) -> None:
     for flag, value, low, high in (
         ("-n", options.number, 1, MOST_LINES),
         ("--max-length", options.max_length, 1, MOST_TOKENS),
-        ("--seed", options.seed, 0, 2**32 - 1),
     ):
         if not low <= value <= high:
             raise UserError(f"{flag} {value} is out of range; it must be in [{low}, {high}].")
     if "\n" in options.prefix:
         raise UserError("--prefix holds a newline; give it on one line.")
     refuse_undecodable("--prefix", options.prefix)
-    try:
-        settings = SamplingSettings(options.temperature, options.top_k, options.top_p)
-    except ValueError as error:
-        raise UserError(f"{error} See --help.") from None
+    decode = DecodeConfig(search="sample", **{name: getattr(options, name) for name in SAMPLING})
+    settings = SamplingSettings(decode.temperature, decode.top_k, decode.top_p)
     model = load(options.checkpoint, options)
-    limits = {"seed": options.seed, "max_length": options.max_length}
+    limits = {"seed": decode.seed, "max_length": options.max_length}
     lines = model.generate(options.number, prefix=options.prefix, settings=settings, **limits)
     with lines_bar(shown=not sys.stdout.isatty()) as bar:  # a terminal shows the lines themselves
         for line in bar.track(lines, options.number, description="lines"):
@@ -91,9 +90,10 @@ def _generate(options: argparse.Namespace) -> None:
 
 
 def _rescore(options: argparse.Namespace) -> None:
+    from seq2seq.decoding.fusion import check_weight
     from seq2seq.translate import rescore
 
-    rescore.check_weight(options.lm_weight)
+    check_weight(options.lm_weight)
     entries = rescore.read_n_best(options.rescore)
     model = load(options.checkpoint, options)
     for entry in rescore.rescore(entries, model, options.lm_weight):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.common import placed
+from seq2seq.cli.common import ArgumentParser
+from seq2seq.cli.decode import placed
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
     from seq2seq.translate.translator import Translator
 
 LM_WEIGHT = 0.2
-
-
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments for device and threads."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="torch's threads (default: one for a small network)"
-    )
 
 
 def load(path: str, options: argparse.Namespace) -> LanguageModel:
@@ -35,7 +28,7 @@ def load(path: str, options: argparse.Namespace) -> LanguageModel:
         return LanguageModel.from_checkpoint(path, device=options.device, threads=options.threads or None)
 
 
-def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
+def add_fusion_arguments(parser: ArgumentParser) -> None:
     """Add the arguments of shallow fusion with a language model."""
     parser.add_argument(
         "--lm", metavar="CKPT", help="a language model of the target language, with the translator's pieces"
@@ -46,6 +39,7 @@ def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help=f"factor on its log-probabilities before they are added (default: {LM_WEIGHT})",
     )
+    parser.flags |= {"weight": "--lm-weight", "fusion with a language model": "--lm"}
 
 
 def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) -> Translator:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
+from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.cli.decode import add_device_arguments, apply_model_arguments
 from seq2seq.data.pairs import read_parallel
 from seq2seq.errors import UserError
 from seq2seq.files.writing import make_folder, writing
@@ -51,9 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="DIR",
         help=f"folder for {PROBE} and {DRAWING} (default: RUN; with a .ckpt file they are not written)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
-    parser.set_defaults(batch_tokens=None, max_source=None, max_ratio=None, max_extra=None)  # the checkpoint's
+    add_device_arguments(parser)
     options = parser.parse_args(arguments)
     set_up()
     sys.exit(exit_status(lambda: _probe(options), NAME))

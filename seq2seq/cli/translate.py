@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from seq2seq.cli.common import (
     ArgumentParser,
-    add_model_arguments,
-    apply_model_arguments,
     exit_status,
     is_same_file,
     refuse_overwriting,
     refuse_undecodable,
     set_up,
 )
+from seq2seq.cli.decode import add_model_arguments, apply_model_arguments
 from seq2seq.cli.language_model import LM_WEIGHT, add_fusion_arguments, apply_fusion_arguments
 from seq2seq.errors import UserError, require
 
@@ -31,6 +30,13 @@ NAME = "seq2seq-translate"
 STDIO = "-"
 PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 PICTURES = 20  # most in a folder
+FLAGS = {  # of parameters of `translate_file`, and of outputs of `Wanted`
+    "resume": "--resume",
+    "resume=True": "--resume",
+    "num_best": "--n-best",
+    "a file of alignments": "--alignments",
+    "a picture of the attention": "--attention-plot",
+}
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
@@ -75,10 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         action="store_true",
         help="resume an interrupted output, with the same result; skip a finished one",
     )
+    parser.flags |= FLAGS
     options = parser.parse_args(arguments)
     options.input = options.input or [STDIO]
-    set_up()
-    sys.exit(exit_status(lambda: _translate(options), NAME))
+    set_up(parser.flags)
+    sys.exit(exit_status(lambda: _translate(options), NAME, parser.flags))
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,6 +36,7 @@ class Facts(NamedTuple):
     incidental: bool = False  # may differ between two commands that mean the same run
     compared: bool = True  # whether a report compares runs by it
     path: bool = False  # a file or folder
+    search: str = ""  # of decode: the only search that reads it
 
     def check(self, name: str, value: Any) -> None:
         """Check one value.

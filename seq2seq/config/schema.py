@@ -458,28 +458,35 @@ class DecodeConfig:
         "how outputs are found; validation is always greedy",
         choices=SEARCHES,
     )
-    beam_size: int = key(5, "beam: hypotheses that are kept at each step", low=1, high=1000)
+    beam_size: int = key(5, "beam: hypotheses that are kept at each step", search="beam", low=1, high=1000)
     length_penalty: float = key(
         1.0,
         "beam: score / ((5 + length) / 6)^this (Wu et al. 2016); 0 prefers short outputs",
+        search="beam",
         low=0,
         high=10,
     )
     coverage_penalty: float = key(
         0.0,
         "beam, with attention: cost of source positions that got little of it; 0 is off",
+        search="beam",
         low=0,
         high=10,
     )
     temperature: float = key(
         1.0,
         "sample: below 1 prefers likely tokens, above 1 allows more unlikely ones; 0 is greedy",
+        search="sample",
         low=0,
         high=100,
     )
-    top_k: int = key(0, "sample: draw from this many of the likeliest tokens; 0 is all", low=0)
-    top_p: float = key(1.0, "sample: draw from the fewest tokens whose probabilities sum to this", low=0, high=1)
-    seed: int = key(1, "sample: seed of the random draws; equal lines get equal outputs", low=0, high=2**32 - 1)
+    top_k: int = key(0, "sample: draw from this many of the likeliest tokens; 0 is all", search="sample", low=0)
+    top_p: float = key(
+        1.0, "sample: draw from the fewest tokens whose probabilities sum to this", search="sample", low=0, high=1
+    )
+    seed: int = key(
+        1, "sample: seed of the random draws; equal lines get equal outputs", search="sample", low=0, high=2**32 - 1
+    )
     copy_unknown: bool = key(
         False,
         "with attention: replace an unknown in the output by the most attended source word",

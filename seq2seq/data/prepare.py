@@ -139,8 +139,6 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
             train, filtered = _filter(config, made.splits["train"])
             dropped = {**made.dropped, **{reason: count for reason, count in filtered.items() if count}}
             write_splits(aside, {**made.splits, "train": train})
-    except UserError:
-        raise
     except ValueError as error:  # text that would not be read back as it is
         raise UserError(f"{str(error).rstrip('.')}; remove it from {_named(config)}.") from None
     dropped = {reason: count for reason, count in dropped.items() if count}

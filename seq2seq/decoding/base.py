@@ -55,6 +55,9 @@ class Engine(Protocol):
     def require_attention(self, what: str) -> None:
         """Refuse what cannot be done without attention."""
 
+    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where there is none."""
+
     def fused(self, language_model: Any, weight: float) -> Engine:
         """Return an engine whose searches add the scores of a language model."""
 

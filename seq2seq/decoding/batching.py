@@ -34,9 +34,9 @@ def by_length(
 
 def enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> AbstractContextManager[None]:
     """Name the settings that make a batch smaller, where there is not enough memory for it."""
-    beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
+    beam = f", or decode.beam_size smaller than {decode.beam_size}" if width > 1 else ""
     return memory.enough_memory(
         shape,
-        f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
-        single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+        f"make decode.batch_tokens smaller than {decode.batch_tokens}{beam}",
+        single=f"make decode.max_source smaller than {decode.max_source}{beam}",
     )

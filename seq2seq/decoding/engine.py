@@ -26,12 +26,12 @@ from seq2seq.decoding.base import Hypothesis, Request
 from seq2seq.decoding.batching import by_length, enough_memory
 from seq2seq.decoding.beam import beam, coverage_of
 from seq2seq.decoding.draws import seeds
-from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.forms.available import build_form, check_form, check_shortlist
 from seq2seq.decoding.forms.base import Form
+from seq2seq.decoding.forms.composed import EnsembleForm, FusedForm
 from seq2seq.decoding.forms.module import ModuleForm
 from seq2seq.decoding.forms.state import Columns
-from seq2seq.decoding.fusion import FusedState, check_weight, fuse
+from seq2seq.decoding.fusion import check_weight
 from seq2seq.decoding.greedy import forced, greedy
 from seq2seq.decoding.sampling import sample
 from seq2seq.decoding.settings import beam_settings, sampling_settings
@@ -103,10 +103,7 @@ class Engine:
         Raises:
             UserError: if the weight is out of range.
         """
-        try:
-            check_weight(weight)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        check_weight(weight)
         return dataclasses.replace(self, language_model=language_model.to(self.device).eval(), weight=weight)
 
     @property
@@ -141,6 +138,20 @@ class Engine:
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
 
+    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where a network has none.
+
+        Args:
+            copies: whether outputs are searched, so that ``decode.copy_unknown`` matters.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if copies and decode.copy_unknown:
+            self.require_attention("decode.copy_unknown")
+        if decode.search == "beam" and decode.coverage_penalty:
+            self.require_attention("decode.coverage_penalty")
+
     def search(
         self,
         requests: Sequence[Request],
@@ -159,11 +170,11 @@ class Engine:
         Raises:
             UserError: if ``decode`` asks for a form that is not available; see `available.check_form`.
         """
-        forms = self._forms(decode)
+        form = self._form(decode)
         return self._in_batches(
             requests,
             self._src_lengths(requests),
-            lambda batch: _Batch(self, batch, forms, decode).search(num_best, attention, scores),
+            lambda batch: _Batch(self, batch, form, decode).search(num_best, attention, scores),
             decode,
             width=decode.beam_size if decode.search == "beam" else 1,
         )
@@ -179,11 +190,11 @@ class Engine:
         Raises:
             UserError: as `search`.
         """
-        forms = None if plain else self._forms(decode)
+        form = _together([ModuleForm(model) for model in self.models]) if plain else self._form(decode)
         return self._in_batches(
             requests,
             [max(size, one.limit) for size, one in zip(self._src_lengths(requests), requests, strict=True)],
-            lambda batch: _Batch(self, batch, forms, decode).force(attention),
+            lambda batch: _Batch(self, batch, form, decode).force(attention),
             decode,
         )
 
@@ -212,12 +223,12 @@ class Engine:
             for request, own in zip(requests, found, strict=True)
             for one in own
         ]
-        forms = self._forms(decode)
+        form = _together(self._forms(decode))
         values = iter(
             self._in_batches(
                 outputs,
                 [max(size, len(one.prefix)) for size, one in zip(self._src_lengths(outputs), outputs, strict=True)],
-                lambda batch: _Batch(self, batch, forms, decode).own_log_probs(),
+                lambda batch: _Batch(self, batch, form, decode).own_log_probs(),
                 decode,
             )
         )
@@ -283,6 +294,15 @@ class Engine:
                 found.update(zip(rows, work(batch), strict=True))
         return [found[i] for i in range(len(requests))]
 
+    def _form(self, decode: DecodeConfig) -> Form:
+        """The form of all models together, and of the language model.
+
+        Raises:
+            UserError: as `_forms`.
+        """
+        form = _together(self._forms(decode))
+        return form if self.language_model is None else FusedForm(form, self.language_model, self.weight)
+
     def _forms(self, decode: DecodeConfig) -> Forms:
         """The form of each model.
 
@@ -293,8 +313,8 @@ class Engine:
             check_shortlist(self.shortlist)
         if decode.shortlist and self.language_model is not None:
             raise UserError(
-                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out --lm, or use "
-                "--no-shortlist."
+                "decode.shortlist and fusion with a language model do not go together; leave out the language model, "
+                "or use decode.shortlist=false."
             )
         for model in self.models:
             check_form(decode, model, self.device.type)
@@ -312,14 +332,10 @@ class Engine:
 
 
 class _Batch:
-    """Requests that are decoded together.
+    """Requests that are decoded together, with one form of all that decides."""
 
-    Args:
-        forms: a form of each network. None is for the networks as they are, without a language model.
-    """
-
-    def __init__(self, engine: Engine, requests: Sequence[Request], forms: Forms | None, decode: DecodeConfig) -> None:
-        self.engine, self.requests, self.forms, self.decode = engine, requests, forms, decode
+    def __init__(self, engine: Engine, requests: Sequence[Request], form: Form, decode: DecodeConfig) -> None:
+        self.engine, self.requests, self.form, self.decode = engine, requests, form, decode
         self.columns: Columns | None = None  # the pieces to choose from; None for all
         self.symbols: dict[str, Any] = {
             "bos": BOS,
@@ -331,8 +347,7 @@ class _Batch:
     def search(self, num_best: int, attention: bool, scores: bool) -> list[list[Hypothesis]]:
         """The hypotheses of each request, the best first."""
         self._choose_columns()
-        single = self.forms is not None and len(self.forms) == 1 and self.engine.language_model is None
-        without = not scores and self.decode.search == "greedy" and single
+        without = not scores and self.decode.search == "greedy"
         step, state = self._start(normalise=not without)
         options = {
             **self.symbols,
@@ -351,15 +366,12 @@ class _Batch:
 
     def own_log_probs(self) -> list[float]:
         """The networks' log-probabilities of outputs that hold their end symbol, if there is one."""
-        step, state = self._start(fused=False)
-        return [one.score for one in forced(step, state, self.prefixes, **{**self.symbols, "eos": None})]
+        return [one.score for one in forced(*self._start(), self.prefixes, **{**self.symbols, "eos": None})]
 
     def _choose_columns(self) -> None:
         """Restrict the batch to its shortlist, if there is one."""
         shortlist = self.engine.shortlist
-        if not self.decode.shortlist or shortlist is None or self.forms is None:
-            return
-        if not all(form.takes_columns for form in self.forms):
+        if not self.decode.shortlist or shortlist is None or not self.form.takes_columns:
             return
         columns = self.columns = shortlist.columns([one.src for one in self.requests], self.prefixes)
         for name in ("bos", "eos"):
@@ -368,25 +380,10 @@ class _Batch:
         self.prefixes = [[columns.place(token) for token in prefix] for prefix in self.prefixes]
 
     @torch.no_grad()
-    def _start(self, *, normalise: bool = True, fused: bool = True) -> tuple[Any, Any]:
-        """The step function of all models together, and its first state.
-
-        Args:
-            normalise: for `Form.start`.
-            fused: let the language model have its say, if there is one.
-        """
-        engine = self.engine
-        src, src_lengths = engine.layout.collate([one.src for one in self.requests])
-        src = src.to(engine.device)
-        forms = self.forms or [ModuleForm(model) for model in engine.models]
-        started = [form.start(src, src_lengths, columns=self.columns, normalise=normalise) for form in forms]
-        step, state = started[0]
-        if len(started) > 1:
-            step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
-        if engine.language_model is None or self.forms is None or not fused:
-            return step, state
-        heard = engine.language_model.zero_state(len(src))
-        return fuse(step, engine.language_model.step, engine.weight), FusedState(state, heard)
+    def _start(self, *, normalise: bool = True) -> tuple[Any, Any]:
+        """The step function and its first state; see `Form.start`."""
+        src, src_lengths = self.engine.layout.collate([one.src for one in self.requests])
+        return self.form.start(src.to(self.engine.device), src_lengths, columns=self.columns, normalise=normalise)
 
     def _run(self, step: Any, state: Any, num_best: int, options: dict[str, Any]) -> list[list[Hypothesis]]:
         """The search that ``decode.search`` names."""
@@ -407,3 +404,7 @@ class _Batch:
         if self.columns is None:
             return hypothesis
         return hypothesis._replace(tokens=self.columns.tokens[hypothesis.tokens].tolist())
+
+
+def _together(forms: Forms) -> Form:
+    return forms[0] if len(forms) == 1 else EnsembleForm(forms)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from seq2seq.config.checks import within
 from seq2seq.decoding.step import State, Step
 
 MOST_WEIGHT = 1000
@@ -42,7 +43,8 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
         weight: at least 0; at 0 only the translator decides.
 
     Raises:
-        ValueError: for a weight out of range; in a step, if the vocabularies differ in size.
+        UserError: for a weight out of range.
+        ValueError: in a step, if the vocabularies differ in size.
 
     Source:
         Gulcehre et al. (2015), https://arxiv.org/abs/1503.03535.
@@ -66,7 +68,6 @@ def check_weight(weight: float) -> None:
     """Refuse a weight out of range; a far larger one would overflow.
 
     Raises:
-        ValueError: naming it.
+        UserError: naming it.
     """
-    if not 0 <= weight <= MOST_WEIGHT:
-        raise ValueError(f"the weight of a language model must be in [0, {MOST_WEIGHT}]; got {weight}.")
+    within("weight", weight, 0, MOST_WEIGHT)

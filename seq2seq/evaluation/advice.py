@@ -51,7 +51,7 @@ def of_references(references: Sequence[str], tokenizer: str, name: str = "the re
     if sign is not None:
         return (
             f"most lines of {name} {sign}: they look tokenised, and their BLEU cannot be compared with that of plain "
-            "text; detokenise them, or score tokens as they stand with metrics.tokenizer=none (--tokenize none)."
+            "text; detokenise them, or score tokens as they stand with metrics.tokenizer=none."
         )
     script = detect.script(references) if tokenizer in AT_SPACES else None
     if script is None:
@@ -60,7 +60,7 @@ def of_references(references: Sequence[str], tokenizer: str, name: str = "the re
     return (
         f"{name} are mostly {script}, which has no spaces between words, so metrics.tokenizer={tokenizer} treats "
         "whole lines as words: BLEU stays near 0 and cannot select a checkpoint; use metrics.tokenizer="
-        f"{better} (--tokenize {better})."
+        f"{better}."
     )
 
 

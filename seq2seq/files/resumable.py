@@ -146,7 +146,7 @@ class Partial:
                 _remove_journal(self.target)
             elif self._done != self._began_at:
                 self._save_or_remove(part)
-                log.info("%s: the text so far is kept in %s; --resume continues after it.", self.target, part)
+                log.info("%s: the text so far is kept in %s; resume=True continues after it.", self.target, part)
 
     def _save_or_remove(self, part: Path) -> None:
         """Save; if that fails, as on a full disk, remove text that no journal can resume."""
@@ -181,7 +181,7 @@ class Partial:
 
     def refusal(self, reason: str) -> UserError:
         """The error for an output that cannot be resumed."""
-        return UserError(f"{self.target} cannot be resumed: {reason}; leave out --resume to start it again.")
+        return UserError(f"{self.target} cannot be resumed: {reason}; leave out resume=True to start it again.")
 
 
 @contextmanager
@@ -229,7 +229,7 @@ def open_output(
 @contextmanager
 def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
     if resume:
-        raise UserError(f"{target} is not a regular file, and cannot be resumed; leave out --resume.")
+        raise UserError(f"{target} is not a regular file, and cannot be resumed; leave out resume=True.")
     with said_in_one_line(target), open(target, "wb") as stream:
         yield Stream(stream, packed.packer(target))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config.schema import Stack
+from seq2seq.errors import UserError
 
 
 class Unfit(Exception):
@@ -61,7 +62,7 @@ def _skeleton(build: Callable[[], nn.Module]) -> nn.Module:
     try:
         with torch.device("meta"):
             return build()
-    except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # sizes too large for torch
+    except (UserError, RuntimeError, ValueError, TypeError, OverflowError) as error:  # or sizes too large for torch
         raise Unfit(" ".join(str(error).split())[:200].rstrip(".")) from None
 
 

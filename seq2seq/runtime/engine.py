@@ -69,6 +69,20 @@ class Engine:
                 f"{what} needs a model with attention, and this one has none; train one with model.attention=general."
             )
 
+    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where there is none.
+
+        Args:
+            copies: whether outputs are searched, so that ``decode.copy_unknown`` matters.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if copies and decode.copy_unknown:
+            self.require_attention("decode.copy_unknown")
+        if decode.search == "beam" and decode.coverage_penalty:
+            self.require_attention("decode.coverage_penalty")
+
     def fused(self, language_model: Any, weight: float) -> NoReturn:
         """Refuse a language model, which an exported model is not searched with.
 
@@ -156,21 +170,19 @@ class Engine:
             UserError: naming the setting.
         """
         if decode.int8 != self.int8:
-            kind, flag = ("8-bit", "--no-int8") if decode.int8 else ("32-bit", "--int8")
-            have, remedy = ("32-bit", "with --int8") if decode.int8 else ("8-bit", "without --int8")
+            wanted, there = ("8-bit", "32-bit") if decode.int8 else ("32-bit", "8-bit")
             raise UserError(
-                f"decode.int8={str(decode.int8).lower()} asks for {kind} weights, and this export has {have} ones; "
-                f"leave it out ({flag}), or export {remedy}."
+                f"decode.int8={str(decode.int8).lower()} asks for {wanted} weights, and this export has {there} ones; "
+                f"use decode.int8={str(self.int8).lower()}, or export again."
             )
         if decode.cuda_graphs:
             raise UserError(
-                "decode.cuda_graphs (--cuda-graphs) is for networks on a GPU, and this one is on cpu; leave it out "
-                "(--no-cuda-graphs)."
+                "decode.cuda_graphs is for networks on a GPU, and this one is on cpu; use decode.cuda_graphs=false."
             )
         if decode.shortlist and self.shortlist is None:
             raise UserError(
-                "decode.shortlist (--shortlist): this export has none; train with trainer.shortlist=10 and export "
-                "again, or use --no-shortlist."
+                "decode.shortlist: this export has none; train with trainer.shortlist=10 and export again, or use "
+                "decode.shortlist=false."
             )
 
     def _in_batches(

@@ -101,7 +101,8 @@ class TranslationData(L.LightningDataModule):
         corpora = {split: self._corpus(split) for split in SPLITS}
         if not all(corpus.src.lengths().all() for corpus in corpora.values()):
             raise UserError(
-                f"model.fixed_length leaves out the end symbol, so a source cannot be blank; {self.folder} has one."
+                f"model.fixed_length leaves out the end symbol, so a source cannot be blank; remove the "
+                f"blank lines of {self.folder}."
             )
         for split, corpus in corpora.items():
             lengths = corpus.tgt.lengths()

@@ -67,7 +67,7 @@ class Call(NamedTuple):
     def score(self, src: Sequence[str], tgt: Sequence[str], *, attention: bool) -> Results[Translation]:
         """Given translations with their scores."""
         sources, targets = as_lines(src, "src"), as_lines_for(src, tgt, ("src", "tgt"))
-        self._check_attention(copies=False)
+        self.engine.check_attention(self.decode, copies=False)
         rows = [i for i, pair in enumerate(zip(sources, targets, strict=True)) if any(one.strip() for one in pair)]
         given = [sources[i] for i in rows], [targets[i] for i in rows]
         asked, num_cut = self.reader.given(*given, self.decode)
@@ -90,17 +90,10 @@ class Call(NamedTuple):
         """The rows that are not blank, as requests, and the number of lines that were cut."""
         lines = as_lines(given)
         beginnings = [""] * len(lines) if prefixes is None else as_lines_for(given, prefixes)
-        self._check_attention()
+        self.engine.check_attention(self.decode)
         rows = [i for i, line in enumerate(lines) if line.strip()]
         filled = [lines[i] for i in rows], [beginnings[i] for i in rows]
         return rows, *self.reader.to_translate(*filled, self.decode)
-
-    def _check_attention(self, *, copies: bool = True) -> None:
-        """Refuse settings that need attention, where a model has none."""
-        if copies and self.decode.copy_unknown:
-            self.engine.require_attention("decode.copy_unknown (--copy-unknown)")
-        if self.decode.search == "beam" and self.decode.coverage_penalty:
-            self.engine.require_attention("decode.coverage_penalty (--coverage-penalty)")
 
     def _search(
         self, asked: Sequence[Asked], num_best: int, *, attention: bool, scores: bool = True

@@ -164,7 +164,7 @@ def _finished_already(lines: _Lines, target: str, started: float, wanted: output
         what = "translations of lines" if wanted.num_best else "lines"
         raise UserError(
             f"{target} is finished, but has {found} {what} for {lines.num_lines} of {lines.name}; "
-            "leave out --resume to make it again, or name another output."
+            "leave out resume=True to make it again, or name another output."
         )
     return FileReport(found, 0, 0, time.perf_counter() - started, num_kept=found, finished_already=True)
 

@@ -98,15 +98,17 @@ class Wanted:
         search, size = translator.decode.search, translator.decode.beam_size
         if search == "greedy" and self.num_best > 1:
             raise UserError(
-                f"--n-best {self.num_best} needs a search with more than one result; add --beam N or --sample."
+                f"num_best={self.num_best} needs a search with more than one result; use decode.search=beam or "
+                "decode.search=sample."
             )
         if search == "beam" and self.num_best > size:
             raise UserError(
-                f"--n-best {self.num_best} is more than a beam of {size} holds; add --beam {self.num_best}."
+                f"num_best={self.num_best} is more than a beam of {size} holds; use decode.beam_size={self.num_best}."
             )
-        for flag, value in (("--alignments", self.alignments), ("--attention-plot", self.pictures)):
-            if value is not None:
-                translator.engine.require_attention(flag)
+        if self.alignments is not None:
+            translator.engine.require_attention("a file of alignments")
+        if self.pictures is not None:
+            translator.engine.require_attention("a picture of the attention")
 
 
 class Output(NamedTuple):

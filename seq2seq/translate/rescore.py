@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seq2seq.decoding.fusion import check_weight as _check_weight
+from seq2seq.decoding.fusion import check_weight
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines
 from seq2seq.language_model import LanguageModel
@@ -60,7 +60,7 @@ def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: flo
     their numbers.
 
     Raises:
-        UserError: for a weight that is not a finite number from 0 up.
+        UserError: for a weight out of range; see `fusion.check_weight`.
     """
     check_weight(weight)
     log_probs = language_model.log_probs([entry.text for entry in entries])
@@ -69,15 +69,3 @@ def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: flo
         for entry, log_prob in zip(entries, log_probs, strict=True)
     ]
     return sorted(scored, key=lambda entry: (entry.number, -entry.score))
-
-
-def check_weight(weight: float) -> None:
-    """Refuse a weight that is not a finite number from 0 up.
-
-    Raises:
-        UserError: naming it.
-    """
-    try:
-        _check_weight(weight)
-    except ValueError as error:
-        raise UserError(f"--lm-weight {weight:g} is out of range: {error}") from None

@@ -311,7 +311,7 @@ def test_translate_writes_files(command: Command, trained: Path, tmp_path: Path)
         (["CKPT", "--window", "0"], "--window 0 is out of range"),
         (["CKPT", "--threads", "-1"], "--threads -1 is out of range; it must be in [0, 1024]"),
         (["CKPT", "-i", "a", "-o", "./a"], "./a is both input and output"),
-        (["CKPT", "--max-extra", "0"], "decode.max_extra=0 is out of range"),
+        (["CKPT", "--max-extra", "0"], "decode.max_extra=0 (--max-extra) is out of range"),
         (["CKPT", "--device", "abacus"], "--device abacus is not known; choose from cpu, cuda, mps"),
         (["CKPT", "-o", "no/such/folder"], "no/such/folder"),
     ],
@@ -355,11 +355,17 @@ def test_a_stream_that_the_caller_closed_leaves_no_traceback(trained: Path, clos
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--temperature", "0.5"], "--temperature is for another search than greedy; add --sample."),
-        (["--beam", "3", "--top-k", "2"], "--top-k is for another search than beam; add --sample."),
-        (["--sample", "--length-penalty", "1"], "--length-penalty is for another search than sample; add --beam N."),
-        (["--beam", "0"], "decode.beam_size=0 is out of range; it must be in [1, 1000]."),
-        (["--sample", "--top-p", "0"], "decode.top_p=0 leaves no token to choose; it must be above 0."),
+        (
+            ["--temperature", "0.5"],
+            "temperature (--temperature) is for decode.search=sample (--sample), and this is greedy",
+        ),
+        (["--beam", "3", "--top-k", "2"], "top_k (--top-k) is for decode.search=sample (--sample), and this is beam"),
+        (
+            ["--sample", "--length-penalty", "1"],
+            "length_penalty (--length-penalty) is for decode.search=beam (--beam N), and this is sample",
+        ),
+        (["--beam", "0"], "beam_size=0 (--beam) is out of range; it must be in [1, 1000]."),
+        (["--sample", "--top-p", "0"], "top_p=0 (--top-p) leaves no token to choose; it must be above 0."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -367,7 +373,8 @@ def test_arguments_of_another_search_are_refused(
     command: Command, trained: Path, words: list[str], message: str
 ) -> None:
     done = command("translate", trained, *words, stdin=b"1+2\n")
-    assert (done.returncode, done.stderr) == (2, f"seq2seq-translate: {message}\n")
+    remedy = "" if message.endswith(".") else "; give both, or leave it out."
+    assert (done.returncode, done.stderr) == (2, f"seq2seq-translate: decode.{message}{remedy}\n")
 
 
 def test_searches_and_ensembles_translate_line_for_line(command: Command, trained: Path) -> None:
@@ -473,6 +480,10 @@ def test_exit_statuses(raised: BaseException | None, status: int, capsys: pytest
 
     assert exit_status(end, "name") == status
     assert capsys.readouterr().err.startswith("" if status == 0 else "name: ")
+
+
+def test_a_user_error_is_not_taken_for_an_error_of_a_library() -> None:
+    assert UserError.__mro__[1:] == Exception.__mro__
 
 
 def test_the_configs_are_found_or_their_absence_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
-def message(error: pytest.ExceptionInfo[ValueError]) -> str:
+def message(error: pytest.ExceptionInfo[Exception]) -> str:
     text = str(error.value)
     assert "\n" not in text
     return text

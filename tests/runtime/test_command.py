@@ -137,7 +137,7 @@ def test_it_cannot_be_probed(paths: tuple[Path, Path], place: Path, capsys: pyte
 
 
 REFUSED: dict[str, tuple[list[object], str]] = {
-    "int8": (["--int8"], "decode.int8=true asks for 8-bit weights, and this export has 32-bit ones"),
+    "int8": (["--int8"], "decode.int8=true (--int8) asks for 8-bit weights, and this export has 32-bit ones"),
     "graphs": (["--cuda-graphs"], "decode.cuda_graphs (--cuda-graphs) is for networks on a GPU"),
     "shortlist": (["--shortlist"], "decode.shortlist (--shortlist): this export has none"),
     "device": (["--device", "cuda"], "--device cuda is for checkpoints, and model is an exported model; leave it out."),

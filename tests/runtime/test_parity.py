@@ -205,9 +205,9 @@ def test_options_go_in_with_the_call_and_counts_come_out(paths: tuple[Path, Path
 @pytest.mark.parametrize(
     "how, said",
     [
-        ({"int8": True}, r"decode.int8=true asks for 8-bit weights, and this export has 32-bit ones; leave it out"),
-        ({"cuda_graphs": True}, r"decode.cuda_graphs \(--cuda-graphs\) is for networks on a GPU"),
-        ({"shortlist": True}, r"decode.shortlist \(--shortlist\): this export has none"),
+        ({"int8": True}, r"decode.int8=true asks for 8-bit weights, and this export has 32-bit ones; use"),
+        ({"cuda_graphs": True}, r"decode.cuda_graphs is for networks on a GPU"),
+        ({"shortlist": True}, r"decode.shortlist: this export has none"),
         ({"beam": 2, "temperature": 0.5}, r"decode.temperature is for decode.search=sample"),
     ],
 )
@@ -223,7 +223,7 @@ def test_it_has_no_language_model_in_its_searches(paths: tuple[Path, Path]) -> N
 
 def test_without_attention_what_needs_it_is_refused(tmp_path: Path) -> None:
     runtime = Translator.from_export(both(tmp_path, attention="none")[1])
-    with pytest.raises(UserError, match="decode.copy_unknown .* needs a model with attention, and this one has none"):
+    with pytest.raises(UserError, match="decode.copy_unknown needs a model with attention, and this one has none"):
         runtime.translate(INPUT, copy_unknown=True)
     with pytest.raises(UserError, match="needs a model with attention"):
         runtime.translate(INPUT, beam=2, coverage_penalty=0.1)

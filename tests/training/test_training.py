@@ -331,10 +331,10 @@ def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
     [
         (
             DecodeConfig(int8=True),
-            r"decode.int8 \(--int8\) is for networks on the CPU, of torch's own recurrent layers",
+            r"decode.int8 is for networks on the CPU, of torch's own recurrent layers",
         ),
-        (DecodeConfig(shortlist=True), r"decode.shortlist \(--shortlist\) is for networks on the CPU, of torch's own"),
-        (DecodeConfig(cuda_graphs=True), r"decode.cuda_graphs \(--cuda-graphs\) is for networks on a GPU, and this"),
+        (DecodeConfig(shortlist=True), r"decode.shortlist is for networks on the CPU, of torch's own"),
+        (DecodeConfig(cuda_graphs=True), r"decode.cuda_graphs is for networks on a GPU, and this"),
     ],
 )
 def test_what_the_network_cannot_be_decoded_with_is_refused_before_it_is_trained(
@@ -351,7 +351,7 @@ def test_8_bits_that_this_machine_lacks_are_refused_before_training(
 ) -> None:
     monkeypatch.setattr("seq2seq.decoding.forms.products.has_int8", lambda: False)
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("trained in vain"))
-    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
+    with pytest.raises(UserError, match=r"decode.int8 needs oneDNN's 8-bit products and a processor with"):
         run(dataclasses.replace(config(tmp_path), decode=DecodeConfig(int8=True)), tmp_path / "run")
 
 

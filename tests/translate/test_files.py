@@ -531,7 +531,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_translates_the_rest_alone(
     stopped(many, target)
     assert target.read_text() == "old"
     assert caplog.messages == [
-        f"{target}: the text so far is kept in {many.parent}/.out.part; --resume continues after it."
+        f"{target}: the text so far is kept in {many.parent}/.out.part; resume=True continues after it."
     ]
     seen: list[str] = []
     report = upper(many, target, seen.extend, resume=True, window=7)
@@ -609,7 +609,7 @@ def test_resume_refuses_by_name_what_has_changed(many: Path, change: Any, messag
     before = {path: path.read_bytes() for path in many.parent.iterdir()}
     with pytest.raises(UserError, match=r"out cannot be resumed: .*" + message) as refused:
         translate_file(stub, many, target, resume=True, **options)  # type: ignore[arg-type]
-    assert str(refused.value).endswith("; leave out --resume to start it again.")
+    assert str(refused.value).endswith("; leave out resume=True to start it again.")
     assert {path: path.read_bytes() for path in many.parent.iterdir()} == before
 
 
@@ -668,7 +668,7 @@ def test_a_journal_that_is_a_link_is_not_read(many: Path) -> None:
     journal = many.with_name(".out.part.json")
     journal.rename(many.with_name("elsewhere"))
     journal.symlink_to(many.with_name("elsewhere"))
-    with pytest.raises(UserError, match=r"\.out\.part\.json, is damaged; leave out --resume"):
+    with pytest.raises(UserError, match=r"\.out\.part\.json is a link or a special file, .*; remove it\."):
         upper(many, target, resume=True)
 
 
@@ -736,7 +736,7 @@ def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
             (5, 7, r"decode.batch_tokens was \d+ and is 7"),
         ):
             other = translator(decode=dataclasses.replace(one.decode, batch_tokens=batch_tokens))
-            with pytest.raises(UserError, match=rf"cannot be resumed: {said}; leave out --resume"):
+            with pytest.raises(UserError, match=rf"cannot be resumed: {said}; leave out resume=True"):
                 translate_file(other, tmp_path / "in", tmp_path / "out", window=window, wanted=wanted, resume=True)
         report = translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted, resume=True)
         assert report.num_kept == 10
@@ -773,7 +773,7 @@ def test_resume_leaves_a_finished_output_alone_if_it_fits(many: Path) -> None:
     assert report.num_lines == 300
     assert target.stat().st_mtime_ns == stamp
     many.write_bytes(many.read_bytes() + b"\nmore\n")
-    with pytest.raises(UserError, match=r"out is finished, but has 300 lines for 301 of .*in; leave out --resume"):
+    with pytest.raises(UserError, match=r"out is finished, but has 300 lines for 301 of .*in; leave out resume=True"):
         upper(many, target, resume=True)
 
 
@@ -853,7 +853,7 @@ def test_the_command_is_killed_refuses_a_second_and_goes_on(here: Here, tmp_path
     assert not (tmp_path / "out").exists()
     status, said = here(*words, "--resume", "--max-extra", "7")
     assert (status, said.count("\n")) == (2, 1)
-    assert "decode.max_extra was 20 and is 7" in said
+    assert "decode.max_extra (--max-extra) was 20 and is 7" in said
     status, said = here(*words, "--resume")
     assert (status, " before) in " in said) == (0, True), said
     says = Translator.from_checkpoint(FROZEN).translate(read_lines(tmp_path / "in"))

@@ -432,18 +432,33 @@ def test_pictures_of_the_first_lines_and_of_one(model: Path, folder: Path) -> No
 
 
 MISTAKES = {
-    "an n-best list of greedy search": (["--n-best", 2], "--n-best 2 needs a search with more than one result"),
-    "more than the beam": (["--beam", 2, "--n-best", 3], "--n-best 3 is more than a beam of 2 holds; add --beam 3"),
+    "an n-best list of greedy search": (
+        ["--n-best", 2],
+        "num_best=2 (--n-best) needs a search with",
+    ),
+    "more than the beam": (
+        ["--beam", 2, "--n-best", 3],
+        "num_best=3 (--n-best) is more than a beam of 2",
+    ),
     "none best": (["--beam", 2, "--n-best", 0], "--n-best 0 is out of range; it must be at least 1"),
     "no picture": (["--plot-lines", 0], "--plot-lines 0 is out of range; it must be at least 1"),
     "pictures of none": (
         ["--plot-lines", 3],
         "--plot-lines has no effect without --attention-plot",
     ),
-    "alignments without": (["--alignments", "a"], "--alignments needs a model with attention, and this one has none"),
-    "a picture without": (["--attention-plot", "a"], "--attention-plot needs a model with attention"),
-    "copies without": (["--copy-unknown"], "--copy-unknown needs a model with attention"),
-    "coverage without": (["--beam", 2, "--coverage-penalty", 1], "--coverage-penalty needs a model with attention"),
+    "alignments without": (
+        ["--alignments", "a"],
+        "a file of alignments (--alignments) needs",
+    ),
+    "a picture without": (
+        ["--attention-plot", "a"],
+        "a picture of the attention (--attention-plot)",
+    ),
+    "copies without": (["--copy-unknown"], "decode.copy_unknown (--copy-unknown) needs a model with attention"),
+    "coverage without": (
+        ["--beam", 2, "--coverage-penalty", 1],
+        "decode.coverage_penalty (--coverage-penalty)",
+    ),
     "scores and lists": (["--score", "in", "--beam", 2, "--n-best", 2], "--score translates nothing; leave out"),
     "scores after a prefix": (["--score", "in", "--prefix", "a"], "--score translates nothing; leave out"),
     "scores and copies": (

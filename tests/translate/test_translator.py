@@ -356,7 +356,7 @@ def test_fewer_than_one_translation_is_refused(search: str, num_best: int, lines
 
 def test_coverage_without_attention_is_refused_wherever_it_would_count() -> None:
     one = translator(decode=DecodeConfig(search="beam", coverage_penalty=0.2))
-    message = r"decode.coverage_penalty \(--coverage-penalty\) needs a model with attention, and this one has none"
+    message = r"decode.coverage_penalty needs a model with attention, and this one has none"
     for call in (lambda: one.translate(["a"]), lambda: one.n_best("a", 1), lambda: one.score("a", "a")):
         with pytest.raises(UserError, match=message):
             call()

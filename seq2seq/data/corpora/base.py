@@ -62,4 +62,6 @@ def generated(draw: Callable[[], dict[str, list[Pair]]]) -> Pairs:
     try:
         return Pairs(draw())
     except ValueError as error:
-        raise UserError(f"{str(error).rstrip('.')}; make data.train_size, valid_size or test_size smaller.") from None
+        raise UserError(
+            f"{str(error).rstrip('.')}; make data.train_size, data.valid_size or data.test_size smaller."
+        ) from None

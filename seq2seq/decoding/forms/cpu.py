@@ -31,7 +31,7 @@ from seq2seq.models.seq2seq import Seq2Seq
 TABLE_BYTES = 1 << 28  # largest table of the first layer; a larger one is replaced by a product at each step
 
 
-class Inference:
+class CpuForm:
     """A network's CPU form. It copies the weights: after further training, make another one.
 
     Args:

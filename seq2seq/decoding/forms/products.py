@@ -125,8 +125,8 @@ def require_int8() -> None:
     """
     if not has_int8():
         raise UserError(
-            "decode.int8 (--int8) needs oneDNN's 8-bit products and a processor with VNNI; torch "
-            f"{torch.__version__} finds them not here. Leave it out (--no-int8)."
+            "decode.int8 needs oneDNN's 8-bit products and a processor with VNNI; torch "
+            f"{torch.__version__} does not find them here. Use decode.int8=false."
         )
 
 

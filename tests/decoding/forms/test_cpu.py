@@ -16,7 +16,7 @@ from seq2seq.config.schema import DecodeConfig, StackConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import cpu
-from seq2seq.decoding.forms.cpu import Inference, is_known
+from seq2seq.decoding.forms.cpu import CpuForm, is_known
 from seq2seq.decoding.forms.products import FloatLinear, Int8Linear, has_int8, rounded
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.greedy import greedy
@@ -65,7 +65,7 @@ def sources() -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def assert_alike(model: Seq2Seq, form: Inference, tolerance: float) -> None:
+def assert_alike(model: Seq2Seq, form: CpuForm, tolerance: float) -> None:
     """Steps as a beam takes them: rows of a sentence are doubled, change places, and leave; so do sentences."""
     src, lengths = sources()
     state = model.encode(src, lengths)
@@ -87,14 +87,14 @@ def test_every_network_has_the_steps_of_its_inference_form() -> None:
     for options in GRID[::13]:
         model = tiny_model(1, VOCAB, **options)
         assert is_known(model)
-        assert_alike(model, Inference(model), 2e-5)
+        assert_alike(model, CpuForm(model), 2e-5)
 
 
 def test_a_relu_stack_and_one_too_wide_for_a_table_are_alike_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "TABLE_BYTES", 0)
     for options in ({"cell": "lstm"}, {"cell": "gru", "peeky": "both"}, {"cell": "rnn", "nonlinearity": "relu"}):
         model = tiny_model(1, VOCAB, attention="general", **options)
-        assert_alike(model, Inference(model), 2e-5)
+        assert_alike(model, CpuForm(model), 2e-5)
 
 
 def of_whole_numbers(model: Seq2Seq) -> Seq2Seq:
@@ -119,7 +119,7 @@ def test_int8_is_the_network_of_the_rounded_weights(monkeypatch: pytest.MonkeyPa
         model = of_whole_numbers(tiny_model(1, VOCAB, **{**options, "tie": "none"}))
         if options["peeky"] in ("input", "both") and not table_bytes:
             continue  # whose two parts of the first matrix have scales of their own
-        assert_alike(model, Inference(model, int8=True), 5e-3)
+        assert_alike(model, CpuForm(model, int8=True), 5e-3)
 
 
 @needs_int8
@@ -132,7 +132,7 @@ def test_int8_takes_stacks_that_are_not_bounded() -> None:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(0.5)  # whose states else grow
-        assert_alike(model, Inference(model, int8=True), 5e-3)
+        assert_alike(model, CpuForm(model, int8=True), 5e-3)
 
 
 @needs_int8
@@ -150,7 +150,7 @@ def test_int8_takes_a_decoder_that_begins_with_what_is_not_bounded(cell: str, op
     of_whole_numbers(model)
     first = model.bridge(model.encoder(*sources()).final)[0]
     assert first.max() > 3
-    assert_alike(model, Inference(model, int8=True), 5e-3)
+    assert_alike(model, CpuForm(model, int8=True), 5e-3)
 
 
 @needs_int8
@@ -223,7 +223,7 @@ def columns() -> Columns:
 def test_columns_hold_the_networks_own_shares_of_what_is_allowed(int8: bool) -> None:
     model = tiny_model(2, VOCAB, attention="general", peeky="both")
     src, lengths = sources()
-    form, part = Inference(model, int8=int8), columns()
+    form, part = CpuForm(model, int8=int8), columns()
     step, state = form.start(src, lengths, columns=part)
     whole, other = form.start(src, lengths)
     last, sentences = torch.full((len(src),), BOS), torch.arange(len(src))
@@ -372,11 +372,11 @@ def test_what_has_no_inference_form_takes_its_own_step_and_cannot_be_asked_for_8
     assert double.translate(LINES) == translator().translate(LINES)
     for name in ("int8", "shortlist"):
         double = double.with_options(DecodeConfig(**{name: True}))
-        with pytest.raises(UserError, match=rf"decode.{name} \(--{name}\) is for networks on the CPU, of torch's own"):
+        with pytest.raises(UserError, match=rf"decode.{name} is for networks on the CPU, of torch's own"):
             double.translate(LINES)
     without = translator()
     without = Translator(Engine(without.models), without.tokenizers, DecodeConfig(shortlist=True))
-    with pytest.raises(UserError, match=r"decode.shortlist \(--shortlist\): this checkpoint has none; train with"):
+    with pytest.raises(UserError, match=r"decode.shortlist: this checkpoint has none; train with"):
         without.translate(LINES)
 
 
@@ -390,19 +390,19 @@ def test_a_machine_without_right_8_bit_products_is_named(
         return torch.full((len(x), len(layer.scale)), products)
 
     monkeypatch.setattr(Int8Linear, "_product", product)
-    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
-        Inference(tiny_model(), int8=True)
+    with pytest.raises(UserError, match=r"decode.int8 needs oneDNN's 8-bit products and a processor with"):
+        CpuForm(tiny_model(), int8=True)
 
 
 def test_attention_without_a_memory_is_refused() -> None:
     model = tiny_model(attention="general")
     model.encoder.keep_memory = False  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="a decoder with attention needs the encoder's outputs; got none"):
-        Inference(model).start(*sources())
+        CpuForm(model).start(*sources())
 
 
 def test_greedy_without_normalising_finds_the_same() -> None:
-    form = Inference(tiny_model(3, VOCAB))
+    form = CpuForm(tiny_model(3, VOCAB))
     found = []
     for normalise in (True, False):
         step, state = form.start(*sources(), normalise=normalise)

@@ -118,7 +118,7 @@ def test_what_a_step_returns_outlives_the_next_one() -> None:
 
 def test_a_translator_uses_them_where_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.ckpt")
-    with pytest.raises(UserError, match=r"--cuda-graphs\) is for networks on a GPU, and this one is on cpu; use"):
+    with pytest.raises(UserError, match=r"decode.cuda_graphs is for networks on a GPU, and this one is on cpu; use"):
         load(path, cuda_graphs=True).translate(LINES)
     plain = load(path).translate(LINES)
     monkeypatch.setattr(available, "GRAPHED", ("cpu",))
