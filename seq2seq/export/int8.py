@@ -2,10 +2,11 @@
 
 Inputs are bytes from 1 to 127, of which 64 stands for 0. Processors without VNNI add up pairs of products of unsigned
 and signed bytes in 16 bits. Two of 127 * 127 fit, while two of 255 * 127 do not and would be cut off. So sums of
-integers are exact on every processor, in every order, and for every number of rows.
+integers are exact on every processor, in every order, and for every number of rows. Inputs that should be rounded less
+are two such bytes, the second for the rest, with a product for each.
 
-Hence a row's numbers do not depend on the other rows, though inputs of 7 bits are coarse: encoder and recurrence have
-no other products, and their elementwise operations see one row at a time. Only the attention has sums of
+Hence a row's numbers do not depend on the other rows, however coarse inputs are: encoder and recurrence have no other
+sums, and their elementwise operations see one row at a time. Only the attention has sums of
 floating-point numbers. It comes after the recurrence, so their last bits are not carried on.
 """
 
