@@ -14,8 +14,12 @@ from seq2seq.models.cells.nodes import NodeProduct
 class Products(Protocol):
     """How matrices are stored and multiplied."""
 
-    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str) -> NodeProduct:
-        """Store a matrix ``(outputs, inputs)``, and return ``product(x, onto=None)`` for x ``(rows, inputs)``."""
+    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str, fine: bool = False) -> NodeProduct:
+        """Store a matrix ``(outputs, inputs)``, and return ``product(x, onto=None)`` for x ``(rows, inputs)``.
+
+        Args:
+            fine: whether translations depend on the product so much that its inputs should be rounded less.
+        """
 
     def lookup(self, table: Tensor, tokens: str, *, name: str) -> str:
         """Rows of a table, in the shape of the tokens."""
@@ -30,7 +34,7 @@ class FloatProducts:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
 
-    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str) -> NodeProduct:
+    def linear(self, weight: Tensor, bias: Tensor | None, *, name: str, fine: bool = False) -> NodeProduct:
         added = None if bias is None else self.graph.weight(bias, f"{name}_bias")
         return functools.partial(self._product, self.graph.weight(weight, name), added)
 

@@ -41,10 +41,10 @@ class _StepWriter:
             names = [f"state_{one}_layer_{number}" for one in range(self.network.num_states)]
             state = tuple(graph.input(name, FLOAT, "rows", width) for name in names)
             if number:
-                inputs = self.products.linear(cell.inputs, cell.bias, name=f"inputs_{number}")
+                inputs = self.products.linear(cell.inputs, cell.bias, name=f"inputs_{number}", fine=True)
                 gates = inputs(x)
             assert cell.onnx is not None
-            recurrent = self.products.linear(cell.recurrent, cell.recurrent_bias, name=f"recurrent_{number}")
+            recurrent = self.products.linear(cell.recurrent, cell.recurrent_bias, name=f"recurrent_{number}", fine=True)
             state = cell.onnx.step(graph, recurrent, gates, state)
             for name, value in zip(names, state, strict=True):
                 graph.output(f"next_{name}", value, FLOAT, "rows", width)
@@ -56,7 +56,7 @@ class _StepWriter:
         graph, weight = self.graph, peeked(self.step)[0]
         last = graph.input("last", INT64, "rows")
         embedded = self.products.lookup(self.step.embedding, last, name="embedding")
-        inputs = self.products.linear(weight, self.step.cells[0].bias, name="inputs_0")
+        inputs = self.products.linear(weight, self.step.cells[0].bias, name="inputs_0", fine=True)
         if not self.step.peek_input:
             return inputs(embedded)
         return graph.add("Add", inputs(embedded), graph.input("peek", FLOAT, "rows", len(weight)))
@@ -79,7 +79,7 @@ class _StepWriter:
         looked = graph.add("Gather", self._lines(weights), rows)
         graph.output("attention", looked, FLOAT, "rows", "length")
         context = graph.add("Gather", graph.reshape(found, -1, size), rows)
-        attended = self.products.linear(self.step.attend, None, name="attend")
+        attended = self.products.linear(self.step.attend, None, name="attend", fine=True)
         return graph.add("Tanh", attended(graph.concat([context, seen])))
 
     def _weights(self, attention: Attention, seen: str) -> str:
@@ -90,7 +90,7 @@ class _StepWriter:
         places = graph.input("places", INT64, "sentences", "places")
         if attention.kind == "additive":
             query = attention.query
-            seen = self.products.linear(query.weight, query.bias, name="query")(seen)
+            seen = self.products.linear(query.weight, query.bias, name="query", fine=True)(seen)
         score = self._additive if attention.kind == "additive" else self._multiplied
         scores = score(attention, graph.add("Gather", seen, places), keys)
         real = graph.add("Unsqueeze", mask, graph.ints(1, 2) if heads > 1 else graph.ints(1))
@@ -144,7 +144,7 @@ class _StepWriter:
         if step.peek_output:
             seen = graph.concat([seen, graph.input("context", FLOAT, "rows", self.network.width)])
         if step.narrow is not None:
-            seen = self.products.linear(step.narrow, None, name="narrow")(seen)
+            seen = self.products.linear(step.narrow, None, name="narrow", fine=True)(seen)
         logits = self.products.linear(step.output, step.output_bias, name="output")(seen)
         graph.output("logits", logits, FLOAT, "rows", len(step.output))
         wanted = graph.add("Slice", logits, graph.ints(0), graph.option("scored", ALL), graph.ints(0))

@@ -219,20 +219,24 @@ def test_a_language_model_is_a_step(cell: str, tie: bool) -> None:
     weight=st.lists(st.lists(st.integers(-127, 127), min_size=64, max_size=64), min_size=1, max_size=9),
     sign=st.sampled_from((-1.0, 1.0)),
     rows=st.integers(1, 40),
+    fine=st.booleans(),
 )
 @settings(max_examples=40, deadline=None)
-def test_products_of_8_bits_are_exact(weight: list[list[int]], sign: float, rows: int) -> None:
+def test_products_of_8_bits_are_exact(weight: list[list[int]], sign: float, rows: int, fine: bool) -> None:
     """The largest inputs and weights there are, where 16 bits could overflow, against NumPy's integers."""
     matrix = np.array(weight, np.float32)
     matrix[:, 0] = 127  # so that each row's scale is 1
     draws = np.random.default_rng(rows).choice([-1.0, 1.0, 1 / 63, 0.0], (rows, 64)).astype(np.float32)
+    draws[:, 1::2] += fine * np.float32(1 / 128)  # half of a coarse step: the rest is as large as it can be
+    draws = draws.clip(-1, 1)
     draws[0] = sign
     draws[:, 0] = 1.0  # and each input's
     graph = Graph("product")
-    product = Int8Products(graph).linear(torch.from_numpy(matrix), None, name="w")
+    product = Int8Products(graph).linear(torch.from_numpy(matrix), None, name="w", fine=fine)
     graph.output("y", product(graph.input("x", FLOAT, "rows", 64)), FLOAT, "rows", len(matrix))
     (found,) = session(graph.model()).run(["y"], {"x": draws})
-    expected = np.rint(draws * 63).astype(np.int64) @ matrix.astype(np.int64).T / 63
+    steps = 2 * 63 * 63 if fine else 63
+    expected = np.rint(draws * steps).astype(np.int64) @ matrix.astype(np.int64).T / steps
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-4)
 
 
