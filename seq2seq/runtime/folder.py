@@ -40,6 +40,7 @@ CHUNK = 1 << 20
 SPECIAL = {"pad": PAD, "unk": UNK, "bos": BOS, "eos": EOS}
 USES = {"language_model": "a language model; seq2seq-generate and the checkpoint it was exported from go together"}
 
+GRID, NUMBERS = Port("int64", (None, None)), Port("int64", (None,))
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -209,27 +210,25 @@ class _Config:
 
     def network(self, threads: int) -> Network:
         """The graphs, whose inputs and outputs are those that the config asks for."""
-        states = self._states()
+        states, attention = self._states(), self.get("attention", bool)
         encoder, step = (read_graph(self.folder / name) for name in (ENCODER, STEP))
-        attention = self.get("attention", bool)
         constant = tuple(name for name in PER_ROW if name in step.inputs)
         vocabulary = self._within(self.get("vocabulary", dict).get("tgt"), len(SPECIAL), LARGEST, "vocabulary.tgt")
-        rows: dict[str, Port] = {name: Port("float32", (None, width)) for name, width in states.items()}
-        rows |= {name: step.inputs[name] for name in constant}
-        shared = {name: step.inputs.get(name, Port("nothing", ())) for name in PER_SENTENCE if attention}
-        grid = {"places": Port("int64", (None, None)), "rows": Port("int64", (None,))} if attention else {}
-        told = Port("float32", (None, vocabulary))
-        ports = {"src": Port("int64", (None, None)), "lengths": Port("int64", (None,))}
-        self._fit(ENCODER, "input", encoder.inputs, ports, exactly=True)
-        self._fit(ENCODER, "output", encoder.outputs, {**rows, **shared})
-        last = {"last": Port("int64", (None,))} | ({SCORED: Port("int64", (1,))} if SCORED in step.inputs else {})
-        self._fit(STEP, "input", step.inputs, {**last, **rows, **shared, **grid}, exactly=True)
-        made = {f"next_{name}": rows[name] for name in states} | (
-            {"attention": told._replace(shape=(None, None))} if attention else {}
-        )
-        self._fit(STEP, "output", step.outputs, {"log_probs": told, "logits": told, **made})
-        paths = {name: self.folder / name for name in (ENCODER, STEP)}
-        return Network(Sessions(paths, threads), tuple(states), constant, attention, SCORED in step.inputs)
+        # What the encoder gives is what the step takes; for widths that the config does not tell they must agree.
+        given = {name: Port("float32", (None, width)) for name, width in states.items()}
+        following = {f"next_{name}": port for name, port in given.items()}
+        given |= {name: step.inputs[name] for name in constant}
+        given |= {name: step.inputs.get(name, Port("nothing", ())) for name in PER_SENTENCE if attention}
+        self._fit(ENCODER, "input", encoder.inputs, {"src": GRID, "lengths": NUMBERS}, exactly=True)
+        self._fit(ENCODER, "output", encoder.outputs, given)
+        taken = {"last": NUMBERS, **given, **({"places": GRID, "rows": NUMBERS} if attention else {})}
+        taken |= {SCORED: NUMBERS} if SCORED in step.inputs else {}
+        self._fit(STEP, "input", step.inputs, taken, exactly=True)
+        told = dict.fromkeys(("log_probs", "logits"), Port("float32", (None, vocabulary)))
+        seen = {"attention": Port("float32", (None, None))} if attention else {}
+        self._fit(STEP, "output", step.outputs, {**told, **following, **seen})
+        sessions = Sessions({name: self.folder / name for name in (ENCODER, STEP)}, threads)
+        return Network(sessions, tuple(states), constant, attention, SCORED in step.inputs)
 
     def _states(self) -> dict[str, int]:
         """The width of each of the decoder's states, by name."""
