@@ -41,6 +41,7 @@ class Sessions:
 
         Raises:
             MemoryError: if there is not enough memory.
+            UserError: if a forged graph fails.
         """
         session = self._made.get((os.getpid(), graph)) or self._make(graph)
         try:
@@ -48,7 +49,7 @@ class Sessions:
         except Exception as error:  # onnxruntime's exceptions have no class in common but this one
             if ALLOCATION_FAILED in str(error):
                 raise MemoryError(str(error)) from None
-            raise
+            raise self._refusal(graph, error) from None
 
     def _make(self, graph: str) -> Any:
         import onnxruntime
@@ -56,14 +57,23 @@ class Sessions:
         path = self.paths[graph]
         onnxruntime.disable_telemetry_events()
         try:
-            session = onnxruntime.InferenceSession(path, _options(self.threads), providers=["CPUExecutionProvider"])
+            # Without enable_fallback=0 it prints errors on stdout, and tries once more.
+            session = onnxruntime.InferenceSession(
+                path, _options(self.threads), providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # as above
-            problem = " ".join(str(error).split())[:200]
-            raise UserError(
-                f"{path} is refused by onnxruntime {onnxruntime.__version__}: {problem}; export the model again, or "
-                "upgrade onnxruntime."
-            ) from None
+            raise self._refusal(graph, error) from None
         return self._made.setdefault((os.getpid(), graph), session)  # of two threads the first one's stays
+
+    def _refusal(self, graph: str, error: Exception) -> UserError:
+        """The error for a graph that onnxruntime does not load, or cannot compute."""
+        import onnxruntime
+
+        problem = " ".join(str(error).split())[:200].rstrip(".")
+        return UserError(
+            f"{self.paths[graph]} is refused by onnxruntime {onnxruntime.__version__}: {problem}; export the model "
+            "again, or upgrade onnxruntime."
+        )
 
 
 def _options(threads: int) -> Any:

@@ -135,6 +135,15 @@ def unknown(model: Any) -> None:
     model.graph.output.append(helper.make_tensor_value_info("y", TensorProto.FLOAT, None))
 
 
+def failing(model: Any) -> None:
+    """A graph that loads, and fails when it runs."""
+    node = next(one for one in model.graph.node if one.op_type == "Gather")
+    shape = helper.make_tensor("shape", TensorProto.INT64, [1], [7])
+    model.graph.initializer.append(shape)
+    model.graph.node.insert(0, helper.make_node("Reshape", [node.input[1], "shape"], ["wrong"]))
+    node.input[1] = "wrong"
+
+
 def shortlist(**tables: np.ndarray) -> Change:
     buffer = io.BytesIO()
     np.savez(buffer, **tables)  # type: ignore[arg-type]
@@ -207,6 +216,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "a function": (lambda path: graph(path, function), "step.onnx is refused: it defines functions"),
     "a foreign operator": (lambda path: graph(path, foreign), "step.onnx is refused: it needs operators of 'evil'"),
     "an unknown operator": (lambda path: graph(path, unknown), "step.onnx is refused by onnxruntime"),
+    "a graph that fails": (lambda path: graph(path, failing), "step.onnx is refused by onnxruntime"),
     "no output": (
         lambda path: graph(path, lambda model: model.graph.output.pop(), "encoder.onnx"),
         "encoder.onnx is refused: its output 'mask' is missing",
@@ -232,6 +242,15 @@ def test_it_is_refused_in_one_line(copied: Path, case: str) -> None:
     assert "\n" not in message and "\x1b" not in message and len(message) < 600
     assert str(copied) in message or "config.json" in message
     assert ";" in message or "is not a key" in message
+
+
+def test_onnxruntime_says_nothing_itself(copied: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Not even of a node whose name is not text."""
+    content = (copied / "step.onnx").read_bytes()
+    put(copied, "step.onnx", content.replace(b"Gather", b"\xff\xffther", 1))
+    with pytest.raises(UserError):
+        Translator.from_export(copied).translate("a dog")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_command_says_so_and_leaves_nothing(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
