@@ -358,6 +358,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "one with a changed bit": a_changed_bit,
     "one of a newer version": a_checkpoint(format=9, version="9.0"),
     "one that would run a program": a_payload,
+    "one with a setting that is gone": a_checkpoint(model={"attention": "dot", "attention_heads": 2}),
     "one with a setting that is not known": a_checkpoint(model={"coverage": True}),
     "one with a Unicode form that is not known": a_checkpoint(tokenizer={"normalization": "nfd"}),
     "one with a metric that is not known": a_checkpoint(metrics={"tokenizer": "moses"}),

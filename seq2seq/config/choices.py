@@ -4,7 +4,6 @@ from __future__ import annotations
 
 TASKS = ("translation", "language_model")
 CELLS = ("rnn", "gru", "lstm")
-NONLINEARITIES = ("tanh", "relu")
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
 PEEKY = ("none", "input", "output", "both")
 ATTENTIONS = ("none", "dot", "general", "additive")

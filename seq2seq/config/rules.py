@@ -163,34 +163,19 @@ TOKENIZER = (
 )
 
 
-def _shapes(model: Any) -> tuple[tuple[str, int, int], tuple[str, int, int]]:
-    """(cell, layers, width) of the encoder's final state and of the decoder's."""
-    decoder = model.stack("decoder")
-    return model.final_shape(), (decoder.cell, decoder.num_layers, decoder.hidden_size)
-
-
-def _breaks_bridge(model: Any) -> bool:
-    there, here = _shapes(model)
-    unequal = there[1:] != here[1:] if model.bridge == "hidden_only" else there != here
-    return model.bridge in ("copy", "hidden_only") and unequal
-
-
-def _bridge_message(model: Any) -> str:
-    there, here = (f"({', '.join(map(str, shape))})" for shape in _shapes(model))
-    return (
-        f"model.bridge={model.bridge} needs equal encoder and decoder (cell, layers, size); got {there} and {here}. "
-        "Use model.bridge=dense."
-    )
-
-
 def _widths(model: Any) -> tuple[int, int]:
     """The widths of the decoder's state and of the encoder's output."""
-    there, here = _shapes(model)
-    return here[2], there[2]
+    return model.first_shape()[1], model.final_shape()[1]
 
 
 MODEL = (
-    Rule(_breaks_bridge, _bridge_message),
+    Rule(
+        lambda model: model.bridge in ("copy", "hidden_only") and model.final_shape() != model.first_shape(),
+        lambda model: (
+            f"model.bridge={model.bridge} needs equal encoder and decoder (layers, size); got {model.final_shape()} "
+            f"and {model.first_shape()}. Use model.bridge=dense."
+        ),
+    ),
     Rule(
         lambda model: model.match_peeky and model.peeky != "none",
         "model.match_peeky=true is a control for model.peeky=none; got {0.peeky}. Leave one of them out.",
@@ -205,13 +190,6 @@ MODEL = (
             "model.attention=dot needs a decoder as wide as the encoder's output; got {} and {}. Use "
             "model.attention=general, or set model.encoder.hidden_size or model.decoder.hidden_size."
         ).format(*_widths(model)),
-    ),
-    Rule(
-        lambda model: model.attention != "none" and any(width % model.attention_heads for width in _widths(model)),
-        lambda model: (
-            f"model.attention_heads={model.attention_heads} must divide the decoder's width {_widths(model)[0]} and "
-            f"the encoder's {_widths(model)[1]}."
-        ),
     ),
 )
 
