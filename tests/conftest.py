@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
 import os
 import subprocess
@@ -17,9 +18,11 @@ from seq2seq import checkpoint
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.models.build import build_seq2seq
+from seq2seq.models.cells import CELLS
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
+from tests.relu import ReLU
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = ["a dog runs", "the cat sleeps here", "two birds sing", "a cat sees the dog", "birds run", "the dog sings well"]
@@ -43,6 +46,15 @@ def tiny_model(seed: int = 0, vocab: int = 12, **options: object) -> Seq2Seq:
         for parameter in model.parameters():
             parameter.mul_(3)  # torch's weights are so small that the output would hardly depend on the source
     return model.eval()
+
+
+@pytest.fixture
+def relu_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more cell, ``relu``, whose outputs have no bound."""
+    (field,) = [one for one in dataclasses.fields(ModelConfig) if one.name == "cell"]
+    facts = field.metadata["facts"]
+    monkeypatch.setattr(field, "metadata", {"facts": facts._replace(choices=(*facts.choices, "relu"))})
+    monkeypatch.setitem(CELLS, "relu", ReLU)
 
 
 @pytest.fixture(scope="session")
