@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,8 +16,9 @@ from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
+from tests.processes import ROOT as ROOT
+from tests.processes import run as run_command
 
-ROOT = Path(__file__).resolve().parent.parent
 LINES = ["a dog runs", "the cat sleeps here", "two birds sing", "a cat sees the dog", "birds run", "the dog sings well"]
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -58,20 +57,11 @@ def command(tmp_path: Path) -> Command:
         name: str,
         *arguments: object,
         stdin: bytes | None = None,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
         cwd: Path = tmp_path,
+        fresh: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        module = f"seq2seq.cli.{name}"
-        return subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=cwd,
-            input=None if stdin is None else stdin.decode("utf-8", "surrogateescape"),
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-            timeout=300,
-        )
+        return run_command(name, *arguments, cwd=cwd, stdin=stdin, env=env, fresh=fresh)
 
     return run
 
@@ -104,14 +94,7 @@ def last_of_each(words: Sequence[str]) -> tuple[str, ...]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small finished run, made by the command."""
     cwd = tmp_path_factory.mktemp("trained")
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq.cli.train", "name=small", *SMALL_RUN],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=300,
-    )
+    done = run_command("train", "name=small", *SMALL_RUN, cwd=cwd, fresh=True)
     assert done.returncode == 0, done.stderr
     (folder,) = (cwd / "runs" / "small").iterdir()
     return folder

@@ -6,9 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +44,7 @@ from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.optimiser import lr_factor
 from seq2seq.training.tasks.language_model import LitLanguageModel
-from tests.conftest import LINES, ROOT
+from tests.conftest import LINES, ROOT, Command
 
 CELLS = ("rnn", "gru", "lstm")
 
@@ -445,20 +442,14 @@ def test_the_state_counts(tmp_path: Path) -> None:
     assert all(one.any() for one in states[0])
 
 
-def test_two_processes_with_columns_of_their_own_make_the_steps_of_one(tmp_path: Path) -> None:
+def test_two_processes_with_columns_of_their_own_make_the_steps_of_one(command: Command, tmp_path: Path) -> None:
     write_text(tmp_path)
     words = ["experiment=lm", "data=text", "data.train_tgt=text", "data.valid_size=10", "data.test_size=10"]
     words += ["tokenizer=char", "data.columns=5", "data.bptt=9", "model.hidden_size=8", "model.embedding_size=8"]
     words += ["model.dropout=0", "model.embedding_dropout=0", "trainer.max_epochs=1", "optim=sgd", "optim.lr=0.5"]
     words += ["trainer.save_minutes=1e-9", "trainer.samples=0", "data.restart=0"]
     for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        done = command("train", f"name={name}", *words, *extra, fresh=bool(extra))  # DDP starts others like itself
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("per word") == 3
     (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,23 +17,17 @@ from seq2seq.errors import UserError
 from seq2seq.training.data import TranslationData
 from seq2seq.training.distributed import choose_strategy, without_gradient
 from seq2seq.training.tasks.translation import smallest_loss
-from tests.conftest import ROOT, tiny_model
+from tests.conftest import Command, tiny_model
 from tests.training.test_training import config, rows, weights
 
 
-def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Path) -> None:
+def test_two_processes_train_on_every_sentence_and_give_one_result(command: Command, tmp_path: Path) -> None:
     """The same batches, shared between two processes, make the same steps as in one."""
     words = ["data=addition", "tokenizer=char", "data.train_size=100", "data.valid_size=11", "data.test_size=10"]
     words += ["data.batch_sentences=16", "model.hidden_size=8", "model.dropout=0", "trainer.max_epochs=1"]
     words += ["optim=sgd", "optim.lr=0.1", "optim.ema=0.8", "trainer.samples=0"]
     for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        done = command("train", f"name={name}", *words, *extra, fresh=bool(extra))  # DDP starts others like itself
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("test BLEU") == 1
     (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
@@ -65,19 +56,13 @@ def test_several_processes_look_for_parameters_without_gradient_where_there_are_
     assert chosen == ("ddp_find_unused_parameters_true" if devices > 1 and missing else "auto")
 
 
-def test_two_processes_train_a_decoder_that_sees_no_source(tmp_path: Path) -> None:
+def test_two_processes_train_a_decoder_that_sees_no_source(command: Command, tmp_path: Path) -> None:
     """No gradient reaches the encoder with a bridge that hands over nothing, and DDP would wait for it."""
     words = ["data=addition", "tokenizer=char", "data.train_size=64", "data.valid_size=10", "data.test_size=10"]
     words += ["data.batch_sentences=16", "model.hidden_size=8", "model.bridge=zero", "trainer.max_epochs=1"]
     words += ["optim=sgd", "optim.lr=0.1", "optim.clip_norm=1", "model.dropout=0", "trainer.samples=0"]
     for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        done = command("train", f"name={name}", *words, *extra, fresh=bool(extra))  # DDP starts others like itself
         assert done.returncode == 0, done.stderr
     (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
     for name, tensor in weights(one).items():
