@@ -43,20 +43,24 @@ class Process:
         self.returncode: int | None = None
         theirs: list[int] = []
         ours: list[IO[bytes] | None] = []
-        pipes: list[int] = []
+        passed: list[int] = []
         for number, given in enumerate((stdin, stdout, stderr)):
             if given == PIPE:
                 ends = os.pipe()
-                pipes.append(ends[number > 0])
+                passed.append(ends[number > 0])
                 theirs.append(ends[number > 0])
                 ours.append(os.fdopen(ends[number == 0], "rb" if number else "wb"))
+            elif given == subprocess.DEVNULL:
+                passed.append(os.open(os.devnull, os.O_RDWR))
+                theirs.append(passed[-1])
+                ours.append(None)
             else:
                 theirs.append(number if given is None else given if isinstance(given, int) else given.fileno())
                 ours.append(None)
         self.stdin, self.stdout, self.stderr = ours
         self._status, status = os.pipe()
         self.pid = _ask(request, [*theirs, status])
-        for one in (*pipes, status):
+        for one in (*passed, status):
             os.close(one)
 
     def poll(self) -> int | None:
