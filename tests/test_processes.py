@@ -22,25 +22,28 @@ TIMES = re.compile(r"\d[\d,.]* s\b|\d[\d,]* (target )?tokens/s|\d+ a second|[^ ]
 @pytest.mark.parametrize(
     "name, words, stdin",
     [
-        ("average", ["RUN", "--last", "2", "-o", "out"], None),
+        ("average", ["RUN/best.ckpt", "RUN/last.ckpt", "-o", "out"], None),
         ("data", ["addition", "--out", "out", "--train-size", "9", "--valid-size", "3", "--test-size", "3"], None),
-        ("evaluate", ["RUN", "--src", "lines", "--ref", "lines"], None),
+        ("evaluate", ["RUN", "--src", "lines", "--ref", "sums"], None),
         ("generate", ["RUN"], None),
         ("probe", ["RUN", "--sentences", "5", "--steps", "2", "-o", "out"], None),
         ("report", ["RUN", "-o", "out"], None),
-        ("translate", ["RUN", "--n-best", "2"], b"1+2\n\n\xff\n3+4\n"),
+        ("translate", ["RUN", "--beam", "3", "--n-best", "2"], b"1+2\n\n\xff\n3+4\n"),
     ],
 )
 def test_each_command_says_and_writes_the_same(
     command: Command, trained: Path, tmp_path: Path, name: str, words: list[str], stdin: bytes | None
 ) -> None:
     """These are also the commands' starts in a new interpreter; of training, it is that of `trained`."""
+    checkpoints = trained / "checkpoints"
+    given = [one.replace("RUN/", f"{checkpoints}/").replace("RUN", str(trained)) for one in words]
     found = []
     for fresh in (False, True):
         cwd = tmp_path / str(fresh)
         cwd.mkdir()
         (cwd / "lines").write_text("1+2\n3+4\n")
-        done = command(name, *(trained if one == "RUN" else one for one in words), stdin=stdin, cwd=cwd, fresh=fresh)
+        (cwd / "sums").write_text("3\n7\n")
+        done = command(name, *given, stdin=stdin, cwd=cwd, fresh=fresh)
         written = {str(path.relative_to(cwd)): path.read_bytes() for path in cwd.rglob("*") if path.is_file()}
         found.append((done.returncode, without_times(done.stdout), TIMES.sub("", done.stderr), written))
     assert found[0] == found[1]
