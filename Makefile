@@ -12,7 +12,7 @@ ARGS ?=
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
 
-install: $(VENV)/.installed ## create .venv (every other target does it when needed)
+install: $(VENV)/.installed ## create .venv (other targets do this when needed)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -32,10 +32,10 @@ translate: install ## translate lines: make translate ARGS="runs/phrasebook/seed
 evaluate: install ## score a run: make evaluate ARGS="runs/phrasebook/seed-1 --src test.src --ref test.tgt"
 	@$(BIN)/seq2seq-evaluate $(ARGS)
 
-lm: install ## train a small language model; ends with perplexities and five sentences that it makes up
+lm: install ## train a small language model; ends with perplexities and five generated sentences
 	$(BIN)/seq2seq-train experiment=lm_phrasebook $(ARGS)
 
-generate: install ## draw lines from a language model: make generate ARGS="runs/lm_phrasebook/seed-1 --prefix Morgen"
+generate: install ## generate lines with a language model: make generate ARGS="runs/lm_phrasebook/seed-1 --prefix Morgen"
 	@$(BIN)/seq2seq-generate $(or $(ARGS),runs/lm_phrasebook/seed-1)
 
 ablation: install ## which of reverse and peeky helps? trains 24 small networks and writes a report
@@ -47,7 +47,7 @@ report: install ## compare runs again: make report ARGS="runs/ablation -o DIR"
 sweep: install ## compare settings: make sweep ARGS="model.reverse=false,true model.peeky=none,both seed=1,2,3"
 	$(BIN)/seq2seq-train --multirun $(ARGS)
 
-bench: install ## measure speed beside plain torch loops, into docs/benchmarks.md (ARGS="--only train --quick")
+bench: install ## compare speed with plain torch loops, into docs/benchmarks.md (ARGS="--only train --quick")
 	$(BIN)/python -m bench $(ARGS)
 
 test: install ## run the tests
@@ -62,7 +62,7 @@ lint: install ## check style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-format: install ## put the code into shape
+format: install ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -76,6 +76,6 @@ $(VENV)/.docs: $(VENV)/.installed
 wheel: install ## build dist/*.whl
 	$(BIN)/python -m build --wheel
 
-clean: ## remove .venv, caches and what was built; runs/ and data/ stay
+clean: ## remove .venv, caches and built files; runs/ and data/ stay
 	rm -rf $(VENV) build dist site .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

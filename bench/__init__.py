@@ -1,1 +1,1 @@
-"""What seq2seq costs and reaches, beside plain torch loops that do the same work: ``python -m bench --help``."""
+"""Compare seq2seq with plain torch loops that do the same work: ``python -m bench --help``."""

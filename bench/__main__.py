@@ -20,12 +20,14 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         prog="python -m bench", description="Measure seq2seq beside plain torch loops that do the same work."
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS), metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="few repetitions; prints, and leaves the page alone")
+    parser.add_argument(
+        "--quick", action="store_true", help="few repetitions; prints the tables and does not change the page"
+    )
     parser.add_argument("--pairs", type=int, metavar="N", help="pairs in the large corpus, a multiple of 10,000")
     parser.add_argument("--repetitions", type=int, metavar="N", help="turns of each contender")
     parser.add_argument("--folder", type=Path, help="where to keep the data (default: a folder that is removed)")
@@ -50,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 shutil.copyfile(root / PICTURES[part], PAGE.with_name(PICTURES[part]))
     if not options.quick:
         words = " ".join(sys.argv[1:] if arguments is None else arguments)
-        words = re.sub(r" ?--folder[ =]\S+", "", words)  # a place of this machine alone
+        words = re.sub(r" ?--folder[ =]\S+", "", words)  # a folder of this machine
         command = f'make bench ARGS="{words}"' if words else "make bench"
         PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables, command), encoding="utf-8")
 
 
 def page(old: str, tables: dict[str, list[str]], command: str) -> str:
-    """The page with these parts' tables between their marks, everything else as it was."""
+    """The page with these parts' tables between their marks, otherwise unchanged."""
     for part, lines in tables.items():
         marks = f"<!-- bench {part} -->", f"<!-- end of bench {part} -->"
         threads = "one thread where no other number is given" if part == "scaling" else "one thread"
@@ -70,7 +72,7 @@ def page(old: str, tables: dict[str, list[str]], command: str) -> str:
 
 
 def processor() -> str:
-    """What the machine calls itself."""
+    """The name of the processor."""
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:

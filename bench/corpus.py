@@ -1,5 +1,6 @@
-"""A training's start on a corpus of any size: ``python -m bench.corpus FOLDER PAIRS`` makes it if it is not there, then
-starts, and says what that took. The text is the same lines over and over; their order is of no account here.
+"""Measure the start of a training on a corpus of any size: ``python -m bench.corpus FOLDER PAIRS``.
+
+The corpus is made first if it is missing. Its text repeats the same lines, because their order does not matter here.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ BLOCK = 10_000  # pairs that are drawn
 
 
 def make(root: Path, pairs: int) -> work.Prepared:
-    """A dataset as `prepare` and `encode_corpus` would leave it, which would take long for so many lines."""
+    """A dataset as `prepare` and `encode_corpus` make it, but faster for many lines."""
     from seq2seq.data.arrays import encode_corpus, token_path
 
     small = work.make(root / "small", ModelConfig(hidden_size=256, embedding_size=128), pairs=BLOCK, vocab=4000)
@@ -61,7 +62,7 @@ def main(root: Path, pairs: int) -> None:
     from seq2seq.training.fit import fit
 
     class FirstStep(Stopwatch):
-        """Ends the process as soon as there was a step."""
+        """Ends the process after the first step."""
 
         def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
             seconds = {

@@ -1,4 +1,4 @@
-"""How fast each way of decoding is beside a plain batched loop over the module, one thread, turn by turn.
+"""Measure each way of decoding against a plain batched loop over the module, on one thread.
 
 ``python -m bench.decoding`` prints a row for each way: sentences a second of the processor's time, and how many times
 as many as the plain loop's. Configuration A has random weights, sources and outputs have Multi30k's lengths with 8,000
@@ -20,7 +20,7 @@ from torch import Tensor
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.batches import pad
 from seq2seq.decoding.beam import BeamSettings, beam
-from seq2seq.decoding.forms.cpu import Inference
+from seq2seq.decoding.forms.cpu import CpuForm
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.greedy import greedy
 from seq2seq.models.build import build_seq2seq
@@ -29,7 +29,7 @@ from seq2seq.tokens.base import BOS, EOS
 
 VOCAB = 8000
 BATCH = 128  # of the plain loop
-TOKENS = 8192  # of ours, as by default
+TOKENS = 8192  # in our batches, the default
 SHORTLIST = 1500  # tokens of a batch, of which a row may take 300
 MODEL = ModelConfig(
     cell="lstm", hidden_size=512, embedding_size=256, num_layers=2, bidirectional=True, attention="general"
@@ -44,7 +44,7 @@ LONGER += [-0.4, 0.5, 0.6, 0.6, 1.5, 1.6, 2.6, 3.5, 4.6, 18.6]
 
 
 class Work(NamedTuple):
-    """Sources, each with its end symbol, and how long their outputs are."""
+    """Sources, each with its end symbol, and the lengths of their outputs."""
 
     src: list[list[int]]
     lengths: list[int]
@@ -70,7 +70,7 @@ def model() -> Seq2Seq:
 
 @torch.no_grad()
 def plain(network: Seq2Seq, work: Work) -> None:
-    """Batches in the file's order; the whole module with all it says at each step, until the last row has ended."""
+    """Decode batches in the file's order with the whole module, until the last row ends."""
     for start in range(0, len(work.src), BATCH):
         rows = work.src[start : start + BATCH]
         state = network.encode(pad(rows), torch.tensor([len(row) for row in rows]))
@@ -84,7 +84,7 @@ def plain(network: Seq2Seq, work: Work) -> None:
 
 
 def batches(work: Work, most: int, width: int = 1) -> Iterator[tuple[Tensor, Tensor, list[int]]]:
-    """Sources by length, padded, their lengths, and how long their outputs are."""
+    """Padded sources by length, their lengths, and the lengths of their outputs."""
     order = sorted(range(len(work.src)), key=lambda i: len(work.src[i]))
     start = 0
     for end in range(1, len(order) + 1):
@@ -104,7 +104,7 @@ def our_step(network: Seq2Seq, work: Work, *, tokens: int = TOKENS) -> None:
 
 
 def fast(
-    form: Inference, work: Work, *, tokens: int = TOKENS, scores: bool = False, columns: bool = False, size: int = 1
+    form: CpuForm, work: Work, *, tokens: int = TOKENS, scores: bool = False, columns: bool = False, size: int = 1
 ) -> None:
     """`greedy`, or `beam` where the size is above 1, with the inference form."""
     rng = np.random.default_rng(2)
@@ -126,8 +126,8 @@ def _columns(rng: np.random.Generator, num_rows: int) -> Columns:
 
 
 def ways(network: Seq2Seq) -> dict[str, Callable[[Work], None]]:
-    """What is compared, the plain loop first."""
-    exact, int8 = Inference(network), Inference(network, int8=True)
+    """The compared ways to decode, the plain loop first."""
+    exact, int8 = CpuForm(network), CpuForm(network, int8=True)
     return {
         "plain loop": lambda work: plain(network, work),
         "greedy, the module's step": lambda work: our_step(network, work),
@@ -144,7 +144,7 @@ def ways(network: Seq2Seq) -> dict[str, Callable[[Work], None]]:
 
 
 def measure(compared: dict[str, Callable[[Work], None]], work: Work, repetitions: int) -> dict[str, list[float]]:
-    """Seconds of the processor that each took in each turn."""
+    """CPU seconds of each way in each turn."""
     seconds: dict[str, list[float]] = {name: [] for name in compared}
     for turn in range(repetitions + 1):
         for name, do in compared.items():
@@ -170,7 +170,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.decoding", description="Compare ways of decoding.")
     parser.add_argument("--sentences", type=int, default=512)
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--only", default="", help="part of the names of those to compare with the plain loop")
+    parser.add_argument("--only", default="", help="compare only ways whose name contains this with the plain loop")
     options = parser.parse_args(words)
     torch.set_num_threads(1)
     compared = ways(model())

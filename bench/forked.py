@@ -1,4 +1,4 @@
-"""Contenders that start at once: processes forked from one that has imported everything and computed nothing."""
+"""Contenders that start quickly: forks of a process that has only imported modules."""
 
 from __future__ import annotations
 

@@ -12,11 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from bench.scaling import NAMES, Curves, Rates
-from seq2seq.report.plots import COLOURS, DASHES, MARKERS, STYLE, WIDTH, to_svg
+from seq2seq.report.drawing import COLOURS, DASHES, MARKERS, STYLE, WIDTH, to_svg
 
 
 def picture(curves: Curves) -> str:
-    """The medians, and what lies between the least and the greatest, as SVG on white paper."""
+    """The medians, with bands from minimum to maximum, as SVG on a white background."""
     with rc_context(cast(Any, STYLE)):
         return to_svg(draw(curves))
 
@@ -49,7 +49,7 @@ def _draw_line(axes: Axes, index: int, label: str, rates: Rates) -> None:
 
 
 def _label_rates(panels: Sequence[Axes]) -> None:
-    """The axis that all share: 100, 200, 500, 1,000, ..., as far as they are needed."""
+    """The ticks of the shared axis: 100, 200, 500, 1,000, ..., as far as needed."""
     low, high = panels[0].get_ylim()
     ticks = [step * 10.0**power for power in range(-1, 8) for step in (1, 2, 5)]
     panels[0].set_yticks([tick for tick in ticks if low <= tick <= high])

@@ -1,4 +1,4 @@
-"""What seq2seq is compared with: the same networks as a minimal torch program and as tutorials write them."""
+"""The same networks as minimal torch programs, for comparison."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from seq2seq.config.schema import ModelConfig
 from seq2seq.tokens.base import BOS, PAD
 
-Pair = tuple[Tensor, Tensor, Tensor]  # src, tgt_in, tgt_out: each (batch, length), padded
+PairBatch = tuple[Tensor, Tensor, Tensor]  # src, tgt_in, tgt_out: each (batch, length), padded
 State = tuple[Tensor, Tensor]
 
 
@@ -60,7 +60,7 @@ class Plain(nn.Module):
 
 
 class StepByStep(Plain):
-    """The decoder as tutorials have it: a Python loop over target positions, each with its own output layer."""
+    """The decoder as tutorials write it: a Python loop over target positions, with an output layer call in each."""
 
     def forward(self, src: Tensor, tgt_in: Tensor) -> Tensor:
         memory, padding, state = self.encode(src)
@@ -72,7 +72,7 @@ class StepByStep(Plain):
 
 
 class Steps:
-    """The training step: cross-entropy of real tokens, a clipped norm, Adam as torch has it by default."""
+    """The training step: cross-entropy of real tokens, a clipped norm, torch's default Adam."""
 
     def __init__(self, model: Plain, *, clip_norm: float = 5.0) -> None:
         self.model = model
@@ -80,7 +80,7 @@ class Steps:
         self.optimizer = torch.optim.Adam(model.parameters(), 1e-3)
         self.total_loss = 0.0
 
-    def step(self, batch: Pair) -> None:
+    def step(self, batch: PairBatch) -> None:
         src, tgt_in, tgt_out = batch
         self.optimizer.zero_grad()
         logits = self.model(src, tgt_in)
@@ -93,7 +93,7 @@ class Steps:
 
 @torch.no_grad()
 def greedy(model: Plain, batches: Iterator[tuple[Tensor, int]]) -> list[Tensor]:
-    """The likeliest token at each step, through the module itself; of each batch the sources and the steps to take."""
+    """Greedy decoding by the module itself; a batch is its sources and the number of steps."""
     found = []
     for src, steps in batches:
         memory, padding, state = model.encode(src)

@@ -1,4 +1,4 @@
-"""What `bench.forked` has in memory before it forks; torch and OpenMP read these variables when they are loaded."""
+"""The modules that `bench.forked` loads before it forks, after setting variables of torch and OpenMP."""
 
 import os
 

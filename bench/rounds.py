@@ -1,4 +1,4 @@
-"""Contenders take turns, so that what else the machine does meets all of them alike."""
+"""Let contenders take turns, so that other work on the machine slows all of them equally."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class Turn(NamedTuple):
-    """What a contender did in one of its turns."""
+    """Time and memory of one turn of a contender."""
 
     seconds: float  # of the processor, unless the worker's clock is another
     held: float  # units of work: target tokens, sentences, floating-point operations
@@ -29,7 +29,7 @@ class Turn(NamedTuple):
 
 
 class Player(Protocol):
-    """What takes turns."""
+    """A program that takes turns with others."""
 
     name: str
 
@@ -90,7 +90,7 @@ def interleave(
     *,
     warm: Mapping[str, int] | None = None,
 ) -> dict[str, list[Turn]]:
-    """Each contender's turns, after one that does not count."""
+    """Each contender's turns, after a warm-up turn."""
     for contender in contenders:
         contender.turn((warm or units)[contender.name])
     turns: dict[str, list[Turn]] = {contender.name: [] for contender in contenders}
@@ -106,6 +106,6 @@ def ratios(mine: Iterable[float], others: Iterable[float]) -> list[float]:
 
 
 def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """The median, and the least and the greatest of several."""
+    """The median, with minimum and maximum of several values."""
     middle = format(statistics.median(values), form)
     return middle if len(values) == 1 else f"{middle} ({format(min(values), form)} to {format(max(values), form)})"

@@ -24,7 +24,7 @@ LENGTH_BATCHES = 8  # of that corpus: as many for each length, so that their ord
 
 
 class Factors(NamedTuple):
-    """The values of each; where another is varied, a thread, batches of 128, Multi30k's lengths, and 8,000 pieces."""
+    """The values of each factor. The others are then 1 thread, batches of 128, Multi30k's lengths and 8,000 pieces."""
 
     threads: tuple[int, ...] = (1, 2)  # no more than there are cores
     batch: tuple[int, ...] = (16, 32, 64, 128, 256)  # sentences
@@ -46,7 +46,7 @@ class Point(NamedTuple):
 
     @classmethod
     def where(cls, factor: str, value: int, vocab: int) -> Point:
-        """One factor has a value, the others are as elsewhere in this benchmark."""
+        """The setting with this value of one factor, and the usual values of the others."""
         varied = {factor: value}
         if factor == "length":
             varied["batch"] = LENGTH_TOKENS // value
@@ -54,16 +54,16 @@ class Point(NamedTuple):
 
     @property
     def sentences(self) -> int:
-        """Of a turn: as many for each batch size, but a whole batch at least."""
+        """Sentences in a turn: equally many for each batch size, but at least one batch."""
         return self.batch if self.length else max(self.batch, work.BATCH)
 
     @property
     def steps(self) -> int:
-        """Of training, in a turn."""
+        """Training steps in a turn."""
         return self.sentences // self.batch
 
     def prepare(self, root: Path, model: str, pairs: int) -> work.Prepared:
-        """The dataset, made if it is not there, and an experiment that never stops for a validation."""
+        """The dataset, made if it is missing, and an experiment without validations."""
         if self.length:
             pairs = LENGTH_BATCHES * self.batch
         folder = root / f"scaling-{self.vocab}-{self.length}"
@@ -74,7 +74,7 @@ class Point(NamedTuple):
 
 
 class Line(NamedTuple):
-    """What is measured at every point of a factor."""
+    """A measurement that is made at every point of a factor."""
 
     model: str
     kind: str  # seq2seq, plain, greedy or int8
@@ -108,7 +108,7 @@ def measure(root: Path, factors: Factors, *, models: Sequence[str], repetitions:
 
 
 def _groups(models: Sequence[str]) -> list[list[Line]]:
-    """Training of each network, the plain loop beside the first alone, which takes the least time; decoding."""
+    """Training of each network, the plain loop only beside the first, the fastest one; decoding."""
     from seq2seq.decoding.forms.products import has_int8
 
     groups = [[Line(model, "seq2seq")] for model in models]

@@ -1,4 +1,4 @@
-"""The work that is measured: synthetic text with Multi30k's lengths, and two networks."""
+"""The measured work: synthetic text with Multi30k's lengths, and two networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAIRS = 29_000
 HELD_OUT = 512
 MEAN_TOKENS = 14.5  # of a target, its end symbol included
 # Quantiles of what the training set has with 8,000 BPE pieces a side: the lengths of the English sentences, and by how
-# much the German ones are longer, but for the rare extremes.
+# much the German ones are longer, except for the rare extremes.
 TARGET_LENGTHS = [
     *(4, 7, 8, 8, 9, 9, 9, 10, 10, 10, 10, 11, 11, 11, 11, 12, 12, 12, 12, 13),
     *(13, 13, 13, 14, 14, 14, 14, 15, 15, 15, 16, 16, 17, 17, 18, 18, 19, 20, 22, 24, 43),

@@ -1,4 +1,4 @@
-"""One contender in a process of its own, so that its memory and allocator are its own: it works when it is told to.
+"""A contender in its own process, with its own memory and allocator; it works on request.
 
 Each line on stdin is a number of units to do; the answer is a line of JSON with the seconds they took and what they
 held.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Gate:
-    """The worker's end of the line to `bench.rounds`."""
+    """The worker's side of the connection to `bench.rounds`."""
 
     def __init__(self) -> None:
         self.clock: Callable[[], float] = time.process_time
@@ -34,14 +34,14 @@ class Gate:
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (for as long as we run)
 
     def wait(self) -> int:
-        """How many units are wanted next; the process ends when no more are."""
+        """The number of units to do next; the process ends if there are none."""
         line = sys.stdin.readline()
         if not line:
             os._exit(0)
         return int(line)
 
     def done(self, **figures: float) -> None:
-        """Say what the units took."""
+        """Report the time and memory of the units."""
         print(json.dumps({"peak_mb": peak_mb(), **figures}), file=self._answers, flush=True)
 
     def serve(self, do: Callable[[int], tuple[float, float]]) -> None:
@@ -59,7 +59,7 @@ def peak_mb() -> float:
 
 
 class _Terminal(io.TextIOWrapper):
-    """Nowhere, but a progress bar is drawn there."""
+    """A stream that discards its text, and on which a progress bar is drawn."""
 
     def isatty(self) -> bool:
         return True
@@ -74,7 +74,7 @@ def train_seq2seq(gate: Gate, prepared: work.Prepared, root: Path, *, unit: str)
     from seq2seq.training.fit import fit
 
     class Gated(Stopwatch):
-        """Waits at the gate between units; it times all but the waiting, and the training alone too."""
+        """Waits at the gate between units; it times everything except the waits, and also only the training."""
 
         left, training, lap, since, tokens_before = 0, 0.0, 0.0, 0.0, 0
 

@@ -23,6 +23,8 @@ from seq2seq import __version__
 from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
 from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources import SOURCES
+from seq2seq.data.sources.base import Source
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.files.writing import hidden_name, make_folder, replacing
@@ -38,7 +40,7 @@ SECTION = "seq2seq"
 PREFIX = "model."  # of a weight's name: the network is `model` inside the Lightning module
 BEST, LAST = "best.ckpt", "last.ckpt"
 PREVIOUS = "previous.ckpt"  # the LAST before this one
-TO_GO_ON = {  # what a resumed training needs besides the parts that translate
+TO_GO_ON = {  # parts of a checkpoint that only a resumed training needs
     "training": dict,
     "callbacks": dict,
     "loops": dict,
@@ -50,9 +52,27 @@ TO_GO_ON = {  # what a resumed training needs besides the parts that translate
 
 
 TRANSLATION, LANGUAGE_MODEL = "translation", "language model"
-USES = {  # of each kind
-    TRANSLATION: "a translator; give it to seq2seq-translate, or name a run of task=language_model",
-    LANGUAGE_MODEL: "a language model; give it to seq2seq-generate, or name a run of task=translation",
+
+
+class Kind(NamedTuple):
+    """A kind of network that checkpoints hold."""
+
+    use: str  # what to do with one that is not of the wanted kind
+    build: Callable[[ModelConfig, int, int], nn.Module]  # gets the sizes of the source and of the target's vocabulary
+    stacks: tuple[str, ...]  # its recurrent stacks, by the names of their sections in `ModelConfig`
+
+
+KINDS = {
+    TRANSLATION: Kind(
+        "a translator; give it to seq2seq-translate, or name a run of task=language_model",
+        build_seq2seq,
+        ("encoder", "decoder"),
+    ),
+    LANGUAGE_MODEL: Kind(
+        "a language model; give it to seq2seq-generate, or name a run of task=translation",
+        lambda config, src_size, tgt_vocab: build_language_model(config, tgt_vocab),
+        ("decoder",),
+    ),
 }
 
 
@@ -64,6 +84,7 @@ class Checkpoint(NamedTuple):
     decode: DecodeConfig
     shortlist: Shortlist | None = None
     metrics: MetricsConfig = MetricsConfig()
+    source: Source | None = None  # None for the text of ``tokenizers``
 
 
 class LanguageModelCheckpoint(NamedTuple):
@@ -80,10 +101,14 @@ def section(
     *,
     kind: str = TRANSLATION,
     metrics: MetricsConfig | None = None,
+    source: Source | None = None,
 ) -> dict[str, Any]:
     """Everything but the weights, as plain values.
 
     Defaults are written out, so that a later default does not change an old model.
+
+    Args:
+        source: of the network; None for the text of ``tokenizers``.
     """
     return {
         "format": FORMAT,
@@ -92,6 +117,7 @@ def section(
         "model": dataclasses.asdict(model),
         "decode": dataclasses.asdict(decode),
         "metrics": dataclasses.asdict(metrics or MetricsConfig()),
+        "source": {"kind": "text"} if source is None else source_state(source),
         "tokenizer": {
             "src": tokenizers.src.proto,
             "tgt": tokenizers.tgt.proto,
@@ -151,7 +177,7 @@ def step_name(step: int) -> str:
 
 
 def kept_best(folder: Path) -> list[Path]:
-    """List the K best checkpoints of a run folder, or of its folder of checkpoints, by their steps.
+    """List the K best checkpoints of a run or checkpoint folder, by step.
 
     The list is empty if the training kept only one.
     """
@@ -193,7 +219,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} is refused: {problem}; use a checkpoint that seq2seq-train wrote.") from None
     except Exception as error:  # torch raises nearly anything for a damaged file
         told = isinstance(error, (RuntimeError, ValueError, OSError, EOFError, zipfile.BadZipFile))
-        problem = str(error).split("\n")[0] if told else "torch cannot make sense of it"
+        problem = str(error).split("\n")[0] if told else "torch cannot read it"
         raise UserError(f"{path} is not a whole checkpoint ({problem}); use another, or train again.") from None
     mine = contents.get(SECTION) if isinstance(contents, dict) else None
     if isinstance(mine, dict) and isinstance(mine.get("format"), int) and mine["format"] > FORMAT:
@@ -201,14 +227,15 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has {theirs}, newer than seq2seq {__version__} reads ({FORMAT}); upgrade seq2seq.")
     if not isinstance(mine, dict) or not _has_the_shape(mine) or not _are_weights(contents.get("state_dict")):
         raise UserError(
-            f"{path} is no checkpoint of seq2seq: it has no section {SECTION!r} as seq2seq-train writes it."
+            f"{path} is not a checkpoint of seq2seq: it has no section {SECTION!r}; name one that seq2seq-train wrote."
         )
     _fill_in(mine)
     return contents
 
 
 def _fill_in(mine: dict[str, Any]) -> None:
-    """Add the settings that format 1 left out: no normalisation, scores with 13a."""
+    """Add the settings that older versions left out: text, no normalisation, scores with 13a."""
+    mine.setdefault("source", {"kind": "text"})
     mine.setdefault("metrics", {"tokenizer": "13a"})
     mine["tokenizer"].setdefault("normalization", "none")
 
@@ -222,12 +249,12 @@ def read_to_go_on(path: Path) -> dict[str, Any]:
     contents = read(path)
     missing = [name for name, kind in TO_GO_ON.items() if not isinstance(contents.get(name), kind)]
     if missing:
-        raise UserError(f"{path} is no checkpoint to go on from: it has no {', '.join(missing)}; train again.")
+        raise UserError(f"{path} is not a checkpoint to resume from: it has no {', '.join(missing)}; train again.")
     return contents
 
 
 def _refuse_wrong_checksums(path: Path) -> None:
-    """Check the checksums, which torch does not, so that a changed bit does not become a wrong weight."""
+    """Check the checksums, which torch does not, so that damaged weights are refused."""
     if not zipfile.is_zipfile(path):
         with open(path, "rb") as stream:
             if stream.read(2) == b"PK":  # it begins as one
@@ -243,7 +270,7 @@ def _has_the_shape(mine: dict[str, Any]) -> bool:
     parts = {"format": int, "version": str, "kind": str, "model": dict, "decode": dict, "tokenizer": dict}
     if not all(isinstance(mine.get(name), kind) for name, kind in parts.items()):
         return False
-    if not isinstance(mine.get("metrics", {}), dict):
+    if not all(isinstance(mine.get(name, {}), dict) for name in ("metrics", "source")):
         return False
     tokenizer = mine["tokenizer"]
     return all(isinstance(tokenizer.get(side), bytes) for side in ("src", "tgt")) and "lowercase" in tokenizer
@@ -276,7 +303,8 @@ def load(path: str | Path) -> Checkpoint:
     model = cast(Seq2Seq, described.build())
     load_weights(model, contents["state_dict"], path)
     shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
-    return Checkpoint(model.eval(), tokenizers, decode, shortlist, _config(path, mine, MetricsConfig, "metrics"))
+    scored = _config(path, mine, MetricsConfig, "metrics")
+    return Checkpoint(model.eval(), tokenizers, decode, shortlist, scored, described.source)
 
 
 def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
@@ -300,6 +328,7 @@ class Described(NamedTuple):
     config: ModelConfig
     tokenizers: Tokenizers
     build: Callable[[], nn.Module]
+    source: Source
 
 
 def describe(path: Path, contents: Mapping[str, Any]) -> Described:
@@ -311,17 +340,15 @@ def describe(path: Path, contents: Mapping[str, Any]) -> Described:
     mine = contents[SECTION]
     config = _config(path, mine, ModelConfig, "model")
     tokenizers = _tokenizers(path, mine["tokenizer"])
-    if mine["kind"] == LANGUAGE_MODEL:
-        build: Callable[[], nn.Module] = partial(build_language_model, config, len(tokenizers.tgt))
-        stacks = [config.stack("decoder")]
-    else:
-        build = partial(build_seq2seq, config, len(tokenizers.src), len(tokenizers.tgt))
-        stacks = [config.stack(side) for side in ("encoder", "decoder")]
+    source = _source(path, mine["source"], tokenizers.src, end_symbol=config.fixed_length == 0)
+    kind = KINDS.get(mine["kind"], KINDS[TRANSLATION])
+    build = partial(kind.build, config, source.input_size, len(tokenizers.tgt))
+    stacks = [config.stack(side) for side in kind.stacks]
     try:
         check_sizes(build, stacks, _unprefixed(contents["state_dict"]))
     except Unfit as unfit:
         raise UserError(f"{path} does not fit the model that it describes: {unfit}; use another.") from None
-    return Described(config, tokenizers, build)
+    return Described(config, tokenizers, build, source)
 
 
 def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
@@ -338,8 +365,8 @@ def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
 def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> None:
     kind = contents[SECTION]["kind"]
     if kind != wanted:
-        known = USES.get(kind, f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train")
-        raise UserError(f"{path} holds {known}.")
+        other = f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train"
+        raise UserError(f"{path} holds {KINDS[kind].use if kind in KINDS else other}.")
 
 
 Section = TypeVar("Section", ModelConfig, DecodeConfig, MetricsConfig)
@@ -361,6 +388,42 @@ def _tokenizers(path: Path, saved: dict[str, Any]) -> Tokenizers:
     except UserError as error:
         raise UserError(f"{path} is refused: {error}") from None
     return Tokenizers(src, tgt)
+
+
+def source_state(source: Source) -> dict[str, Any]:
+    """A source as a checkpoint keeps it.
+
+    Raises:
+        ValueError: if it is not in the table `SOURCES`.
+    """
+    for kind, cls in SOURCES.items():
+        if type(source) is cls:
+            return {**source.state(), "kind": kind}
+    raise ValueError(f"{type(source).__name__} is not in SOURCES; add it there.")
+
+
+def same_state(one: Any, other: Any) -> bool:
+    """Whether two sources, or two states of sources, are equal; tensors are compared by their numbers."""
+    one, other = (source_state(each) if isinstance(each, Source) else each for each in (one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_state(one[name], other[name]) for name in one)
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return type(one) is type(other) and bool(one == other)
+
+
+def _source(path: Path, saved: dict[str, Any], tokenizer: Tokenizer, *, end_symbol: bool) -> Source:
+    state = {name: value for name, value in saved.items() if name != "kind"}
+    kind = saved.get("kind")
+    if not isinstance(kind, str) or kind not in SOURCES:
+        raise UserError(
+            f"{path} reads a source of kind {_plain(kind)!r}, which this version does not know; upgrade it."
+        )
+    try:
+        return SOURCES[kind](state, tokenizer, end_symbol=end_symbol)
+    except (UserError, ValueError, TypeError, LookupError) as error:
+        problem = textwrap.shorten(str(error), 200, placeholder=" ...").rstrip(".")
+        raise UserError(f"{path} is refused: its source cannot be built ({problem}); train again.") from None
 
 
 def _shortlist(mine: Mapping[str, Any], src_vocab: int, tgt_vocab: int, path: Path) -> Shortlist | None:
@@ -405,7 +468,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], path: Path) ->
     for name, tensor in named_weights(model).items():
         if not tensor.isfinite().all():
             raise UserError(
-                f"{path} holds weights that are no finite numbers, in {name}: its training has diverged; use another, "
+                f"{path} holds weights that are not finite, in {name}: its training has diverged; use another, "
                 "or train again with a smaller optim.lr."
             )
 

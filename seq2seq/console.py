@@ -28,7 +28,7 @@ class Console(rich.console.Console):
 
 
 class _NameColumn(TextColumn):
-    """A bar's description, such as a file's name: nothing in it is markup."""
+    """A bar's description, such as a file's name, without markup."""
 
     def render(self, task: Task) -> Text:
         return Text(printable(task.description), style=self.style, justify=self.justify)
@@ -44,10 +44,10 @@ class _LinesPerSecond(ProgressColumn):
 def progress_bar(
     *columns: str | ProgressColumn, shown: bool = True, console: rich.console.Console | None = None, **options: Any
 ) -> Progress:
-    """A progress bar on stderr, between a description and the time left; hidden where stderr is not a terminal.
+    """A progress bar on stderr; hidden if stderr is not a terminal.
 
     Args:
-        columns: what stands between the bar and the time left: counts and a rate.
+        columns: counts and a rate, shown between the bar and the time left.
         shown: whether to show it on a terminal.
         console: another console of stderr.
         options: further options of `rich.progress.Progress`.

@@ -5,10 +5,10 @@ import importlib.util
 from seq2seq.terminal import printable
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """A mistake that the user can mend. The message is one line: *problem; remedy.*
 
-    It names the thing, what was wanted, what came and the way out. Text from files is escaped in it.
+    It names the value, the expected one, and the remedy. Text from files is escaped in it.
     """
 
     def __str__(self) -> str:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seq2seq import checkpoint, metrics
+from seq2seq.data.arrays import LINES_AT_ONCE
 from seq2seq.data.stream import Ids, inputs_of
 from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.errors import UserError
@@ -21,18 +22,18 @@ from seq2seq.models import threads as threads_of
 from seq2seq.models.build import num_parameters
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.results.scores import TextScores
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.tokens.detect import FormWatch
 
-WINDOW = 1024  # tokens that are read at a time; the result does not depend on it
-CHUNK = 10_000  # lines that are read at a time; likewise
+TOKENS_AT_ONCE = 1024  # tokens read at a time; the figures do not depend on it
 BATCH = 64  # lines that are scored side by side
 SCORED = 64  # tokens of each line that are scored at a time
 
 
 class TextScore(NamedTuple):
-    """How probable a text is. The end of each line counts as a token, and as a word."""
+    """The log-probability of a text. The end of each line counts as a token, and as a word."""
 
     line_nll: list[float]  # negative log-likelihood of each line, in nats, after all before it
     num_tokens: int
@@ -53,6 +54,16 @@ class TextScore(NamedTuple):
     def word_perplexity(self) -> float:
         """Per word: the same text has equally many with every tokenizer."""
         return metrics.perplexity(self.nll, self.num_words)
+
+    def scores(self) -> TextScores:
+        """Return the figures of the text as a whole."""
+        return TextScores(
+            perplexity=self.perplexity,
+            word_perplexity=self.word_perplexity,
+            num_tokens=self.num_tokens,
+            num_words=self.num_words,
+            num_unknown=self.num_unknown,
+        )
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,12 +123,12 @@ class LanguageModel:
         seed: int = 1,
         max_length: int = 100,
     ) -> Iterator[str]:
-        """Lines drawn at random, each as the first one of a text; nothing is drawn before it is asked for.
+        """Sample lines one by one when they are read, each as the first line of a text.
 
         The i-th line depends only on the seed and i, not on how many are drawn.
 
         Args:
-            prefix: what each line begins with.
+            prefix: text that each line begins with.
             max_length: most tokens of a line, the prefix's included; it is broken off there.
 
         Raises:
@@ -154,7 +165,7 @@ class LanguageModel:
                 )
             yield from self.tokenizer.decode([one.tokens for one in found], [unknowns] * len(rows))
 
-    def score(self, lines: Iterable[str], *, window: int = WINDOW) -> TextScore:
+    def score(self, lines: Iterable[str], *, window: int = TOKENS_AT_ONCE) -> TextScore:
         """Read a text from its first token to its last, with one state that is carried all the way.
 
         There is no batch: the result is that of one long pass, to rounding, whatever the window. A line is encoded
@@ -172,7 +183,7 @@ class LanguageModel:
         state = self.model.zero_state(1)
         line_nll: list[float] = []
         num_tokens = num_words = num_unknown = 0
-        while chunk := list(itertools.islice(iterator, CHUNK)):  # so that memory does not grow with the text
+        while chunk := list(itertools.islice(iterator, LINES_AT_ONCE)):  # so that memory does not grow with the text
             self._watch.look(chunk)
             rows = self.tokenizer.encode(chunk)
             stream = np.array([token for row in rows for token in (*row, EOS)], dtype=np.int32)
@@ -194,8 +205,9 @@ class LanguageModel:
     def log_probs(self, lines: Sequence[str]) -> list[float]: ...
 
     def log_probs(self, lines: Sequence[str]) -> float | list[float]:
-        """The log-probability of each line by itself, in nats, its end included: as the first one of a text. One string
-        is one line.
+        """The log-probability of each line by itself, in nats, its end included.
+
+        Each is scored as the first line of a text. One string is one line.
 
         Raises:
             ValueError: if a line holds a newline.
@@ -235,7 +247,7 @@ class LanguageModel:
 
     @torch.no_grad()
     def _stream_nll(self, stream: Ids, window: int, state: DecoderState) -> tuple[np.ndarray, DecoderState]:
-        """Of each token of a stream that begins with a line, ``(tokens,)``, and the state after it."""
+        """The negative log-likelihood of each token ``(tokens,)``, and the state after the stream."""
         self.model.eval()
         tokens_in, tokens_out = (
             torch.from_numpy(ids.astype(np.int64)).unsqueeze(0) for ids in (inputs_of(stream), stream)

@@ -63,7 +63,7 @@ def scorer(tokenizer: str) -> BLEU:
     Nothing is downloaded: sacreBLEU does not verify the model of ``flores200``.
 
     Raises:
-        UserError: if the tokenizer needs what is not installed.
+        UserError: if the tokenizer needs a missing package or model.
     """
     if tokenizer == "flores200" and not (Path(SACREBLEU_DIR) / FLORES200).is_file():
         raise UserError(

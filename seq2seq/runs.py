@@ -1,9 +1,8 @@
-"""The folder of a run, ``runs/NAME/JOB/``: which files it has, and how they are read back."""
+"""The folder of a run, ``runs/NAME/JOB/``: its files, written and read."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
 import os
 import shutil
@@ -19,49 +18,22 @@ from seq2seq.config.schema import INCIDENTAL, Config
 from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
 from seq2seq.files.lines import read_lines
-from seq2seq.files.writing import make_folder, refuse_planted, write_lines
+from seq2seq.files.records import read_json, write_json
+from seq2seq.files.writing import make_folder, refuse_planted
 from seq2seq.stopping import Stopped
 
 CONFIG, METRICS, RESULT, PROBE, ERROR = "config.yaml", "metrics.csv", "test.json", "probe.json", "error.txt"
 DRAWING = "probe.svg"
-PLAN = "sweep.json"  # beside the run folders: those that sweeps meant to make
+PLAN = "sweep.json"  # beside the run folders: the runs that sweeps planned
 SOURCES, REFERENCES, HYPOTHESES = "test.src", "test.ref", "test.hyp"
-LINE_NLL, SAMPLES = "test.nll", "samples.txt"  # of a language model: what each test line costs, and what it makes up
+# Of a language model: the negative log-likelihood of each test line, and generated lines.
+LINE_NLL, SAMPLES = "test.nll", "samples.txt"
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 LOCK, LOCK_SECONDS = ".lock", 10.0  # a process whose sweep was killed takes a moment to notice
-FIGURES = (  # that a result has, as numbers
-    "bleu",
-    "chrf",
-    "ter",
-    "exact_match",
-    "perplexity",
-    "parameters",
-    "sentences_per_second",
-    "train_seconds",
-    "train_tokens_per_second",
-    "valid_seconds",
-)
-LANGUAGE_MODEL_FIGURES = (
-    "perplexity",
-    "word_perplexity",
-    "num_words",
-    "parameters",
-    "tokens_per_second",
-    "train_seconds",
-    "train_tokens_per_second",
-    "valid_seconds",
-)
-REACHED = (("by_position", "share"), ("by_distance", "norm"))
-RARE = 20  # a position is drawn if at least one probed sentence in so many has it
-PROBED: dict[str, type | tuple[type, ...]] = {
-    "gradient_reach": list,
-    "peeky_reliance": (dict, type(None)),
-    "accuracy_by_position": dict,
-}
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads plain values only, without references: a few hundred bytes of them can stand for gigabytes."""
+    """A YAML loader for plain values without references, which could expand to gigabytes."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -70,7 +42,7 @@ class _Loader(yaml.SafeLoader):
 
 
 class _Reference(Exception):
-    """A YAML file refers to a part of itself."""
+    """A YAML file has a reference to a part of itself."""
 
 
 def read_config(folder: Path) -> Config:
@@ -105,7 +77,7 @@ def _lacks_normalization(values: dict[str, Any]) -> bool:
 
 
 def is_tokenized(path: str | Path) -> bool:
-    """Whether a run folder, or the one that a checkpoint is in, says that its text is tokenised (``data.variant``)."""
+    """Whether the text of a run, or of a checkpoint's run, is tokenised (``data.variant``)."""
     for folder in (Path(path), *list(Path(path).parents)[:2]):
         if (folder / CONFIG).is_file():
             try:
@@ -121,11 +93,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
         raise UserError(f"{folder} is not a run folder: it has no {CONFIG}; name one that seq2seq-train made.")
     try:
         values = yaml.load("\n".join(read_lines(path)), _Loader)
-    except UserError:
-        raise
     except _Reference as found:
         raise UserError(
-            f"{path} is not a config of ours: it has a reference, *{found}; write the value out where it is used."
+            f"{path} is not a config that seq2seq wrote: it has a reference, *{found}; write the value out where it "
+            "is used."
         ) from None
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         # All but the first come of values that are not what their tags say.
@@ -152,28 +123,6 @@ def differences(one: dict[str, Any], other: dict[str, Any], prefix: str = "") ->
     return found
 
 
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """Read ``test.json``; None if the run is not finished.
-
-    Raises:
-        UserError: if it is not what a run writes.
-    """
-    remedy = "delete it to have the run scored again"
-    values = _read_json(folder / RESULT, remedy)
-    if values is not None:
-        values.setdefault("valid_seconds", 0.0)  # which older versions did not count
-        for name, value in values.items():
-            if name.endswith("perplexity") and value is None:  # JSON has no infinity
-                values[name] = math.inf
-        is_lm = values.get("task") == "language_model"
-        figures, words = (LANGUAGE_MODEL_FIGURES, ()) if is_lm else (FIGURES, ("bleu_signature",))
-        missing = [name for name in figures if type(values.get(name)) not in (int, float)]
-        missing += [name for name in (*words, "version", "torch") if not isinstance(values.get(name), str)]
-        if missing:
-            raise UserError(f"{folder / RESULT} has no {', '.join(missing)}; {remedy}.")
-    return values
-
-
 def numbers(path: Path, lines: Sequence[str]) -> list[float]:
     """The lines of a file as numbers.
 
@@ -186,64 +135,12 @@ def numbers(path: Path, lines: Sequence[str]) -> list[float]:
         raise UserError(f"{path} has a line that is not a number ({error}); delete {RESULT}, and run again.") from None
     for line, value in enumerate(values, start=1):
         if not math.isfinite(value):
-            raise UserError(f"{path}: line {line} is {value}, which no text costs; leave that run out, or train anew.")
-    return values
-
-
-def read_probe(folder: Path) -> dict[str, Any] | None:
-    """Read ``probe.json``; None if the run was not probed.
-
-    Raises:
-        UserError: if it is not what a run writes.
-    """
-    remedy = "make it anew with seq2seq-probe"
-    values = _read_json(folder / PROBE, remedy)
-    if values is not None:
-        missing = [name for name, kind in PROBED.items() if name not in values or not isinstance(values[name], kind)]
-        missing = missing or _hollow(values)
-        if missing:
-            raise UserError(f"{folder / PROBE} has no {', '.join(missing)}; {remedy}.")
-    return values
-
-
-def _hollow(values: dict[str, Any]) -> list[str]:
-    """The measurements of a probe that are missing, or that are not lists of equal length of numbers or null."""
-    accuracy, reliance = values["accuracy_by_position"], values["peeky_reliance"]
-    wanted = [("accuracy_by_position", accuracy, "by_position", "accuracy", "overall")]
-    if reliance is not None:
-        wanted.append(("peeky_reliance", reliance, "by_position", "total_variation", "overall"))
-    for reach in values["gradient_reach"]:
-        wanted += [("gradient_reach", reach, by, name, "decay_per_step") for by, name in REACHED]
-    missing = []
-    for title, measured, by, name, beside in wanted:  # ``beside``: where the single figure that sums them up is
-        try:
-            columns = [measured[by][name], measured[by]["count"]]
-            whole = beside in measured and (beside != "overall" or name in measured[beside])
-            whole = whole and all(isinstance(one, list) for one in columns) and len(set(map(len, columns))) == 1
-            whole = whole and all(one is None or type(one) in (int, float) for column in columns for one in column)
-        except (TypeError, LookupError):
-            whole = False
-        if not whole:
-            missing.append(f"{title}.{by}.{name}")
-    return missing
-
-
-def _read_json(path: Path, remedy: str) -> dict[str, Any] | None:
-    if not path.is_file():
-        return None
-    try:
-        values = json.loads("\n".join(read_lines(path)))
-    except UserError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON: {error}; {remedy}.") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no keys; {remedy}.")
+            raise UserError(f"{path}: line {line} is {value}, not a finite number; leave that run out, or train again.")
     return values
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def locked_run(folder: Path) -> Iterator[None]:
     """Lock a run folder against other processes.
 
     The folder is made if it does not exist. Files that a killed process left half-written are removed. If the block is
@@ -315,13 +212,6 @@ def progress(folder: Path) -> float:
     return min(share, 0.99)
 
 
-def summary(result: dict[str, Any]) -> str:
-    """The main figures of a finished run, in a few words."""
-    if result.get("task") == "language_model":
-        return f"perplexity {result['perplexity']:.2f} per token, {result['word_perplexity']:.2f} per word"
-    return f"BLEU {result['bleu']:.2f}, exact match {result['exact_match']:.2f} %"
-
-
 def write_plans(folders: Sequence[Path]) -> None:
     """Add the planned runs to the ``sweep.json`` of each experiment."""
     for parent in dict.fromkeys(folder.parent for folder in folders):
@@ -339,19 +229,11 @@ def read_plan(parent: Path) -> list[str]:
         UserError: if the plan is not what a sweep writes.
     """
     remedy = "delete it, and missing runs will not be listed"
-    values = _read_json(parent / PLAN, remedy)
+    values = read_json(parent / PLAN, remedy)
     names = [] if values is None else values.get("runs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{parent / PLAN} is not a plan of a sweep; {remedy}.")
     return names
-
-
-def write_json(path: Path, values: dict[str, Any]) -> None:
-    """Write indented JSON; numbers that are not finite become null, since JSON does not have them."""
-    known = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
-    }
-    write_lines(path, json.dumps(known, indent=2).split("\n"))
 
 
 def read_metrics(folder: Path) -> list[dict[str, float]]:
@@ -365,10 +247,10 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
         return []
     try:
         rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(read_lines(path))]
-    except UserError:
-        raise
     except (TypeError, ValueError, csv.Error) as error:
-        raise UserError(f"{path} has a row that is not of numbers ({error}); restore it, or train anew.") from None
+        raise UserError(
+            f"{path} has a row with a value that is not a number ({error}); restore it, or train again."
+        ) from None
     if rows and not {"epoch", "step"} <= rows[0].keys():
-        raise UserError(f"{path} has no columns epoch and step; restore it, or train anew.")
+        raise UserError(f"{path} has no columns epoch and step; restore it, or train again.")
     return rows

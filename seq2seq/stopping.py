@@ -18,7 +18,7 @@ from typing import Any, Self
 log = logging.getLogger(__name__)
 
 ASKING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGUSR1") if hasattr(signal, name))
-# Signals within so many seconds count as one: timeout(1) signals a process and then its whole group.
+# Signals within this many seconds count as one: timeout(1) signals a process and then its whole group.
 ONE_STROKE = 0.1
 
 
@@ -42,7 +42,10 @@ class Stopped(BaseException):
 
 
 def exit_status(number: int) -> int:
-    """Return the exit status after a signal: 130 for ctrl-C, 138 for USR1 and 143 for TERM."""
+    """Return the exit status after a signal.
+
+    It is 130 for ctrl-C, 138 for USR1 and 143 for TERM.
+    """
     return 128 + number
 
 
@@ -113,7 +116,7 @@ class Deferred(Handlers):
 
     def _first(self, number: int) -> None:
         log.warning(
-            "%s: stopping after this step or validation; a second signal stops at once and loses what is not saved",
+            "%s: stopping after this step or validation; a second signal stops at once and loses unsaved work",
             name(number),
         )
 

@@ -28,6 +28,9 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def show(text: object) -> None:
-    """Print lines for people on stdout. A pipe gets the bytes of a path as they are, a terminal gets them escaped."""
+    """Print lines for people on stdout.
+
+    A pipe gets the bytes of a path unchanged, a terminal gets them escaped.
+    """
     steering = _STEERING_A_LINE if sys.stdout.isatty() else _STEERING_A_PIPE
     print(steering.sub(_escaped, str(text)))

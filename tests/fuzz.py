@@ -7,6 +7,7 @@ equal cases.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gzip
 import io
 import json
@@ -41,6 +42,9 @@ from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_raw_lines, read_lines
 from seq2seq.models.build import build_seq2seq
+from seq2seq.results.probe import Probe
+from seq2seq.results.result import Origin, Result
+from seq2seq.results.scores import TranslationScores
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
@@ -199,8 +203,8 @@ def fuzz_config(n: int, seed: int) -> Counter[str]:
 
 FILES: dict[str, Callable[[Path], Any]] = {
     runs.CONFIG: runs.read_config,
-    runs.RESULT: runs.read_result,
-    runs.PROBE: runs.read_probe,
+    runs.RESULT: Result.read,
+    runs.PROBE: Probe.read,
     runs.METRICS: runs.read_metrics,
     runs.PLAN: runs.read_plan,
 }
@@ -445,7 +449,7 @@ def resized(contents: dict[str, Any]) -> dict[str, Any]:
     section = copy.deepcopy(contents[checkpoint.SECTION])
     section["model"] |= {"hidden_size": 3, "embedding_size": 2}
     src, tgt = (len(Pieces(section["tokenizer"][side])) for side in ("src", "tgt"))
-    model = build_seq2seq(from_dict(checkpoint.ModelConfig, section["model"]), src, tgt)
+    model = build_seq2seq(from_dict(checkpoint.ModelConfig, section["model"], "model"), src, tgt)
     return {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section}
 
 
@@ -539,9 +543,15 @@ PLAIN = json.loads(json.dumps(Config(), default=vars))
 SOUND = {
     runs.CONFIG: json.dumps(PLAIN, indent=1).encode(),
     runs.RESULT: json.dumps(
-        dict.fromkeys(runs.FIGURES, 1.5) | {"bleu_signature": "", "version": "", "torch": ""}
+        {
+            one.name: "" if one.type == "str" else 1.5
+            for part in (TranslationScores, Origin)
+            for one in dataclasses.fields(part)
+            if one.type in ("str", "float", "int")
+        }
     ).encode(),
-    runs.PROBE: b'{"gradient_reach": [], "peeky_reliance": null, "accuracy_by_position": {}}',
+    runs.PROBE: b'{"gradient_reach": [], "peeky_reliance": null, "accuracy_by_position": '
+    b'{"overall": {"accuracy": 1.0}, "by_position": {"accuracy": [1, null], "count": [2, 1]}}}',
     runs.METRICS: b"epoch,step,seconds,valid/bleu\n1,10,2.5,nan\n2,20,5,30.1\n",
     runs.PLAN: b'{"runs": ["seed-1", "seed-2"]}',
 }

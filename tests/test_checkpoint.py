@@ -151,7 +151,7 @@ def test_somebody_elses_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(
         UserError,
-        match=r"other.ckpt is no checkpoint of seq2seq: it has no section 'seq2seq' as seq2seq-train writes it",
+        match=r"other.ckpt is not a checkpoint of seq2seq: it has no section 'seq2seq'; name one that",
     ):
         checkpoint.load(tmp_path / "other.ckpt")
 
@@ -163,7 +163,7 @@ def test_a_section_of_another_shape_is_refused(
 ) -> None:
     contents[checkpoint.SECTION][part] = wrong
     checkpoint.save(tmp_path / "a.ckpt", contents)
-    with pytest.raises(UserError, match="is no checkpoint of seq2seq: it has no section 'seq2seq' as"):
+    with pytest.raises(UserError, match="is not a checkpoint of seq2seq: it has no section 'seq2seq'; name"):
         checkpoint.load(tmp_path / "a.ckpt")
 
 
@@ -228,6 +228,20 @@ def test_a_copied_checkpoint_translates_where_the_trainings_libraries_cannot_be_
     assert done.stdout.strip() == str(expected)
     last = Translator.from_checkpoint(trained / "checkpoints" / "last.ckpt")
     assert len(last.translate(LINES)) == len(LINES)
+
+
+def test_the_package_names_its_front_doors_without_loading_torch(trained: Path) -> None:
+    program = (
+        "import sys, seq2seq\n"
+        "from seq2seq import UserError\n"
+        "assert 'torch' not in sys.modules and {'LanguageModel', 'Translator', 'UserError'} <= set(seq2seq.__all__)\n"
+        "from seq2seq import LanguageModel, Translator\n"
+        "try: LanguageModel.from_checkpoint(sys.argv[1])\n"
+        "except UserError as error: print(error)\n"
+    )
+    command = [sys.executable, "-c", program, str(trained)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0 and "holds a translator" in done.stdout, done.stderr
 
 
 def test_the_frozen_checkpoint_still_says_what_it_said() -> None:

@@ -149,7 +149,9 @@ def test_a_language_model_scores_and_draws_on_a_device_without_float64(tokenizer
 
 def test_a_probe_works_on_a_device_without_float64(tokenizers: Tokenizers) -> None:
     model = tiny_model(vocab=len(tokenizers.src), peeky="both")
-    expected, found = on_both(model, lambda model: probe(Translator(Engine([model]), tokenizers), LINES, LINES[::-1]))
+    expected, found = on_both(
+        model, lambda model: probe(Translator(Engine([model]), tokenizers), LINES, LINES[::-1]).plain()
+    )
     for name in ("peeky_reliance", "accuracy_by_position"):
         for figure, value in expected[name]["overall"].items():
             assert found[name]["overall"][figure] == pytest.approx(value, rel=1e-4)

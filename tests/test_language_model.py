@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +26,7 @@ from seq2seq.config.schema import (
 )
 from seq2seq.data.arrays import TokenArray, Tokenizers, write_tokens
 from seq2seq.data.prepare import prepare
-from seq2seq.data.stream import Columns, Ids, StreamLoader, Window, inputs_of, to_stream
+from seq2seq.data.stream import Ids, StreamColumns, StreamLoader, Window, inputs_of, to_stream
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.sampling import SamplingSettings
 from seq2seq.errors import UserError
@@ -47,7 +43,7 @@ from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.optimiser import lr_factor
 from seq2seq.training.tasks.language_model import LitLanguageModel
-from tests.conftest import LINES, ROOT
+from tests.conftest import LINES, ROOT, by_one_and_two_processes, equal, rows, weights
 
 CELLS = ("rnn", "gru", "lstm")
 
@@ -103,7 +99,7 @@ def test_every_token_is_predicted_once_from_the_one_before_it(length: int, colum
 
 def test_processes_own_columns_and_together_all_of_them() -> None:
     stream = a_stream(61)
-    whole = Columns(stream, 5)
+    whole = StreamColumns(stream, 5)
     shares = [list(StreamLoader(stream, num_columns=5, bptt=4, rank=rank, world_size=2)) for rank in (0, 1)]
     for rank, windows in enumerate(shares):
         mine = torch.cat([one.tokens_out for one in windows], dim=1)
@@ -128,7 +124,9 @@ def test_a_loader_goes_on_in_the_middle_of_its_epoch_and_of_no_other() -> None:
 
 
 def test_too_many_columns_are_refused() -> None:
-    with pytest.raises(UserError, match=r"data.columns=9 is more than the text has tokens, 8; make it smaller"):
+    with pytest.raises(
+        UserError, match=r"data.columns=9 is more than the number of tokens in the text, 8; make it smaller"
+    ):
         StreamLoader(a_stream(8), num_columns=9, bptt=4)
     with pytest.raises(UserError, match=r"data.columns=1 must be at least trainer.devices=2"):
         StreamLoader(a_stream(8), num_columns=1, bptt=4, world_size=2)
@@ -218,7 +216,7 @@ def test_perplexity_does_not_depend_on_the_window(model: LanguageModel, window: 
 
 def test_a_text_is_read_in_chunks_as_in_one(model: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = model.score(LINES)
-    monkeypatch.setattr(language_model, "CHUNK", 2)
+    monkeypatch.setattr(language_model, "LINES_AT_ONCE", 2)
     assert model.score(iter(LINES)).line_nll == pytest.approx(whole.line_nll, rel=1e-5)
     assert model.score(LINES)[1:] == whole[1:]
 
@@ -262,25 +260,11 @@ def write_text(tmp_path: Path, num_lines: int = 60) -> None:
     (tmp_path / "text").write_text("".join(f"{line}\n" for line in lines))
 
 
-def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv without the columns that are times."""
-    with open(folder / "metrics.csv", newline="") as stream:
-        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
-
-
 def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_text(tmp_path)
-    result = run(config(tmp_path), tmp_path / "run")
+    result = run(config(tmp_path), tmp_path / "run").plain()
     printed = capsys.readouterr().out
     lines = (tmp_path / "text").read_text().splitlines()
     model = LanguageModel.from_checkpoint(tmp_path / "run")
@@ -297,20 +281,20 @@ def test_a_run_leaves_perplexities_and_lines_that_it_made_up(
     assert min(float(row["valid/perplexity"]) for row in rows(tmp_path / "run")) == pytest.approx(
         result["valid_perplexity"], rel=1e-5
     )
-    assert run(config(tmp_path), tmp_path / "run") == result  # it is finished
+    assert run(config(tmp_path), tmp_path / "run").plain() == result  # it is finished
 
 
 def test_of_a_large_training_text_the_first_lines_are_scored_and_that_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_text(tmp_path)
-    whole = run(config(tmp_path), tmp_path / "whole")
+    whole = run(config(tmp_path), tmp_path / "whole").plain()
     assert whole["train_scored_lines"] == whole["train_lines"]
     assert " lines" not in capsys.readouterr().out
     (train_text,) = (tmp_path / "data").glob("*/train.tgt")
     lines = train_text.read_text().splitlines()
     wanted = sum(len(line) + 1 for line in lines[:7]) + 1  # characters are the tokens: not enough for the eighth line
-    result = run(config(tmp_path, trainer={"score_tokens": wanted}), tmp_path / "part")
+    result = run(config(tmp_path, trainer={"score_tokens": wanted}), tmp_path / "part").plain()
     score = LanguageModel.from_checkpoint(tmp_path / "part").score(lines[:7])
     assert result["train_perplexity"] == score.perplexity
     assert result["train_num_tokens"] == score.num_tokens == wanted - 1
@@ -318,7 +302,7 @@ def test_of_a_large_training_text_the_first_lines_are_scored_and_that_is_said(
     assert f"tokens; the first 7 of {len(lines)} lines)\nvalid" in capsys.readouterr().out
     for name in ("perplexity", "valid_perplexity", "num_tokens"):
         assert result[name] == whole[name]
-    again = run(config(tmp_path, trainer={"score_tokens": 1}), tmp_path / "least")
+    again = run(config(tmp_path, trainer={"score_tokens": 1}), tmp_path / "least").plain()
     assert again["train_scored_lines"] == 1
 
 
@@ -329,8 +313,8 @@ def test_a_perplexity_is_the_same_whatever_columns_and_window_are_set_to(
     """With a rate of next to nothing, trainings that differ in them end with equal networks."""
     write_text(tmp_path)
     still: dict[str, Any] = {"optim": {"lr": 1e-12, "algorithm": "sgd"}}
-    one = run(config(tmp_path, **still), tmp_path / "one")
-    other = run(config(tmp_path, data=changed, **still), tmp_path / "other")
+    one = run(config(tmp_path, **still), tmp_path / "one").plain()
+    other = run(config(tmp_path, data=changed, **still), tmp_path / "other").plain()
     for name in ("perplexity", "word_perplexity", "train_perplexity", "valid_perplexity"):
         assert one[name] == pytest.approx(other[name], rel=1e-5), name
     column = "valid/perplexity"
@@ -349,7 +333,7 @@ def test_a_training_carries_the_state_from_window_to_window_and_begins_each_epoc
     own = LanguageModel.from_checkpoint(tmp_path / "run")
     lines = (tmp_path / "text").read_text().splitlines()[:40]
     stream = np.array([one for row in own.tokenizer.encode(lines) for one in (*row, EOS)], dtype=np.int32)
-    columns = Columns(stream, 3)
+    columns = StreamColumns(stream, 3)
     ids = [torch.from_numpy(side.astype(np.int64)) for side in (columns.tokens_in, columns.tokens_out)]
     with torch.no_grad():
         whole, _ = own.model.token_nll(*ids, own.model.zero_state(3))
@@ -365,7 +349,7 @@ def test_a_validation_carries_the_state_from_window_to_window(tmp_path: Path, mo
     changed: dict[str, Any] = {"model": {"init": "uniform", "init_range": 1.0}, "optim": {"lr": 1e-12}}
     found = []
     for window in (1024, 3):
-        monkeypatch.setattr("seq2seq.training.data.WINDOW", window)
+        monkeypatch.setattr("seq2seq.training.data.TOKENS_AT_ONCE", window)
         run(config(tmp_path, **changed), tmp_path / str(window))
         found.append([float(row["valid/loss"]) for row in rows(tmp_path / str(window))])
     assert found[0] == pytest.approx(found[1], rel=1e-5)
@@ -423,11 +407,11 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_run_may_begin_with_the_weights_of_another(tmp_path: Path, ema: float) -> None:
     write_text(tmp_path)
-    first = run(config(tmp_path, optim={"lr": 0.02}), tmp_path / "first")
+    first = run(config(tmp_path, optim={"lr": 0.02}), tmp_path / "first").plain()
     still = config(tmp_path, optim={"lr": 1e-12, "algorithm": "sgd", "ema": ema})
-    cold = run(still, tmp_path / "cold")
+    cold = run(still, tmp_path / "cold").plain()
     still.warm_start = str(tmp_path / "first")
-    warm = run(still, tmp_path / "warm")
+    warm = run(still, tmp_path / "warm").plain()
     assert warm["perplexity"] == pytest.approx(first["perplexity"], rel=1e-5)
     assert cold["perplexity"] > 1.2 * first["perplexity"]
     still.warm_start = str(tmp_path / "nowhere")
@@ -451,17 +435,8 @@ def test_two_processes_with_columns_of_their_own_make_the_steps_of_one(tmp_path:
     words += ["tokenizer=char", "data.columns=5", "data.bptt=9", "model.hidden_size=8", "model.embedding_size=8"]
     words += ["model.dropout=0", "model.embedding_dropout=0", "trainer.max_epochs=1", "optim=sgd", "optim.lr=0.5"]
     words += ["trainer.save_minutes=1e-9", "trainer.samples=0", "data.restart=0"]
-    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("per word") == 3
-    (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
+    (one, first), (two, second) = by_one_and_two_processes(tmp_path, words)
+    assert first.count("per word") == second.count("per word") == 3
     for name, tensor in weights(one).items():
         torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-4, atol=1e-6)
     for mine, other in zip(rows(one)[0].values(), rows(two)[0].values(), strict=True):
@@ -505,7 +480,7 @@ def test_a_chain_with_known_transitions_is_learnt_to_within_two_percent_of_its_e
         optim={"lr": 0.02, "schedule": "cosine", "clip_norm": 1.0},
         trainer={"max_epochs": 4, "monitor": "loss", "progress": False, "samples": 0},
     )
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     found, expected = math.log(result["perplexity"]), entropy_rate(matrix)
     assert found == pytest.approx(expected, rel=0.02)
     drawn = list(LanguageModel.from_checkpoint(tmp_path / "run").generate(400, seed=7))
@@ -631,7 +606,7 @@ def test_the_penn_treebank_is_read_as_its_benchmark_counts_it(tmp_path: Path) ->
     write_ptb(tmp_path)
     data = {"kind": "ptb", "train_tgt": None, "mirror": str(tmp_path), "columns": 2}
     settings = config(tmp_path, data=data, tokenizer={"type": "ptb", "vocab_size": 10_000})
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     counted = " ".join(PTB["train"]).split()  # as in Mikolov's: words between blanks, and an <eos> for each line
     assert result["train_num_tokens"] == result["train_num_words"] == len(counted) + 2
     assert result["train_num_unknown"] == 2
@@ -665,7 +640,7 @@ def test_the_last_lines_of_a_text_are_held_out_unless_others_are_named(tmp_path:
     assert found == {"train": "1\n2\n\n", "valid": "4\n5\n", "test": "6\n"}
     folder = prepare(DataConfig(**held, valid_tgt=held["train_tgt"], test_tgt=held["train_tgt"]))
     assert (folder / "test.tgt").read_text() == "1\n2\n\n4\n5\n6\n"
-    with pytest.raises(UserError, match="has 6 lines, of which data.valid_size and data.test_size would hold out 2000"):
+    with pytest.raises(UserError, match="has 6 lines; data.valid_size and data.test_size would hold out 2000"):
         prepare(DataConfig(**held))
     (tmp_path / "a").write_text(" \n\n")
     with pytest.raises(UserError, match="a has no text in it; name a file that has some"):
@@ -705,11 +680,14 @@ def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"model": {"reverse": True, "peeky": "both"}}, "no source, and so no model.reverse, model.peeky; leave out"),
-        ({"model": {"attention": "dot"}}, "no source, and so no model.attention"),
+        (
+            {"model": {"reverse": True, "peeky": "both"}},
+            "no source, so it cannot use model.reverse, model.peeky; leave them out",
+        ),
+        ({"model": {"attention": "dot"}}, "no source, so it cannot use model.attention"),
         ({"model": {"tie": "all"}, "tokenizer": {"joint": True}}, "model.tie=all shares with an encoder"),
-        ({"tokenizer": {"joint": True}}, "no source, and so no tokenizer.joint"),
-        ({"tokenizer": {"type": "unigram", "vocab_size": 50, "sampling": 0.1}}, "would cut the text anew"),
+        ({"tokenizer": {"joint": True}}, "no source, so it cannot use tokenizer.joint"),
+        ({"tokenizer": {"type": "unigram", "vocab_size": 50, "sampling": 0.1}}, "would segment the text differently"),
         ({"trainer": {"monitor": "bleu"}}, "trainer.monitor=bleu needs translations"),
     ],
 )

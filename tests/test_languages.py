@@ -35,6 +35,7 @@ from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
+from seq2seq.results.result import Result
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.training.claim import claim
@@ -103,7 +104,7 @@ def test_chinese_is_scored_by_characters_and_the_checkpoint_is_chosen_by_that(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = files(tmp_path, chinese(), metrics=MetricsConfig("zh"))
-    result = run(config, tmp_path / "run")
+    result = run(config, tmp_path / "run").plain()
     bleu = curve(tmp_path / "run", "valid/bleu")
     assert max(bleu) > 5 and result["bleu"] > 5
     assert result["best_step"] == curve(tmp_path / "run", "step")[bleu.index(max(bleu))]
@@ -125,7 +126,7 @@ def test_the_wrong_metric_is_said_once_a_run(tmp_path: Path, caplog: pytest.LogC
     assert said.getMessage().startswith("the validation references are mostly Chinese, which has no spaces")
     (tmp_path / "run" / "test.json").unlink()
     caplog.clear()
-    run(config, tmp_path / "run")  # goes on
+    run(config, tmp_path / "run")  # resumes
     assert not [record for record in caplog.records if record.levelno == logging.WARNING]
 
 
@@ -168,7 +169,7 @@ def test_evaluate_scores_as_the_training_did_unless_it_is_told_otherwise(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     config = files(tmp_path, chinese(), metrics=MetricsConfig("zh"), trainer={"max_epochs": 3})
-    result = run(config, tmp_path / "run")
+    result = run(config, tmp_path / "run").plain()
     caplog.clear()
     test = ("--src", tmp_path / "test.src", "--ref", tmp_path / "test.tgt")
     names = [f"{name}{end}" for name in ("bleu", "ter", "chrf") for end in ("", "_signature")]
@@ -218,10 +219,11 @@ def test_accents_have_one_form_in_a_model_and_an_output_whatever_they_had_in_the
     pairs = french()
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()
-    plain = run(files(tmp_path / "a", pairs), tmp_path / "a" / "run")
+    plain = run(files(tmp_path / "a", pairs), tmp_path / "a" / "run").plain()
     mixed = [(src, nfd(tgt)) for src, tgt in pairs[:-40]] + pairs[-40:]
-    other = run(files(tmp_path / "b", mixed), tmp_path / "b" / "run")
-    assert {name: plain[name] for name in runs.FIGURES[:6]} == {name: other[name] for name in runs.FIGURES[:6]}
+    other = run(files(tmp_path / "b", mixed), tmp_path / "b" / "run").plain()
+    names = ("bleu", "chrf", "ter", "exact_match", "perplexity", "parameters")
+    assert {name: plain[name] for name in names} == {name: other[name] for name in names}
     hypotheses = [(tmp_path / one / "run" / "test.hyp").read_text(encoding="utf-8") for one in "ab"]
     assert hypotheses[0] == hypotheses[1] and unicodedata.is_normalized("NFC", hypotheses[0])
     assert not hypotheses[0].isascii()
@@ -245,8 +247,8 @@ def test_a_model_reads_sources_and_prefixes_in_any_form_alike_and_references_are
     assert translator.nll(lines, lines) == translator.nll(marks, marks)
     composed, decomposed = evaluate(translator, lines, lines), evaluate(translator, lines, marks)
     assert composed.hypotheses == decomposed.hypotheses
-    assert composed.figures["perplexity"] == decomposed.figures["perplexity"]
-    assert decomposed.figures["chrf"] == metrics.chrf(decomposed.hypotheses, marks).value
+    assert composed.scores.perplexity == decomposed.scores.perplexity
+    assert decomposed.scores.chrf == metrics.chrf(decomposed.hypotheses, marks).value
 
 
 def test_a_run_from_before_there_was_a_form_goes_on_as_it_began(tmp_path: Path) -> None:
@@ -264,7 +266,7 @@ def test_a_run_from_before_there_was_a_form_goes_on_as_it_began(tmp_path: Path) 
     assert runs.read_config(tmp_path / "run").metrics == MetricsConfig("13a")
     new = dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, normalization="nfc"))
     before = shutil.copytree(tmp_path / "run", tmp_path / "other")
-    assert run(new, tmp_path / "run")["num_sentences"] == 20  # the default of now means what the run has
+    assert run(new, tmp_path / "run").plain()["num_sentences"] == 20  # the default of now means what the run has
     asked = dataclasses.replace(config, tokenizer=dataclasses.replace(config.tokenizer, normalization="nfkc"))
     with pytest.raises(UserError, match=r"other settings \(tokenizer.normalization: none there, nfkc here\)"):
         run(asked, before)
@@ -288,7 +290,7 @@ def test_the_form_of_another_runs_tokenizers_is_taken_over_with_them(
     caplog.clear()
     run(dataclasses.replace(config, tokenizer=like), tmp_path / "second")
     assert Translator.from_checkpoint(tmp_path / "second").normalization == "none"
-    assert any("has tokenizer.normalization=none, and so has this run" in message for message in caplog.messages)
+    assert any("has tokenizer.normalization=none, which this run uses too" in message for message in caplog.messages)
 
 
 def test_a_report_compares_no_two_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,14 +304,14 @@ def test_a_report_compares_no_two_metrics(tmp_path: Path, monkeypatch: pytest.Mo
     assert "seed 1" in other
     rows = {row.arm.runs[0].config.metrics.tokenizer: row for row in found.rows}
     assert rows["13a"].figures["bleu"] is None and rows["13a"].figures["best"] is None
-    scores = [runs.read_result(tmp_path / "runs" / f"zh-{seed}")["bleu"] for seed in (1, 2)]  # type: ignore[index]
+    scores = [Result.read(tmp_path / "runs" / f"zh-{seed}" / "test.json").scores.bleu for seed in (1, 2)]  # type: ignore[union-attr]
     assert rows["zh"].figures["bleu"].mean == pytest.approx(sum(scores) / 2)  # type: ignore[union-attr]
     assert found.by_length and max(found.by_length[0].scores.values()) > 0  # by zh, as the figures are
     with pytest.raises(SystemExit):
         cli_report.main([str(tmp_path / "runs"), "-o", str(tmp_path / "out")])
     for name in ("report.md", "report.html"):
         page = (tmp_path / "out" / name).read_text(encoding="utf-8")
-        assert "since BLEU was counted with another tokenizer" in page
+        assert "because BLEU used another tokenizer" in page
         assert "tok:zh" in page and "tok:13a" in page
 
 

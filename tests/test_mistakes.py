@@ -1,4 +1,4 @@
-"""``docs/mistakes.md`` says what can go wrong and what is said; here each mistake is made."""
+"""``docs/mistakes.md`` lists mistakes and their messages; here each mistake is made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from filelock import FileLock
 from seq2seq import checkpoint, metrics, runs
 from seq2seq.cli import sweep
 from seq2seq.data.batches import _Epoch
-from seq2seq.decoding.forms.cpu import Inference
+from seq2seq.decoding.forms.cpu import CpuForm
 from seq2seq.files import packed
 from seq2seq.models.cells import lstm
 from seq2seq.models.language_model import RNNLanguageModel
@@ -42,9 +42,9 @@ from tests.payload import Payload
 
 PAGE = (ROOT / "docs" / "mistakes.md").read_text(encoding="utf-8")
 SHORT = dict(re.findall(r'^([A-Z]+)="([^"]+)"', PAGE, re.MULTILINE))
-GONE_ON = "Said, and gone on with"  # the section of what is no mistake
+WARNINGS = "Warnings and notes"  # the section of messages after which the command continues
 PROGRESS = re.compile(
-    r"preparing |going on from |epoch \d|  (source|reference|hypothesis) |$|\d+ (\+ \d+ )?pieces, |\S+ failed: |"
+    r"preparing |resuming from |epoch \d|  (source|reference|hypothesis) |$|\d+ (\+ \d+ )?pieces, |\S+ failed: |"
     r"tokenizer.vocab_size=\d+ is clipped "
 )
 
@@ -164,7 +164,7 @@ def another_process(world: World) -> None:
 
 
 def unfinished(*damaged: str) -> Make:
-    """The run has to be gone on with, and some of its checkpoints are damaged."""
+    """The run has to be resumed, and some of its checkpoints are damaged."""
 
     def make(world: World) -> None:
         (world.run / "test.json").unlink()
@@ -175,7 +175,7 @@ def unfinished(*damaged: str) -> Make:
 
 
 def trained_otherwise(change: Callable[[dict[str, Any]], object]) -> Make:
-    """The run has to be gone on with, and its last checkpoint is of a training on something else."""
+    """The run has to be resumed, and its last checkpoint is of a training on something else."""
 
     def make(world: World) -> None:
         unfinished()(world)
@@ -298,10 +298,10 @@ def an_export_that_differs(world: World) -> None:
 MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "no such file": without("train.de"),
     "an empty file": a_file("train.de", b""),
-    "a line too many": a_file("train.de", b"1\n2\n3\n4\n5\n"),
+    "an extra line": a_file("train.de", b"1\n2\n3\n4\n5\n"),
     "another encoding": a_file("valid.en", "ä\n".encode("latin-1") * 4),
     "a blank line in the training text": a_file("train.en", b"1\n\n3\n \n"),
-    "nothing but blank lines": a_file("train.en", b"\n" * 4),
+    "only blank lines in the training text": a_file("train.en", b"\n" * 4),
     "another encoding, without a mark": a_file("valid.en", ("ä line\n" * 4).encode("utf-16le")),
     "a packed file that is damaged": a_file("a", gzip.compress(b"a line\n" * 99, mtime=0)[:-8] + b"\0" * 8),
     "a .gz that is neither packed nor text": a_file("a.gz", b"\xff\n"),
@@ -326,9 +326,9 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a folder with other files in it": a_file("train.src", b"mine\n"),
     "text that is blank everywhere": a_file("a", b" \n" * 4),
     "a blank source where sentences have no end symbol": a_file("valid.de", b"a\n\nb\nc\n"),
-    "a model over which the output would go": lambda world: shutil.copy(world.best, world.folder / "a.ckpt"),
+    "an output over the model": lambda world: shutil.copy(world.best, world.folder / "a.ckpt"),
     "another run in the folder": a_name_that_is_taken,
-    "settings that are no YAML": a_file("run/config.yaml", b"seed: ["),
+    "settings that are not YAML": a_file("run/config.yaml", b"seed: ["),
     "settings that hold an object": a_file(
         "run/config.yaml", b"seed: !!python/object/apply:os.system ['mkdir was-here']\n"
     ),
@@ -336,12 +336,13 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "settings with a name that breaks the line": a_file("run/config.yaml", b'name: "a\\nb"\n'),
     "settings with references": a_file("run/config.yaml", b"data: &a {}\nmodel: *a\n"),
     "settings of another program": a_file("run/config.yaml", b"layers: 3\n"),
-    "a result that is no JSON": a_file("run/test.json", b"{"),
+    "a result that is not JSON": a_file("run/test.json", b"{"),
     "a result without its figures": a_file("run/test.json", b"{}"),
+    "a result of an unknown task": a_file("run/test.json", b'{"task": "tagging"}'),
     "another process in the folder": another_process,
     "a last checkpoint that is damaged, and the one before it too": unfinished("last.ckpt", "previous.ckpt"),
     "a best checkpoint that is damaged": unfinished("best.ckpt"),
-    "a checkpoint that has only what it takes to translate": best_as_last,
+    "a checkpoint that can only translate": best_as_last,
     "text that has changed since": trained_otherwise(
         lambda contents: contents["training"]["text"].update({"train.src": "", "valid.tgt": ""})
     ),
@@ -357,21 +358,22 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "too little memory on a GPU": no_memory(NO_MEMORY_ON_A_GPU),
     "too little memory on a CPU": no_memory(NO_MEMORY_ON_A_CPU),
     "too little memory for one pair": no_memory(NO_MEMORY_ON_A_CPU),
-    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, Inference, "start"),
-    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, Inference, "start"),
+    "too little memory while translating": no_memory(NO_MEMORY_ON_A_CPU, CpuForm, "start"),
+    "too little memory for one line": no_memory(NO_MEMORY_ON_A_GPU, CpuForm, "start"),
     "too little memory while scoring": no_memory(NO_MEMORY_ON_A_CPU),
     "too little memory while probing": no_memory(NO_MEMORY_ON_A_CPU, Seq2Seq, "encode"),
     "a full /dev/shm": no_semaphores,
     "a process killed for lack of memory": a_killed_worker,
     "a CPU without bfloat16": no_bfloat16,
     "another program's checkpoint": lambda world: torch.save({"state_dict": {}}, world.folder / "a.ckpt"),
-    "one that is cut short": half_a_checkpoint,
-    "one with a changed bit": a_changed_bit,
-    "one of a newer version": a_checkpoint(format=9, version="9.0"),
-    "one that would run a program": a_payload,
-    "one with a setting that is not known": a_checkpoint(model={"coverage": True}),
-    "one with a Unicode form that is not known": a_checkpoint(tokenizer={"normalization": "nfd"}),
-    "one with a metric that is not known": a_checkpoint(metrics={"tokenizer": "moses"}),
+    "a checkpoint that is cut short": half_a_checkpoint,
+    "a checkpoint with a changed bit": a_changed_bit,
+    "a checkpoint of a newer version": a_checkpoint(format=9, version="9.0"),
+    "a checkpoint that would run a program": a_payload,
+    "a checkpoint with a removed setting": a_checkpoint(model={"attention": "dot", "attention_heads": 2}),
+    "a checkpoint with an unknown setting": a_checkpoint(model={"coverage": True}),
+    "a checkpoint with an unknown Unicode form": a_checkpoint(tokenizer={"normalization": "nfd"}),
+    "a checkpoint with an unknown metric": a_checkpoint(metrics={"tokenizer": "moses"}),
     "references without spaces between words": lines_of("valid.en test.en", "我们明天在北京见面。"),
     "references that look tokenised": lines_of("test.en", "a man walks ."),
     "references in another Unicode form": lines_of("valid.en", DECOMPOSED),
@@ -379,28 +381,30 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
         lines_of("valid.en", DECOMPOSED), lines_of("train.en", COMPOSED)
     ),
     "sides in two Unicode forms": both(lines_of("train.de", COMPOSED), lines_of("train.en", DECOMPOSED)),
-    "sides in two Unicode forms that stay": both(lines_of("train.de", COMPOSED), lines_of("train.en", DECOMPOSED)),
+    "sides in two Unicode forms without normalisation": both(
+        lines_of("train.de", COMPOSED), lines_of("train.en", DECOMPOSED)
+    ),
     "an evaluation on references without spaces": lines_of("test.en", "ฉันชอบกินข้าว"),
     "an evaluation on text in subwords": lines_of("test.en", "two d@@ ogs"),
     "input in another Unicode form than the text of an older model": both(
         an_older_model, lines_of("a", DECOMPOSED[:2])
     ),
-    "one whose weights have another shape": a_checkpoint(model={"num_layers": 2}),
-    "one of a network that no memory holds": a_checkpoint(model={"hidden_size": 10**6}),
-    "one of a network that is never built": a_checkpoint(model={"num_layers": 10**9}),
-    "one of one vocabulary that holds two": a_checkpoint(model={"tie": "all"}),
-    "one whose outputs never end": a_checkpoint(model={"fixed_length": 10**12}),
+    "a checkpoint whose weights have another shape": a_checkpoint(model={"num_layers": 2}),
+    "a checkpoint of a network larger than the memory": a_checkpoint(model={"hidden_size": 10**6}),
+    "a checkpoint of a network that is too deep to build": a_checkpoint(model={"num_layers": 10**9}),
+    "a checkpoint with two vocabularies where one is needed": a_checkpoint(model={"tie": "all"}),
+    "a checkpoint whose outputs never end": a_checkpoint(model={"fixed_length": 10**12}),
     "a last checkpoint of another network": trained_otherwise(
         lambda contents: contents[checkpoint.SECTION]["model"].update(residual=True)
     ),
     "an average of two networks": a_checkpoint(model={"init": "book"}),
     "references that are not line-aligned": lambda world: shutil.copy(world.run / "test.src", world.folder),
-    "one whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
-    "one whose pieces are not UTF-8": another_piece,
-    "a reference without end": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
-    "a prefix without end": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
-    "one that would steer the terminal": a_checkpoint(format=9, version="9\x1b[2J"),
-    "bytes that are no UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
+    "a checkpoint whose tokenizer is damaged": a_checkpoint(tokenizer={"src": b"junk"}),
+    "a checkpoint whose pieces are not UTF-8": another_piece,
+    "a reference that is too long": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
+    "a prefix that is too long": both(a_file("a", b"1+1\n"), a_file("long", b"1" * 1048577)),
+    "a checkpoint with control characters": a_checkpoint(format=9, version="9\x1b[2J"),
+    "bytes that are not UTF-8, with --strict": a_file("a", b"1+1\n\xff\n"),
     "an input in UTF-16": a_file("a", ("1+1\n" * 4).encode("utf-16le")),
     "an archive for an input": a_tar,
     "fewer references than sources": a_file("test.en", b"1\n2\n3\n"),
@@ -409,14 +413,14 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "only blank lines": a_file("a", b"\n" * 4),
     "a report on no finished run": without("run"),
     "a report on a run without its hypotheses": without("run/test.hyp"),
-    "a report on a run with lines too few": a_file("run/test.hyp", b"1\n"),
-    "a curve that is not of numbers": a_file("run/metrics.csv", b"epoch\none\n"),
+    "a report on a run with too few test lines": a_file("run/test.hyp", b"1\n"),
+    "a curve with a value that is not a number": a_file("run/metrics.csv", b"epoch\none\n"),
     "a report on a result without its figures": a_file("run/test.json", b"{}"),
     "a report on a probe without its figures": a_file("run/probe.json", b"{}"),
     "a report on a curve without its columns": a_file("run/metrics.csv", b"a,b\n1,2\n"),
-    "a report on a folder with a plan that is none": a_file("sweep.json", b"[]"),
+    "a report on a folder with a plan without keys": a_file("sweep.json", b"[]"),
     "a report on the same run twice": lambda world: shutil.copytree(world.run, world.folder / "other"),
-    "a text without a word": a_file("a", b" \n" * 4),
+    "a text without words": a_file("a", b" \n" * 4),
     "too little memory for a window": lambda world: world.patch.setattr(RNNLanguageModel, "loss", no_window),
     "an export over another one": both(a_file("out/config.json", b"{}"), a_file("out/step.onnx", b"")),
     "a sample for an export without a line": a_file("a", b"\n"),
@@ -431,7 +435,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "pairs with a blank side": a_file("train.en", b"1\n\n3\n4\n"),
     "a line longer than the bound": a_file("a", b"11+22\n"),
     "a line far longer than the bound": a_file("a", b"1+1" * 5000),
-    "bytes that are no UTF-8": a_file("a", b"1+1\n\xff\n"),
+    "bytes that are not UTF-8": a_file("a", b"1+1\n\xff\n"),
 }
 CAN_EXPORT = importlib.util.find_spec("onnxruntime") is not None
 EXPORTS = (
@@ -451,7 +455,7 @@ SKIP = {  # where the machine has what the row misses, or misses what the row ne
     "an export without its packages": CAN_EXPORT,
     **dict.fromkeys(EXPORTS, not CAN_EXPORT),
     "no GPU": torch.cuda.is_available(),
-    "a GPU that is not there": torch.cuda.is_available(),
+    "a missing GPU": torch.cuda.is_available(),
 }
 
 
@@ -504,7 +508,7 @@ def check_nothing_half_written(folder: Path, new: set[str], *, by_training: bool
         assert {Path(name).name for name in new} <= {".lock"}
 
 
-@pytest.mark.parametrize("row", [one for one in page() if one.section != GONE_ON], ids=lambda row: row.what)
+@pytest.mark.parametrize("row", [one for one in page() if one.section != WARNINGS], ids=lambda row: row.what)
 def test_a_mistake_ends_in_the_line_that_the_page_has(
     world: World, row: Row, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -525,10 +529,8 @@ def test_a_mistake_ends_in_the_line_that_the_page_has(
     check_nothing_half_written(world.folder, new, by_training=name == "seq2seq-train")
 
 
-@pytest.mark.parametrize("row", [one for one in page() if one.section == GONE_ON], ids=lambda row: row.what)
-def test_what_is_gone_on_with_is_said_as_the_page_has_it(
-    world: World, row: Row, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("row", [one for one in page() if one.section == WARNINGS], ids=lambda row: row.what)
+def test_a_warning_is_as_the_page_has_it(world: World, row: Row, capsys: pytest.CaptureFixture[str]) -> None:
     MAKE.get(row.what, lambda world: None)(world)
     assert give(row.command, world.patch) == 0
     said = capsys.readouterr().err.split("\n")

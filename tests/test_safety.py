@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import tarfile
 import time
@@ -26,14 +25,16 @@ from seq2seq.data.batches import Shape, enough_memory, is_out_of_memory
 from seq2seq.data.corpora import iwslt15
 from seq2seq.decoding import engine
 from seq2seq.errors import UserError
+from seq2seq.results.result import Result
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.translate.translator import Translator
 from tests import attentive
+from tests.conftest import equal, rows, weights
 from tests.fuzz import nothing_runs
 from tests.payload import Payload
-from tests.training.test_training import Killed, config, equal, rows, weights
+from tests.training.test_training import Killed, config
 
 HALF = "last.ckpt is not a whole checkpoint"
 
@@ -134,7 +135,7 @@ def test_references_in_a_run_s_settings_are_refused_at_once(tmp_path: Path, cont
     (tmp_path / "config.yaml").write_text(content)
     started = time.perf_counter()
     with pytest.raises(
-        UserError, match=rf"config.yaml is not a config of ours: it has a reference, \*{anchor}; write the"
+        UserError, match=rf"config.yaml is not a config that seq2seq wrote: it has a reference, \*{anchor}; write the"
     ):
         runs.read_config(tmp_path)
     assert time.perf_counter() - started < 2
@@ -235,7 +236,7 @@ def test_the_checkpoint_before_a_damaged_one_leads_to_the_same_end(
     damage(folder / "checkpoints" / "last.ckpt")
     run(settings, folder)
     (said,) = [message for message in caplog.messages if HALF in message]
-    assert said.endswith("Going on from previous.ckpt, which was saved before it.")
+    assert said.endswith("Resuming from previous.ckpt, which was saved before it.")
     for name in ("last.ckpt", "best.ckpt"):
         assert equal(weights(tmp_path / "whole", name), weights(folder, name))
     assert rows(tmp_path / "whole") == rows(folder)
@@ -303,7 +304,7 @@ def test_weights_that_are_no_numbers_are_refused(tmp_path: Path, value: float) -
     name = "model.decoder.output.bias"
     contents["state_dict"][name][3] = value
     checkpoint.save(path, contents)
-    said = f"a.ckpt holds weights that are no finite numbers, in {name}: its training has diverged; use another"
+    said = f"a.ckpt holds weights that are not finite, in {name}: its training has diverged; use another"
     with pytest.raises(UserError, match=said):
         checkpoint.load(path)
 
@@ -317,10 +318,8 @@ def test_a_lack_of_memory_under_a_beam_counts_sentences(
 ) -> None:
     one = attentive.load(attentive.save(tmp_path / "a.ckpt"), search="beam", beam_size=5)
     monkeypatch.setattr(engine, "beam", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
-    setting = "decode.max_source (--max-source, now 2000)" if lines == 1 else "decode.batch_tokens (--batch-tokens, now"
-    said = (
-        rf"batch of {lines} sentence\(s\) .*; make {re.escape(setting)}.* smaller, or decode.beam_size \(--beam, now 5"
-    )
+    setting = "max_source smaller than 2000" if lines == 1 else "batch_tokens smaller than 8192"
+    said = rf"batch of {lines} sentence\(s\) .*; make decode.{setting}, or decode.beam_size smaller than 5\."
     with pytest.raises(UserError, match=said):
         one.translate(["a dog runs"] * lines)
 
@@ -361,4 +360,4 @@ def test_results_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
     for values in ({}, {"bleu": "1"}, {"bleu": True}):
         (tmp_path / "test.json").write_text(json.dumps(values))
         with pytest.raises(UserError, match="test.json has no bleu, .*; delete it to have the run scored again"):
-            runs.read_result(tmp_path)
+            Result.read(tmp_path / "test.json")

@@ -1,4 +1,4 @@
-"""``seq2seq-average CKPT... -o OUT``: the mean of several checkpoints' weights as one checkpoint."""
+"""``seq2seq-average CKPT... -o OUT``: average the weights of several checkpoints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
         prog=NAME, description="Average the weights of several checkpoints of one training into one checkpoint."
     )
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "checkpoint",
         nargs="+",
         metavar="CKPT",
-        help="a .ckpt file, or the folder of a run, of which all the best ones are taken (trainer.keep_best)",
+        help="a .ckpt file, or the folder of a run, for all its best checkpoints (trainer.keep_best)",
     )
     parser.add_argument("-o", "--output", required=True, metavar="OUT", help="the checkpoint to write")
     options = parser.parse_args(arguments)
@@ -39,7 +39,7 @@ def _average(options: argparse.Namespace) -> None:
 
     output = Path(options.output)
     if output.is_dir():
-        raise UserError(f"{output} is a folder, where a checkpoint was to be written; name a file inside it.")
+        raise UserError(f"{output} is a folder, not a checkpoint file; name a file inside it.")
     paths = find_all(options.checkpoint)
     if any(is_same_file(str(output), str(path)) for path in paths):
         raise UserError(f"{output} is one of the checkpoints to average; name another output.")

@@ -1,4 +1,4 @@
-"""What all commands share: where log lines go, and how a user's mistake ends."""
+"""Shared by all commands: logging, arguments and exit statuses."""
 
 from __future__ import annotations
 
@@ -9,48 +9,27 @@ import io
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 from seq2seq import __version__, stopping
+from seq2seq.cli.flags import Flags, with_flags
 from seq2seq.errors import UserError
 from seq2seq.terminal import printable
-
-if TYPE_CHECKING:
-    from seq2seq.translate.translator import Translator
 
 VERSION = f"seq2seq {__version__}"
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
 EXIT_CLOSED_PIPE = 141
-DEVICES = ("cpu", "cuda", "mps")
-MOST_THREADS = 1024
-SEARCH_ARGUMENTS = {"length_penalty": "beam", "coverage_penalty": "beam"}
-SEARCH_ARGUMENTS |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
-DECODE_ARGUMENTS = (
-    "batch_tokens",
-    "max_source",
-    "max_ratio",
-    "max_extra",
-    "search",
-    "beam_size",
-    "copy_unknown",
-    "int8",
-    "cuda_graphs",
-    "shortlist",
-    *SEARCH_ARGUMENTS,
-)
-
-
-BYTES = "seq2seq.bytes"  # how stdout treats what UTF-8 does not have
+NO_FLAGS: Flags = {}
+BYTES = "seq2seq.bytes"  # error handler of stdout for characters that UTF-8 lacks
 
 
 def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
-    """The bytes of a path that is not UTF-8, as they are on the disk; other characters that cannot be written, escaped.
+    """Encode surrogates as the bytes that they stand for, and escape other characters.
 
-    Python keeps such a byte as a surrogate (``os.fsdecode``).
+    Python keeps the bytes of a path that is not UTF-8 as surrogates (``os.fsdecode``).
     """
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -62,43 +41,52 @@ def _as_bytes(error: UnicodeError) -> tuple[bytes, int]:
 codecs.register_error(BYTES, _as_bytes)
 
 
-def set_up() -> None:
-    """What every command does first; torch must not be imported yet."""
-    # OpenMP's threads spin for milliseconds while they wait for each other. If another process wants a core, two
-    # threads so are up to a hundred times slower than one; a short spin is as fast on an idle machine, and harmless.
+def set_up(flags: Flags = NO_FLAGS) -> None:
+    """Set up a command: threads, log and stdout. torch must not be imported before.
+
+    Args:
+        flags: the command's, for log lines.
+    """
+    # OpenMP's threads spin for milliseconds while they wait for each other. If another process needs a core, two
+    # threads are then up to a hundred times slower than one. A short spin avoids this, and costs idle machines nothing.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    log_to_stderr()
-    if isinstance(sys.stdout, io.TextIOWrapper):  # what we write is UTF-8, whatever the locale says
+    log_to_stderr(flags)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # write UTF-8 in every locale
         sys.stdout.reconfigure(encoding="utf-8", errors=BYTES)
     if isinstance(sys.stderr, io.TextIOWrapper):
         sys.stderr.reconfigure(errors="backslashreplace")
 
 
-def log_to_stderr() -> None:
-    """Send the package's log lines to stderr, as they are; other people's only from warnings on."""
+def log_to_stderr(flags: Flags = NO_FLAGS) -> None:
+    """Send the package's log lines to stderr, `with_flags`; other packages' only from warnings on."""
     handler = _CurrentStderr()
-    handler.setFormatter(_Printable("%(message)s"))
+    handler.setFormatter(_Printable(flags))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("seq2seq").setLevel(logging.INFO)
 
 
 class _Printable(logging.Formatter):
-    """Lets nothing through that could steer a terminal: a log line may hold text from any file."""
+    """Escape control characters: a log line may hold text from any file."""
+
+    def __init__(self, flags: Flags) -> None:
+        super().__init__("%(message)s")
+        self.flags = flags
 
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record), lines=True)
+        return printable(with_flags(super().format(record), self.flags), lines=True)
 
 
 class ArgumentParser(argparse.ArgumentParser):
-    """Says what is wrong with a command's arguments in one line, as everything else is said.
+    """A parser that reports a mistake in one line.
 
-    An option that is given twice is refused, where argparse would drop the first; one of action ``extend`` collects.
+    It refuses an option that is given twice, where argparse would drop the first. Options of action ``extend`` collect.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.add_argument("--version", action="version", version=VERSION, help="print the version and exit")
         self.given: dict[str, str] = {}  # by destination, the option of the command line that set it
+        self.flags: dict[str, str] = {}  # of keys and parameters, by their names in messages; see `with_flags`
         for name in (None, "store", "store_const", "store_true", "store_false", argparse.BooleanOptionalAction):
             self.register("action", name, _once(self._registry_get("action", name, name)))
 
@@ -112,7 +100,7 @@ class ArgumentParser(argparse.ArgumentParser):
 
 
 def _once(action: type[argparse.Action]) -> type[argparse.Action]:
-    """The action, made to refuse an option whose destination another one has set."""
+    """Make an action refuse an option whose destination is set already."""
 
     def call(self: argparse.Action, parser: Any, namespace: Any, values: Any, option: str | None = None) -> None:
         if option is not None and self.dest in parser.given:
@@ -128,7 +116,7 @@ def _once(action: type[argparse.Action]) -> type[argparse.Action]:
 
 
 class _CurrentStderr(logging.StreamHandler):
-    """Writes to what ``sys.stderr`` is at the moment: a progress bar puts itself there, to give way to lines."""
+    """A handler that writes to the current ``sys.stderr``, which a progress bar may replace."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -138,32 +126,35 @@ class _CurrentStderr(logging.StreamHandler):
         return sys.stderr
 
 
-def exit_status(command: Callable[[], object], name: str) -> int:
-    """Run a command and say how it ended.
+def exit_status(command: Callable[[], object], name: str, flags: Flags = NO_FLAGS) -> int:
+    """Run a command and return its exit status.
 
-    A `UserError`, or an output that cannot be written, becomes one line on stderr and status 2; ctrl-C becomes status
-    130, and a signal that a command heeds 128 and its number; a reader of stdout that went away (``| head``) ends it
-    quietly with 141, as it would another filter.
+    A `UserError`, or an output that cannot be written, is one line on stderr and status 2. Ctrl-C is status 130, and
+    another handled signal 128 plus its number. If the reader of stdout has closed it (``| head``), the status is 141,
+    without a message, as for other filters.
+
+    Args:
+        flags: the command's, for the line; see `with_flags`.
     """
     for missing, name_of, mode in ((sys.stdin, "stdin", "r"), (sys.stdout, "stdout", "w"), (sys.stderr, "stderr", "w")):
-        if missing is None:  # closed by the caller; what is read from or written to it goes nowhere
+        if missing is None:  # closed by the caller: use the null device instead
             setattr(sys, name_of, open(os.devnull, mode, encoding="utf-8", errors=BYTES))  # noqa: SIM115 (for as long as we run)
     try:
         command()
         sys.stdout.flush()
     except UserError as error:
-        print(f"{name}: {error}", file=sys.stderr)
+        print(f"{name}: {with_flags(str(error), flags)}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except stopping.Stopped as stopped:
-        print(f"{name}: stopped by {stopping.name(stopped.number)}; the same command goes on", file=sys.stderr)
+        print(f"{name}: stopped by {stopping.name(stopped.number)}; the same command resumes", file=sys.stderr)
         return stopping.exit_status(stopped.number)
     except BrokenPipeError:
         _give_up_stdout()
         return EXIT_CLOSED_PIPE
-    except OSError as error:  # what our own files meet is a UserError already; this is stdout
+    except OSError as error:  # errors of other files are a UserError already; this is stdout
         if error.errno == errno.ENAMETOOLONG and error.filename:  # or a name that could not even be looked for
             from seq2seq.files.writing import too_long
 
@@ -177,21 +168,21 @@ def exit_status(command: Callable[[], object], name: str) -> int:
 
 
 def _give_up_stdout() -> None:
-    """Keep Python from trying, and complaining, once more while it shuts down."""
+    """Keep Python from writing to stdout again, and failing, during shutdown."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_same_file(one: str, other: str) -> bool:
-    """Whether two paths lead to the same thing, be it there already or not."""
+    """Whether two paths name the same file, even if it does not exist yet."""
     there = os.path.exists(one) and os.path.exists(other)
     return os.path.samefile(one, other) if there else os.path.realpath(one) == os.path.realpath(other)
 
 
 def refuse_overwriting(paths: Iterable[str | None], checkpoints: Iterable[str]) -> None:
-    """See that nothing is written over a checkpoint that is read, be it named itself or by its run.
+    """Refuse an output that would overwrite a checkpoint, named by its file or its run.
 
     Raises:
-        UserError: if it would be, or if there is no such checkpoint.
+        UserError: for such an output, or for a missing checkpoint.
     """
     from seq2seq import checkpoint
 
@@ -202,7 +193,7 @@ def refuse_overwriting(paths: Iterable[str | None], checkpoints: Iterable[str]) 
 
 
 def refuse_undecodable(flag: str, words: str) -> None:
-    """Refuse words of the command line that are not UTF-8; Python keeps such bytes as surrogates.
+    """Refuse words of the command line that are not UTF-8.
 
     Raises:
         UserError: if there are any.
@@ -214,7 +205,7 @@ def refuse_undecodable(flag: str, words: str) -> None:
 
 
 def conf_dir() -> Path:
-    """Where the experiment configs are: inside the installed package, or ``conf/`` of a checkout.
+    """The folder of the configs: in the installed package, or ``conf/`` of a checkout.
 
     Raises:
         UserError: if they are in neither place.
@@ -225,162 +216,3 @@ def conf_dir() -> Path:
         if (path / "train.yaml").is_file():
             return path
     raise UserError(f"there is no train.yaml in {' or '.join(map(str, candidates))}; install seq2seq again.")
-
-
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of every command that decodes."""
-    parser.add_argument(
-        "checkpoint",
-        nargs="+",
-        metavar="CKPT",
-        help="a .ckpt file, or the folder of a run, whose best one is taken; several make an ensemble",
-    )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=0,
-        metavar="N",
-        help="torch's threads (default: one for a small network, else one for each core that may be used)",
-    )
-    parser.add_argument(
-        "--int8",
-        action=argparse.BooleanOptionalAction,
-        help="on a CPU: weights of 8-bit integers, up to 1.6 times as fast",
-    )
-    parser.add_argument(
-        "--cuda-graphs",
-        action=argparse.BooleanOptionalAction,
-        help="on a GPU: launch the decoder's step as a whole, recorded once for each shape",
-    )
-    parser.add_argument(
-        "--shortlist",
-        action=argparse.BooleanOptionalAction,
-        help="on a CPU: choose from the pieces that training found for the source (trainer.shortlist)",
-    )
-    for flag, name, convert, meaning in (
-        ("--batch-tokens", "batch_tokens", int, "most tokens in a batch"),
-        ("--max-source", "max_source", int, "longest source in tokens; longer lines are cut, with a warning"),
-        ("--max-ratio", "max_ratio", float, "most output tokens for each source token"),
-        ("--max-extra", "max_extra", int, "output tokens allowed beyond that"),
-    ):
-        parser.add_argument(flag, dest=name, type=convert, metavar="N", help=f"{meaning} (default: the checkpoint's)")
-    _add_search_arguments(parser)
-
-
-def _add_search_arguments(parser: argparse.ArgumentParser) -> None:
-    search = parser.add_mutually_exclusive_group()
-    search.add_argument("--greedy", dest="search", action="store_const", const="greedy", help="the likeliest token")
-    search.add_argument("--beam", dest="beam_size", type=int, metavar="N", help="follow the N best beginnings")
-    search.add_argument("--sample", dest="search", action="store_const", const="sample", help="draw tokens at random")
-    for flag, name, convert, meaning in (
-        ("--length-penalty", "length_penalty", float, "of a beam: 0 prefers short outputs, 1 about none"),
-        ("--coverage-penalty", "coverage_penalty", float, "of a beam: cost of source words that got no attention"),
-        ("--temperature", "temperature", float, "of sampling: below 1 likelier tokens, 0 is greedy"),
-        ("--top-k", "top_k", int, "of sampling: from so many of the likeliest tokens"),
-        ("--top-p", "top_p", float, "of sampling: from the fewest tokens with this probability together"),
-        ("--seed", "seed", int, "of sampling"),
-    ):
-        parser.add_argument(flag, dest=name, type=convert, metavar="X", help=f"{meaning} (default: the checkpoint's)")
-    parser.add_argument(
-        "--copy-unknown",
-        action=argparse.BooleanOptionalAction,
-        help="with attention: write the source word that was looked at most for an unknown in the output",
-    )
-
-
-def apply_model_arguments(options: argparse.Namespace) -> Translator:
-    """The translator that the arguments describe.
-
-    Raises:
-        UserError: for a checkpoint that is refused, a device that is not there, or a value out of range.
-    """
-    import torch
-
-    from seq2seq.decoding.forms.available import FORMS
-    from seq2seq.models.build import num_parameters
-    from seq2seq.translate.translator import Translator
-
-    forms = {name: getattr(options, name) for name in FORMS if getattr(options, name, None) is not None}
-    with placed(options):
-        paths = options.checkpoint if isinstance(options.checkpoint, list) else [options.checkpoint]
-        threads = options.threads or None
-        translator = Translator.from_checkpoints(paths, device=options.device, threads=threads, **forms)
-    if not options.threads:
-        torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
-    translator = translator.with_options(**_decode_settings(options, translator.decode.search))
-    if translator.decode.copy_unknown:
-        translator.engine.require_attention(
-            "--copy-unknown" if getattr(options, "copy_unknown", None) else "decode.copy_unknown"
-        )
-    if translator.decode.search == "beam" and translator.decode.coverage_penalty:
-        translator.engine.require_attention("--coverage-penalty")
-    return translator
-
-
-@contextmanager
-def placed(options: argparse.Namespace) -> Iterator[None]:
-    """Around what loads a network: as many threads as the arguments ask for, and a line for a device that is not there.
-
-    Raises:
-        UserError: for a number of threads out of range, a device that is not known or cannot be used, or a network that
-            has no room there.
-    """
-    import torch
-
-    from seq2seq.data.batches import is_out_of_memory
-
-    if not 0 <= options.threads <= MOST_THREADS:
-        raise UserError(f"--threads {options.threads} is out of range; it must be in [0, {MOST_THREADS}].")
-    if options.device.split(":")[0] not in DEVICES:
-        raise UserError(f"--device {options.device} is not known; choose from {', '.join(DEVICES)}.")
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    try:
-        yield
-    except (RuntimeError, AssertionError) as error:  # torch's ways to say that there is no such device
-        reason = str(error).split("\n")[0]
-        if is_out_of_memory(error):
-            raise UserError(
-                f"the network does not fit into the memory of {options.device}: {reason}; free some."
-            ) from None
-        raise UserError(f"--device {options.device} cannot be used: {reason}; use --device cpu.") from None
-
-
-def _threads(parameters: int) -> int:
-    """One thread for a network whose steps are too short to share, else as many as torch takes by itself, but no more
-    than a container's share of the processors.
-    """
-    import torch
-
-    from seq2seq.models.threads import SMALL
-
-    if parameters < SMALL:
-        return 1
-    threads = torch.get_num_threads()
-    with suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        threads = max(1, min(threads, int(quota) // int(period)))  # no number where there is no bound
-    return threads
-
-
-def given_decode_arguments(options: argparse.Namespace) -> list[str]:
-    """The names of the arguments of a search that are there."""
-    return [name for name in DECODE_ARGUMENTS if getattr(options, name, None) is not None]
-
-
-def _decode_settings(options: argparse.Namespace, search: str) -> dict[str, Any]:
-    """What the arguments change of the checkpoint's decoding settings.
-
-    Raises:
-        UserError: for an argument of a search that is not the one that is done.
-    """
-    changed = {name: getattr(options, name) for name in given_decode_arguments(options)}
-    if "beam_size" in changed:
-        changed["search"] = "beam"
-    search = changed.get("search", search)
-    for name, wanted in SEARCH_ARGUMENTS.items():
-        if name in changed and search != wanted:
-            flag = {"beam": "--beam N", "sample": "--sample"}[wanted]
-            raise UserError(f"--{name.replace('_', '-')} is for another search than {search}; add {flag}.")
-    return changed

@@ -1,4 +1,4 @@
-"""``seq2seq-data KIND [--out DIR] [--key value ...]``: make or fetch a dataset as line-aligned text files."""
+"""``seq2seq-data KIND [--key value ...]``: make or fetch a dataset as text files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.cli.flags import add_key
 from seq2seq.config.choices import DATASETS
 from seq2seq.config.schema import DataConfig
 from seq2seq.config.values import from_dict
@@ -19,13 +20,14 @@ NAME = "seq2seq-data"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
-    options = _parser().parse_args(arguments)
-    set_up()
-    sys.exit(exit_status(lambda: _prepare(options), NAME))
+    """Run the command."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    set_up(parser.flags)
+    sys.exit(exit_status(lambda: _prepare(options), NAME, parser.flags))
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> ArgumentParser:
     from seq2seq.data.prepare import fields_of
 
     parser = ArgumentParser(
@@ -35,32 +37,22 @@ def _parser() -> argparse.ArgumentParser:
     for kind in DATASETS:
         one = kinds.add_parser(kind)
         one.add_argument(
-            "--out", type=Path, help="folder for the files (default: one below --root, named after its content)"
+            "--out", type=Path, help="folder for the files (default: a folder below --root, named after its settings)"
         )
-        one.add_argument("--root", default="data", help="folder below which datasets are kept (default: %(default)s)")
+        one.add_argument("--root", default="data", help="folder for all datasets (default: %(default)s)")
         for field in fields_of(kind):
-            _add(one, field, _yaml_default(kind, field))
+            parser.flags |= add_key(one, f"data.{field.name}", default=_yaml_default(kind, field))
     return parser
 
 
 def _yaml_default(kind: str, field: dataclasses.Field[Any]) -> Any:
-    """The default that ``conf/data/KIND.yaml`` sets, so that both commands make the same dataset."""
+    """The default of ``conf/data/KIND.yaml``, so that both commands make the same dataset."""
     import yaml
 
     from seq2seq.cli.common import conf_dir
 
     values = yaml.safe_load((conf_dir() / "data" / f"{kind}.yaml").read_text(encoding="utf-8"))
     return values.get("data", values).get(field.name, field.default)  # a file of package _global_ has sections
-
-
-def _add(parser: argparse.ArgumentParser, field: dataclasses.Field[Any], default: Any) -> None:
-    flag = "--" + field.name.replace("_", "-")
-    meaning = field.metadata["facts"].meaning.replace("%", "%%")
-    if field.type == "bool":
-        parser.add_argument(flag, action="store_true", help=meaning)
-        return
-    convert = {"int": int, "float": float}.get(str(field.type), str)
-    parser.add_argument(flag, type=convert, default=default, help=f"{meaning} (default: %(default)s)")
 
 
 def _prepare(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
-"""``seq2seq-evaluate CKPT --src F --ref G``: all figures of a checkpoint on a test set, as JSON on stdout; with
-``--text F`` those of a language model.
+"""``seq2seq-evaluate CKPT --src F --ref G``: score a checkpoint on a test set.
+
+The figures go to stdout as JSON. With ``--text F`` they are those of a language model.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ import json
 import logging
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.common import (
     ArgumentParser,
-    add_model_arguments,
-    apply_model_arguments,
     exit_status,
-    given_decode_arguments,
     is_same_file,
     refuse_overwriting,
     set_up,
 )
+from seq2seq.cli.decode import add_model_arguments, apply_model_arguments
 from seq2seq.cli.language_model import load
 from seq2seq.config.choices import METRIC_TOKENIZERS
 from seq2seq.config.schema import MetricsConfig
@@ -33,16 +32,17 @@ if TYPE_CHECKING:
     from seq2seq.translate.translator import Translator
 
 NAME = "seq2seq-evaluate"
+WITH_TEXT = ("text", "device", "threads")  # arguments that may stand beside --text
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
         prog=NAME,
         description="Translate a source, score it against references, print JSON; "
-        "or print how perplexed a language model is by a text.",
+        "or print the perplexity of a language model on a text.",
     )
     add_model_arguments(parser)
     parser.add_argument(
@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         choices=METRIC_TOKENIZERS,
         help="sacreBLEU's tokenizer for BLEU (default: metrics.tokenizer of the training)",
     )
+    parser.flags["metrics.tokenizer"] = "--tokenize"
     parser.add_argument(
         "--text",
         metavar="FILE",
@@ -63,8 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.text is None and None in (options.src, options.ref):
         parser.error("the following arguments are required: --src and --ref, or --text")
-    set_up()
-    sys.exit(exit_status(lambda: (_evaluate if options.text is None else _evaluate_text)(options), NAME))
+    set_up(parser.flags)
+    if options.text is None:
+        sys.exit(exit_status(lambda: _evaluate(options), NAME, parser.flags))
+    sys.exit(exit_status(lambda: _evaluate_text(options, parser.given), NAME, parser.flags))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -74,7 +77,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from seq2seq.metrics import scorer
 
     if options.tokenize:
-        scorer(options.tokenize)  # which may have to be installed
+        scorer(options.tokenize)  # refuses a tokenizer that is not installed
     if options.hyp and any(is_same_file(options.hyp, path) for path in (options.src, options.ref)):
         raise UserError(f"--hyp {options.hyp} would be written over an input; name another file.")
     refuse_overwriting([options.hyp], options.checkpoint)
@@ -83,18 +86,19 @@ def _evaluate(options: argparse.Namespace) -> None:
     if options.tokenize:
         translator = dataclasses.replace(translator, metrics=MetricsConfig(options.tokenize))
     references = [ref for _, ref in pairs]
-    with writing(options.hyp) if options.hyp else nullcontext() as stream:  # refused, if at all, before the work
+    # An output that cannot be written is refused before the work.
+    with writing(options.hyp) if options.hyp else nullcontext() as stream:
         evaluation = evaluate(translator, [src for src, _ in pairs], references)
         if stream is not None:
             stream.write("".join(line + "\n" for line in evaluation.hypotheses).encode())
     _warn(options, translator, references, evaluation.hypotheses)
-    _print(evaluation.figures)
+    _print(evaluation.scores.plain())
 
 
 def _warn(
     options: argparse.Namespace, translator: Translator, references: Sequence[str], hypotheses: Sequence[str]
 ) -> None:
-    """Say where references are not fit for the metric, or are in another Unicode form than the hypotheses."""
+    """Warn of references that do not suit the metric, or are in another Unicode form."""
     from seq2seq import runs
     from seq2seq.evaluation import advice
 
@@ -108,30 +112,19 @@ def _warn(
             log.warning("%s", line)
 
 
-def _evaluate_text(options: argparse.Namespace) -> None:
+def _evaluate_text(options: argparse.Namespace, given: Mapping[str, str]) -> None:
     from seq2seq.files.lines import read_lines, refuse_line_ends
 
-    given = [flag for flag in ("src", "ref", "hyp", "tokenize") if getattr(options, flag)]
-    given += given_decode_arguments(options)
-    if given or len(options.checkpoint) > 1:
-        shown = {"beam_size": "beam", "search": options.search}
-        what = f"--{shown.get(given[0], given[0]).replace('_', '-')}" if given else "several checkpoints"
+    stray = [flag for name, flag in given.items() if name not in WITH_TEXT]
+    if stray or len(options.checkpoint) > 1:
+        what = stray[0] if stray else "several checkpoints"
         raise UserError(f"--text is scored by one language model; leave out {what}.")
     lines = read_lines(options.text)
     if not lines:
         raise UserError(f"{options.text} is empty; it must hold one sentence on each line.")
     refuse_line_ends(options.text, lines)
     score = load(options.checkpoint[0], options).score(lines)
-    _print(
-        {
-            "perplexity": score.perplexity,
-            "word_perplexity": score.word_perplexity,
-            "num_tokens": score.num_tokens,
-            "num_words": score.num_words,
-            "num_unknown": score.num_unknown,
-            "num_sentences": len(lines),
-        }
-    )
+    _print({**vars(score.scores()), "num_sentences": len(lines)})
 
 
 def _print(figures: dict[str, Any]) -> None:

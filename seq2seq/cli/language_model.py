@@ -1,11 +1,12 @@
-"""What the commands share that read a language model."""
+"""Arguments of the commands that load a language model."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING
 
-from seq2seq.cli.common import placed
+from seq2seq.cli.common import ArgumentParser
+from seq2seq.cli.decode import placed
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -13,14 +14,6 @@ if TYPE_CHECKING:
     from seq2seq.translate.translator import Translator
 
 LM_WEIGHT = 0.2
-
-
-def add_device_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to compute."""
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument(
-        "--threads", type=int, default=0, metavar="N", help="torch's threads (default: one for a small network)"
-    )
 
 
 def load(path: str, options: argparse.Namespace) -> LanguageModel:
@@ -35,8 +28,8 @@ def load(path: str, options: argparse.Namespace) -> LanguageModel:
         return LanguageModel.from_checkpoint(path, device=options.device, threads=options.threads or None)
 
 
-def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of a translation that a language model has a say in."""
+def add_fusion_arguments(parser: ArgumentParser) -> None:
+    """Add the arguments of shallow fusion with a language model."""
     parser.add_argument(
         "--lm", metavar="CKPT", help="a language model of the target language, with the translator's pieces"
     )
@@ -44,12 +37,13 @@ def add_fusion_arguments(parser: argparse.ArgumentParser) -> None:
         "--lm-weight",
         type=float,
         metavar="W",
-        help=f"what its log-probabilities are multiplied with before they are added (default: {LM_WEIGHT})",
+        help=f"factor on its log-probabilities before they are added (default: {LM_WEIGHT})",
     )
+    parser.flags |= {"weight": "--lm-weight", "fusion with a language model": "--lm"}
 
 
 def apply_fusion_arguments(options: argparse.Namespace, translator: Translator) -> Translator:
-    """Return a translator in which the language model that the arguments name, if they do, has a say.
+    """Fuse a translator with the language model of the arguments, if they name one.
 
     Raises:
         UserError: for a checkpoint that is refused, other pieces than the translator's, or a weight out of range.

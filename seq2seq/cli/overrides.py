@@ -1,4 +1,4 @@
-"""Hydra's overrides: refused by name where they are wrong, and made into the name of a run."""
+"""Check Hydra's overrides, and name a run's folder after them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seq2seq.errors import UserError
 
 GROUPS = ("data", "tokenizer", "model", "optim", "decode", "trainer", "experiment", "arm")
 NOT_IN_NAMES = ("name", "seed", *INCIDENTAL)  # the first two have their own place in a folder's path
-# Where Hydra keeps the keys that are not to be in the name of a sweep's folder.
+# Hydra's list of the keys that are left out of the names of a sweep's folders.
 FIXED = "hydra.job.config.override_dirname.exclude_keys"
 LAUNCHERS = {"joblib": "compare", "submitit_local": "slurm", "submitit_slurm": "slurm"}  # and their extras
 # Keys that Lightning adds to the command of each process that it starts, where the last one counts.
@@ -56,7 +56,7 @@ def check_flags(arguments: list[str]) -> argparse.Namespace:
 
 
 def check_overrides(arguments: list[str], *, many: bool = False) -> None:
-    """Refuse a misspelt key by name, with what it may have meant, before Hydra composes anything.
+    """Refuse a misspelt key, with a suggestion, before Hydra composes the config.
 
     Raises:
         UserError: for a word that is not an override, is given twice, or has a key that is neither ours nor Hydra's.
@@ -65,7 +65,7 @@ def check_overrides(arguments: list[str], *, many: bool = False) -> None:
     given: dict[str, str] = {}
     for word in arguments:
         if word.startswith("~"):
-            raise UserError(f"{word} would take a part of the config away; every part is needed.")
+            raise UserError(f"{word} would remove a part of the config; every part is needed.")
         if word.startswith("-") or "=" not in word:
             continue
         try:
@@ -79,7 +79,7 @@ def check_overrides(arguments: list[str], *, many: bool = False) -> None:
             raise UserError(f"{key} is given twice; give it once.")
         given[key] = text_of(key, word.partition("=")[2])
         if _has_huge_number(override.value()):
-            raise UserError(f"{key} is set to a number that no machine word holds; write a smaller one.")
+            raise UserError(f"{key} is set to a number of more than 64 bits; write a smaller one.")
         if key in GROUPS and isinstance(override.value(), (bool, int, float, type(None))):
             raise UserError(f"{word} names no file of conf/{key}; write {key}=NAME, or {key}.KEY=VALUE for one key.")
         if key.split(".")[0].split("/")[0] != "hydra":
@@ -94,7 +94,7 @@ def _has_huge_number(value: Any) -> bool:
 
 
 def _check_resume(values: dict[str, str], *, many: bool) -> None:
-    """Refuse overrides beside ``resume``: a resumed run uses its own config, so they would be lost."""
+    """Refuse overrides beside ``resume``: a resumed run uses its own config."""
     folder = values.get("resume")
     if folder in (None, "null"):
         return
@@ -102,7 +102,7 @@ def _check_resume(values: dict[str, str], *, many: bool) -> None:
         raise UserError("resume continues one run; leave out -m, or give the sweep's own command again.")
     try:
         known = (Path(folder) / "config.yaml").is_file()
-    except OSError:  # of a name that is too long for one
+    except OSError:  # for example, its name is too long
         known = False
     if not known:
         raise UserError(
@@ -159,18 +159,18 @@ def run_folder(runs: str, name: str, seed: int, resume: str | None, swept: Itera
 
 
 def swept_only(overrides: Iterable[object], fixed: Iterable[str]) -> list[str]:
-    """The overrides of one run of a sweep without those that all its runs share."""
+    """The overrides of a sweep's run, without those that all its runs share."""
     known = set(fixed)
     return [str(word) for word in overrides if str(word).lstrip("+").partition("=")[0] not in known]
 
 
 def sweep_folder(runs: str, name: str, seed: int, overrides: Iterable[object], fixed: Iterable[str]) -> str:
-    """Name the folder of one run of a sweep, relative to ``runs``, where Hydra keeps a sweep."""
+    """Name the folder of one run of a sweep, relative to ``runs``."""
     return os.path.relpath(run_folder(runs, name, seed, None, swept_only(overrides, fixed)), runs or ".")
 
 
 def with_fixed_keys(words: list[str]) -> list[str]:
-    """Add to a sweep's command which keys have one value in all its runs: they are not part of the folders' names.
+    """Tell Hydra which keys have one value in a whole sweep: folders' names leave them out.
 
     Hydra passes its own keys on to every run, to another process or machine too; the overrides of a run do not say
     which of them are swept.
@@ -192,7 +192,7 @@ def register_resolvers() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Put a Hydra or OmegaConf error on one line, with its cause where that says more."""
+    """Put a Hydra or OmegaConf error on one line, with its cause if that adds something."""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, choice = error.missing_cfg_file.rpartition("/")
         extra = LAUNCHERS.get(choice) if group == "hydra/launcher" else None
@@ -212,5 +212,5 @@ def one_line(error: BaseException) -> str:
         kept[1:] = [line.rstrip(".") for line in kept[1:]] + ["see seq2seq-train --cfg job for what a key may hold."]
         return f"{kept[0]}: {'; '.join(kept[1:])}"
     if any(line.startswith("Interpolation") for line in kept):
-        kept.append("what stands in ${...} must be a key; see seq2seq-train --cfg job.")
+        kept.append("the text in ${...} must be a key; see seq2seq-train --cfg job.")
     return "; ".join(kept)

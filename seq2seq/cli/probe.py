@@ -1,5 +1,6 @@
-"""``seq2seq-probe RUN``: why a trained model works, as tables, ``probe.json`` and ``probe.svg``; the measuring is in
-`probe`.
+"""``seq2seq-probe RUN``: measure how a trained model works, with `evaluation.probe`.
+
+The results are tables, ``probe.json`` and ``probe.svg``.
 """
 
 from __future__ import annotations
@@ -11,25 +12,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from seq2seq.cli.common import ArgumentParser, apply_model_arguments, exit_status, set_up
+from seq2seq.cli.common import ArgumentParser, exit_status, set_up
+from seq2seq.cli.decode import add_device_arguments, apply_model_arguments
 from seq2seq.data.pairs import read_parallel
 from seq2seq.errors import UserError
 from seq2seq.files.writing import make_folder, writing
-from seq2seq.runs import DRAWING, LINE_NLL, PROBE, RARE, REFERENCES, SOURCES, write_json
+from seq2seq.results.probe import RARE, Accuracy, Column, Counts, GradientReach, PeekyReliance, Probe
+from seq2seq.runs import DRAWING, LINE_NLL, PROBE, REFERENCES, SOURCES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from rich.table import Table
 
 NAME = "seq2seq-probe"
-WIDTH = 100  # of a table that goes to a file or a pipe, which have none
+WIDTH = 100  # of a table in a file or a pipe, which has no width of its own
 ROWS = 15  # positions that a table shows; probe.json has them all
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
         prog=NAME,
         description="Measure how a trained model uses its sources: which tokens its first words depend on, what peeky "
@@ -49,16 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="DIR",
         help=f"folder for {PROBE} and {DRAWING} (default: RUN; with a .ckpt file they are not written)",
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=0, metavar="N", help="torch's threads (default: torch decides)")
-    parser.set_defaults(batch_tokens=None, max_source=None, max_ratio=None, max_extra=None)  # the checkpoint's
+    add_device_arguments(parser)
     options = parser.parse_args(arguments)
     set_up()
     sys.exit(exit_status(lambda: _probe(options), NAME))
 
 
 class _Files(NamedTuple):
-    """What is read, and where the results go."""
+    """Input files, and the folder of the results."""
 
     src: Path
     ref: Path
@@ -77,13 +78,13 @@ def _probe(options: argparse.Namespace) -> None:
     result = probe(translator, [src for src, _ in pairs], [ref for _, ref in pairs], steps=options.steps)
     if files.output:
         make_folder(files.output)
-        write_json(files.output / PROBE, result)
+        result.write(files.output / PROBE)
         _draw(files.output / DRAWING, result)
     _print(result)
 
 
 def _files(options: argparse.Namespace) -> _Files:
-    """The files that the arguments mean.
+    """The files that the arguments name.
 
     Raises:
         UserError: if the test set is not named, and not in the run's folder either.
@@ -109,68 +110,75 @@ def _files(options: argparse.Namespace) -> _Files:
 # Tables
 
 
-def _print(result: dict[str, Any]) -> None:
+def _print(result: Probe) -> None:
     """Explain and show each measurement on stdout."""
     from seq2seq.console import Console
 
     console = Console()
     console = console if console.is_terminal else Console(width=WIDTH)
-    for explanation, table in (_reach_table(result), _reliance_table(result), _accuracy_table(result)):
+    for explanation, table in (
+        _reach_table(result.gradient_reach),
+        _reliance_table(result.peeky_reliance),
+        _accuracy_table(result.accuracy_by_position),
+    ):
         console.print(explanation, highlight=False)
         if table:
             console.print(table)
         console.print()
-    console.print(f"Means over {result['num_sentences']} sentences.", highlight=False)
+    console.print(f"Means over {result.num_sentences} sentences.", highlight=False)
 
 
-def _reach_table(result: dict[str, Any]) -> tuple[str, Table]:
-    reach = result["gradient_reach"]
-    decays = ", ".join(_shown(step["decay_per_step"], ".2f") for step in reach)
+def _reach_table(reach: Sequence[GradientReach]) -> tuple[str, Table | None]:
+    if not reach:
+        return "Gradient reach: none, for this model's encoder does not read from position to position.", None
+    decays = ", ".join(_shown(step.decay_per_step, ".2f") for step in reach)
     explanation = (
-        "Gradient reach: of all that the 1st, 2nd, ... target token owes to the source, the percentage that it owes to "
-        "each source token. For each step that a token was read further from the end of reading, the gradient is "
-        f"multiplied by {decays} (1 would be a memory that loses nothing)."
+        "Gradient reach: the share of the gradient of the 1st, 2nd, ... target token that arrives at each source "
+        f"token. For each encoder step that it goes back, the gradient is multiplied by {decays} "
+        "(1 means that no step loses anything)."
     )
     columns = {
-        f"target {step['step']} %": _percent([*step["by_position"]["share"], step["end_symbol"]["share"]])
+        f"target {step.step} %": _percent(step.by_position.share, step.end_symbol.share if step.end_symbol else None)
         for step in reach
     }
-    return explanation, _table("source token", columns, reach[0]["by_position"]["count"], "</s>")
+    return explanation, _table("source token", columns, reach[0].by_position.count, "</s>")
 
 
-def _reliance_table(result: dict[str, Any]) -> tuple[str, Table | None]:
-    reliance = result["peeky_reliance"]
+def _reliance_table(reliance: PeekyReliance | None) -> tuple[str, Table | None]:
     if reliance is None:
-        return "Peeky reliance: none, for this model has no peeky; its decoder gets the summary as first state.", None
+        return (
+            "Peeky reliance: none, because this model has no peeky; its decoder gets the summary only as first state.",
+            None,
+        )
     explanation = (
-        "Peeky reliance: how far a prediction moves if at its step alone the decoder is shown the average sentence's "
-        "summary instead of this one's: total variation (0 not at all, 1 wholly), KL divergence in nats, and how often "
-        "another token becomes the likeliest."
+        "Peeky reliance: how far a prediction moves if the average summary replaces this sentence's summary at that "
+        "step: total variation (0 not at all, 1 completely), KL divergence in nats, and how often another token "
+        "becomes the likeliest."
     )
-    values, every = reliance["by_position"], reliance["overall"]
+    values, every = reliance.by_position, reliance.overall
     columns = {
-        "total variation": [_shown(value, ".3f") for value in (*values["total_variation"], every["total_variation"])],
-        "KL": [_shown(value, ".3f") for value in (*values["kl"], every["kl"])],
-        "other token %": _percent([*values["argmax_changed"], every["argmax_changed"]]),
+        "total variation": _decimals(values.total_variation, every.total_variation),
+        "KL": _decimals(values.kl, every.kl),
+        "other token %": _percent(values.argmax_changed, every.argmax_changed),
     }
-    return explanation, _table("target token", columns, values["count"], "all")
+    return explanation, _table("target token", columns, values.count, "all")
 
 
-def _accuracy_table(result: dict[str, Any]) -> tuple[str, Table]:
+def _accuracy_table(measured: Accuracy) -> tuple[str, Table]:
     explanation = (
         "Accuracy by position: given the true tokens before it, how often the likeliest token is the right one, and "
-        "how many nats the right one costs on average (0 is certainty)."
+        "the mean negative log-likelihood of the right one in nats (0 is certainty)."
     )
-    values, every = (result["accuracy_by_position"][part] for part in ("by_position", "overall"))
+    values, every = measured.by_position, measured.overall
     columns = {
-        "right %": _percent([*values["accuracy"], every["accuracy"]]),
-        "nats": [_shown(value, ".3f") for value in (*values["nll"], every["nll"])],
+        "right %": _percent(values.accuracy, every.accuracy),
+        "nats": _decimals(values.nll, every.nll),
     }
-    return explanation, _table("target token", columns, values["count"], "all")
+    return explanation, _table("target token", columns, values.count, "all")
 
 
 def _table(title: str, columns: dict[str, list[str]], counts: Sequence[int], last: str) -> Table:
-    """A row for each position and one, named ``last``, for what ends each column."""
+    """A table with a row for each position, and a last row named ``last``."""
     from rich.table import Table
 
     table = Table()
@@ -188,8 +196,12 @@ def _table(title: str, columns: dict[str, list[str]], counts: Sequence[int], las
     return table
 
 
-def _percent(shares: Sequence[float | None]) -> list[str]:
-    return [_shown(share if share is None else 100 * share, ".1f") for share in shares]
+def _percent(shares: Column | None, last: float | None) -> list[str]:
+    return [_shown(share if share is None else 100 * share, ".1f") for share in (*(shares or ()), last)]
+
+
+def _decimals(values: Column | None, last: float | None) -> list[str]:
+    return [_shown(value, ".3f") for value in (*(values or ()), last)]
 
 
 def _shown(value: float | None, format: str) -> str:
@@ -199,7 +211,7 @@ def _shown(value: float | None, format: str) -> str:
 # Drawing
 
 
-def _draw(path: Path, result: dict[str, Any]) -> None:
+def _draw(path: Path, result: Probe) -> None:
     """Write the three measurements side by side; the same figures give the same bytes."""
     try:
         import matplotlib
@@ -216,35 +228,36 @@ def _draw(path: Path, result: dict[str, Any]) -> None:
     with matplotlib.rc_context(settings), writing(path) as stream:
         figure = Figure(figsize=(11, 3.4), layout="constrained")
         reach, reliance, accuracy = figure.subplots(1, 3)
-        _draw_reach(reach, result["gradient_reach"])
-        _draw_reliance(reliance, result["peeky_reliance"])
-        _draw_line(accuracy, result["accuracy_by_position"]["by_position"], "accuracy")
+        _draw_reach(reach, result.gradient_reach)
+        _draw_reliance(reliance, result.peeky_reliance)
+        by_position = result.accuracy_by_position.by_position
+        _draw_line(accuracy, by_position.accuracy, by_position.count)
         _label(accuracy, "Accuracy by target position", "target position", "right tokens (%)", top=102)
         figure.supxlabel(
-            f"positions that fewer than one sentence in {RARE} has are left out", size="small", color="0.5"
+            f"positions that fewer than one sentence in {RARE} reaches are left out", size="small", color="0.5"
         )
         figure.savefig(stream, format="svg", metadata={"Date": None})
 
 
-def _draw_reach(axes: Axes, reach: Sequence[dict[str, Any]]) -> None:
+def _draw_reach(axes: Axes, reach: Sequence[GradientReach]) -> None:
     for step in reach:
-        _draw_line(axes, step["by_position"], "share", label=f"target {step['step']}")
+        _draw_line(axes, step.by_position.share, step.by_position.count, label=f"target {step.step}")
     _label(axes, "Gradient by source position", "source position", "share of the gradient (%)")
-    axes.legend(frameon=False)
+    if reach:
+        axes.legend(frameon=False)
 
 
-def _draw_reliance(axes: Axes, reliance: dict[str, Any] | None) -> None:
+def _draw_reliance(axes: Axes, reliance: PeekyReliance | None) -> None:
     _label(axes, "Peeky reliance", "target position", "total variation (%)", top=102)
     if reliance is None:
         axes.set(xticks=[], yticks=[])
         axes.text(0.5, 0.5, "no peeky", transform=axes.transAxes, ha="center", va="center", color="0.5")
     else:
-        _draw_line(axes, reliance["by_position"], "total_variation")
+        _draw_line(axes, reliance.by_position.total_variation, reliance.by_position.count)
 
 
-def _draw_line(axes: Axes, by_position: dict[str, Any], name: str, *, label: str | None = None) -> None:
+def _draw_line(axes: Axes, shares: Column, counts: Counts, *, label: str | None = None) -> None:
     """A share in percent, at the positions that enough sentences have."""
-    shares, counts = by_position[name], by_position["count"]
     enough = max(counts, default=0) / RARE
     values = enumerate(zip(shares, counts, strict=True), start=1)
     points = [(i, 100 * share) for i, (share, count) in values if share is not None and count >= enough]

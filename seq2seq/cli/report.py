@@ -1,4 +1,4 @@
-"""``seq2seq-report RUNS -o DIR``: compare the arms of a sweep, as a page, a Markdown file, a table and pictures."""
+"""``seq2seq-report RUNS -o DIR``: compare the arms of a sweep in a report."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from seq2seq.errors import require
 from seq2seq.terminal import show
 
 NAME = "seq2seq-report"
-PACKAGES = ("jinja2", "matplotlib", "scipy")  # that a report needs and nothing else does
+PACKAGES = ("jinja2", "matplotlib", "scipy")  # needed only by reports
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
         prog=NAME,
         description="Compare all runs below some folders: which arm is better, by how much, and is it chance? "
-        "The arms are found from what differs between the runs.",
+        "An arm is a group of runs that differ only in their seed.",
     )
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUNS", help="folder of a sweep, or of single runs")
     parser.add_argument(
-        "-o", "--out", type=Path, metavar="DIR", help="where the report goes (default: report/ in the first RUNS)"
+        "-o", "--out", type=Path, metavar="DIR", help="folder for the report (default: report/ in the first RUNS)"
     )
     options = parser.parse_args(arguments)
     set_up()

@@ -30,19 +30,17 @@ from seq2seq.cli.report import PACKAGES
 from seq2seq.console import Console, progress_bar
 from seq2seq.errors import UserError, require
 from seq2seq.files.writing import escaped, make_folder, write_lines
+from seq2seq.results.result import Result
 from seq2seq.terminal import show
 
 if TYPE_CHECKING:
     from seq2seq.report.analysis import Analysis
 
 REPORT = "report"  # folder beside the runs
-FIGURES = {"bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match %", "perplexity": "perplexity"}
-PERPLEXITIES = {"word_perplexity": "test perplexity per word", "perplexity": "per token", "best": "valid per word"}
-SHOWN = {"translation": FIGURES, "language_model": PERPLEXITIES}  # by task
 WIDTH = 140  # of a table in a file or a pipe
-LOOK_SECONDS = 1.0  # between two looks at the folders
+LOOK_SECONDS = 1.0  # between two checks of the folders
 planned: list[Path] = []  # the runs of the sweep that this process started, in its order
-stale: dict[Path, int] = {}  # modification times of results that this sweep is to replace, in ns
+stale: dict[Path, int] = {}  # modification times of results that this sweep replaces, in ns
 made: list[Path] = []  # the folders that Hydra makes for a single run, the innermost first
 
 
@@ -53,7 +51,7 @@ class Refused(BaseException):
     """
 
 
-class Plan(Callback):
+class NotePlan(Callback):
     """A Hydra callback that notes the folders of the coming runs.
 
     Before a single run, its new folders go into `made`. Before a sweep, the folders of all its jobs go into `planned`,
@@ -104,7 +102,7 @@ def _written(folder: Path) -> int:
 
 
 def _is_stale(folder: Path) -> bool:
-    """Return whether the run's result is an old one, which this sweep is to replace."""
+    """Whether the run has an old result, which this sweep replaces."""
     try:
         return _written(folder) == stale.get(folder)
     except FileNotFoundError:
@@ -158,13 +156,11 @@ def _tell(console: Console, told: set[Path]) -> None:
     for folder in planned:
         if folder in told or _is_stale(folder):
             continue
-        result = runs.read_result(folder)
+        result = Result.read(folder / runs.RESULT)
         reason = None if result else runs.read_error(folder)
         if result:
-            console.print(
-                f"{folder}: {runs.summary(result)}, {result['train_seconds']:.0f} s",
-                markup=False,
-            )
+            seconds = result.origin.train_seconds
+            console.print(f"{folder}: {result.scores.summary()}, {seconds:.0f} s", markup=False)
         elif reason:
             console.print(f"{folder} failed: {reason}", markup=False)
         else:
@@ -176,7 +172,7 @@ def finish(folders: Sequence[Path]) -> None:
     """Print a table of a sweep's arms, and write its report.
 
     Raises:
-        UserError: if some of the runs are not there.
+        UserError: if some of the runs are missing.
     """
     refused = _refused(folders)
     scored = [folder for folder in folders if folder not in refused]
@@ -197,13 +193,13 @@ def finish(folders: Sequence[Path]) -> None:
     left = {folder: runs.read_error(folder) for folder in folders if not runs.is_finished(folder)}
     if left:
         first, reason = next(iter(left.items()))
-        how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be at it"
-        others = f"; {len(left) - 1} more are not there either" if len(left) > 1 else ""
-        raise UserError(f"{first} {how}{others}. The same command does what is missing.")
+        how = f"failed: {reason.rstrip('.')}" if reason else "is not finished; another process may be training it"
+        others = f"; {len(left) - 1} more are missing" if len(left) > 1 else ""
+        raise UserError(f"{first} {how}{others}. Give the same command again to train the missing runs.")
 
 
 def _can_report(folder: Path) -> bool:
-    """Whether a report's packages are installed; if not, say how to make the report later."""
+    """Whether a report's packages are installed; if not, print how to make the report later."""
     try:
         require("the sweep's report", "compare", *PACKAGES)
     except UserError as error:
@@ -233,7 +229,7 @@ def remove_empty_folders() -> None:
 
 
 def stop_processes(number: int) -> bool:
-    """Send a signal to the processes that do a sweep's runs, and return whether there are any."""
+    """Signal the processes of a sweep's runs, and return whether there are any."""
     processes = [one for one in multiprocessing.active_children() if type(one).__module__.startswith("joblib.")]
     for process in processes:
         with suppress(OSError, TypeError):  # it has ended, or has not started
@@ -242,17 +238,17 @@ def stop_processes(number: int) -> bool:
 
 
 def note_deaths() -> None:
-    """Note in the folders of unfinished runs that a process died, whichever run it did."""
+    """Write into the folders of all unfinished runs that a process died."""
     for folder in planned:
         if (folder / runs.CONFIG).is_file() and not runs.is_finished(folder) and runs.read_error(folder) is None:
-            note_error(folder, "its process, or one beside it, was killed or crashed; there may be too little memory.")
+            note_error(folder, "its process, or a parallel one, was killed or crashed; there may be too little memory.")
 
 
 def print_table(analysis: Analysis) -> None:
     """Print a table of the arms' figures on stdout."""
     from seq2seq.report.words import ranked, spread
 
-    shown = SHOWN[analysis.task]
+    shown = dict(analysis.facts.arms)
     table = Table()
     table.add_column("arm", overflow="fold")
     for title in ("seeds", *shown.values(), "parameters", "seconds"):
@@ -263,7 +259,7 @@ def print_table(analysis: Analysis) -> None:
         table.add_row(escape(row.arm.name), str(len(row.arm.runs)), *figures, f"{row.parameters:,}", seconds)
     console = Console()
     (console if console.is_terminal else Console(width=WIDTH)).print(table)
-    found = (run.result.get("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
+    found = (run.result.figure("bleu_signature") for arm in analysis.sweep.arms for run in arm.runs)
     signatures = sorted({signature for signature in found if signature})
     show("± is the standard deviation over seeds" + ("; signature " if signatures else "") + ", ".join(signatures))
 
@@ -276,10 +272,11 @@ def objective(folder: Path) -> float | None:
     if runs.read_error(folder) is not None:
         return None
     with suppress(UserError):  # of a damaged file: the run itself has reported it, or the report will
-        result = runs.read_result(folder)
+        result = Result.read(folder / runs.RESULT)
         name = f"valid/{runs.read_config(folder).trainer.monitor}"
         if result is not None:
-            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == result["best_step"]), None)
+            best = result.origin.best_step
+            return next((row[name] for row in runs.read_metrics(folder) if row["step"] == best), None)
     return None
 
 

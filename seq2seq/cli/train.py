@@ -64,10 +64,23 @@ def _compose_and_run() -> None:
     check_overrides(sys.argv[1:], many=many)
     if many:
         sys.argv[1:] = with_fixed_keys(sys.argv[1:])
+    failures: list[UserError] = []
+    _run_hydra(failures)
+    if failures:
+        raise failures[0]
+    if sweep.planned:
+        sweep.finish(sweep.planned)
+
+
+def _run_hydra(failures: list[UserError]) -> None:
+    """Let Hydra compose each experiment and run it.
+
+    Raises:
+        Stopped: if a signal ended the processes of a sweep.
+    """
     ConfigStore.instance().store(name="schema", node=Config)
     # Without this, Hydra prints errors itself and exits with status 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    failures: list[UserError] = []
     job = partial(_job, failures, os.getpid())
     job = hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name="train")(job)
     ending = stopping.Ending(sweep.stop_processes)
@@ -84,10 +97,6 @@ def _compose_and_run() -> None:
         sweep.remove_empty_folders()
     if ending.number:  # the sweep's processes have ended, or the signal caused an exception
         raise stopping.Stopped(ending.number)
-    if failures:
-        raise failures[0]
-    if sweep.planned:
-        sweep.finish(sweep.planned)
 
 
 @contextmanager
@@ -111,22 +120,22 @@ def _in_one_line() -> Iterator[None]:
 
 
 def usage() -> str:
-    """Return the text of ``--help``; Hydra's own takes a second, and does not explain the keys."""
+    """Return the text of ``--help``, which explains the keys, unlike Hydra's own."""
     groups = sorted(path for path in conf_dir().iterdir() if path.is_dir())
     names = {path.name: sorted(one.stem for one in path.glob("*.yaml")) for path in groups}
     lines = [
         f"usage: {NAME} [KEY=VALUE ...] [GROUP=NAME ...] [-m] [--cfg job] [--hydra-help] [--version]",
         "",
-        "Train an experiment and score it; the same command resumes one that was stopped.",
+        "Train an experiment and score it. The same command resumes a stopped experiment.",
         "  -m, --multirun  run every combination of values with commas, such as seed=1,2,3",
         "  --cfg job       print every value of the experiment, and do nothing",
         "  --hydra-help    Hydra's own flags",
         "  --version       print the version and exit",
         "",
-        "Groups of settings, of which each NAME sets several keys:",
+        "Groups of settings; a NAME sets several keys:",
         *(f"  {group}: {', '.join(known)}" for group, known in names.items()),
         "",
-        "Keys and the code's own defaults, which the groups change:",
+        "Keys with their defaults, which a group may change:",
         *(f"  {name}={default}  {meaning}" for name, default, meaning in documented_keys()),
     ]
     return "\n".join(lines)
@@ -155,8 +164,8 @@ def _job(failures: list[UserError], parent: int, composed: DictConfig) -> float 
         failures.append(error)
     except stopping.Interrupted as stop:
         # In a sweep, the same command also does the other runs. resume= continues only this one.
-        same = "" if composed.overwrite else "the same command goes on, and so does: "
-        log.warning("stopped and saved; %s%s %s", same, NAME, resume_word(folder))
+        same = "" if composed.overwrite else "the same command, or with: "
+        log.warning("stopped and saved; resume it with %s%s %s", same, NAME, resume_word(folder))
         sys.exit(stopping.exit_status(stop.number))
     return None
 

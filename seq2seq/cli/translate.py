@@ -1,6 +1,4 @@
-"""``seq2seq-translate CKPT [-i IN ...] [-o OUT]``: a filter from lines to translated lines; the work is in
-`translate_file`.
-"""
+"""``seq2seq-translate CKPT [-i IN ...] [-o OUT]``: translate lines; see `translate_file`."""
 
 from __future__ import annotations
 
@@ -13,14 +11,13 @@ from typing import TYPE_CHECKING
 
 from seq2seq.cli.common import (
     ArgumentParser,
-    add_model_arguments,
-    apply_model_arguments,
     exit_status,
     is_same_file,
     refuse_overwriting,
     refuse_undecodable,
     set_up,
 )
+from seq2seq.cli.decode import add_model_arguments, apply_model_arguments
 from seq2seq.cli.language_model import LM_WEIGHT, add_fusion_arguments, apply_fusion_arguments
 from seq2seq.errors import UserError, require
 
@@ -33,14 +30,21 @@ NAME = "seq2seq-translate"
 STDIO = "-"
 PACKED_ENDINGS = (".gz", ".bz2", ".xz")
 PICTURES = 20  # most in a folder
+FLAGS = {  # of parameters of `translate_file`, and of outputs of `Wanted`
+    "resume": "--resume",
+    "resume=True": "--resume",
+    "num_best": "--n-best",
+    "a file of alignments": "--alignments",
+    "a picture of the attention": "--attention-plot",
+}
 
 log = logging.getLogger(f"seq2seq.{NAME}")  # also where this module is __main__
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command."""
     parser = ArgumentParser(
-        prog=NAME, description="Translate lines: one output line for each input line, a blank one for a blank one."
+        prog=NAME, description="Translate lines: one output line for each input line, a blank line for a blank line."
     )
     add_model_arguments(parser)
     _add_output_arguments(parser)
@@ -68,17 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--strict", action="store_true", help="refuse bytes that are not UTF-8, instead of replacing and counting"
     )
     parser.add_argument(
-        "--shard", metavar="K/N", help="translate only the K-th of N blocks of lines; cat of all blocks is the whole"
+        "--shard",
+        metavar="K/N",
+        help="translate only the K-th of N blocks of lines; cat joins the blocks to the whole output",
     )
     parser.add_argument(
         "--resume",
         action="store_true",
-        help="resume an interrupted output, to the same text; skip a finished one",
+        help="resume an interrupted output, with the same result; skip a finished one",
     )
+    parser.flags |= FLAGS
     options = parser.parse_args(arguments)
     options.input = options.input or [STDIO]
-    set_up()
-    sys.exit(exit_status(lambda: _translate(options), NAME))
+    set_up(parser.flags)
+    sys.exit(exit_status(lambda: _translate(options), NAME, parser.flags))
 
 
 def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
@@ -88,18 +95,20 @@ def _add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--score",
         metavar="REF",
-        help="translate nothing; log-probability, its mean by token, and score of each line's translation in REF",
+        help="translate nothing; print log-probability, mean per token, and score of each line's translation in REF",
     )
     prefix = parser.add_mutually_exclusive_group()
-    prefix.add_argument("--prefix", metavar="TEXT", help="what every translation begins with")
-    prefix.add_argument("--prefix-file", metavar="FILE", help="what each line's translation begins with, line for line")
+    prefix.add_argument("--prefix", metavar="TEXT", help="text that every translation begins with")
+    prefix.add_argument("--prefix-file", metavar="FILE", help="a prefix for each input line, line for line")
     parser.add_argument(
-        "--alignments", metavar="FILE", help="write the words that go together: 0-0 2-1, source and output, from 0"
+        "--alignments",
+        metavar="FILE",
+        help="write word alignments: pairs of source and output words, from 0, such as 0-0 2-1",
     )
     parser.add_argument(
         "--attention-plot",
         metavar="PATH",
-        help="draw the attention: of the first line into a .png, .svg or .pdf, or of the first lines into a folder",
+        help="draw the attention: of the first line into a .png, .svg or .pdf file, of the first lines into a folder",
     )
     parser.add_argument(
         "--plot-lines", type=int, metavar="N", help=f"most pictures in that folder (default: {PICTURES})"
@@ -112,7 +121,7 @@ def _translate(options: argparse.Namespace) -> None:
     shard = _shard(options.shard)
     jobs = _jobs(options, shard)
     if shard and STDIO in options.input:
-        raise UserError("--shard needs a named input, whose lines are counted first; stdin can be read only once.")
+        raise UserError("--shard needs a named input, because its lines are counted first; name one with -i.")
     if options.resume and any(STDIO in job for job in jobs):
         raise UserError(
             "--resume needs a named input and a named output (-i and -o, or --suffix), not stdin or stdout."
@@ -129,10 +138,10 @@ def _translate(options: argparse.Namespace) -> None:
 
 
 def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wanted:
-    """What to write for each line.
+    """The outputs to write for each line.
 
     Raises:
-        UserError: for what is out of range, or does not go together.
+        UserError: for values out of range, or flags that exclude each other.
     """
     for flag, value in (("--n-best", options.n_best), ("--plot-lines", options.plot_lines)):
         if value is not None and value < 1:
@@ -144,7 +153,7 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
     if options.attention_plot is not None:
         require("--attention-plot", "compare", "matplotlib")
     if options.plot_lines is not None and options.attention_plot is None:
-        raise UserError("--plot-lines is of the pictures of --attention-plot, and there are none; leave it out.")
+        raise UserError("--plot-lines has no effect without --attention-plot; leave it out.")
     searching = ("n_best", "prefix", "prefix_file", "copy_unknown", "max_ratio", "max_extra")
     stray = [f"--{name.replace('_', '-')}" for name in searching if getattr(options, name)]
     if options.score and stray:
@@ -164,21 +173,21 @@ def _wanted(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> Wan
 
 
 def _check_files(options: argparse.Namespace, jobs: Sequence[tuple[str, str]]) -> None:
-    """See that each file beside the output is one, and not another one's."""
+    """Refuse a further file whose path another argument uses too."""
     read = {"--score": options.score, "--prefix-file": options.prefix_file}
     written = {"--alignments": options.alignments, "--attention-plot": options.attention_plot}
     given = {flag: path for flag, path in {**read, **written}.items() if path is not None}
     others = [path for job in jobs for path in job]
     for flag, path in given.items():
         if len(jobs) > 1:
-            raise UserError(f"{flag} is of one input; translate the {len(jobs)} one by one.")
+            raise UserError(f"{flag} works with one input; translate the {len(jobs)} inputs one by one.")
         if flag in written and options.resume:
             raise UserError(f"{flag} cannot be resumed; leave out --resume.")
         clashes = (
             [*others, *(one for other, one in given.items() if other != flag)] if flag in written else [jobs[0][1]]
         )
         if any(is_same_file(path, one) or path == one for one in clashes):
-            raise UserError(f"{flag} {path} is another file of this command; name one of its own.")
+            raise UserError(f"{flag} {path} is already another file of this command; name a different file.")
 
 
 def _shard(words: str | None) -> tuple[int, int] | None:
@@ -192,18 +201,18 @@ def _shard(words: str | None) -> tuple[int, int] | None:
 
 
 def _jobs(options: argparse.Namespace, shard: tuple[int, int] | None) -> list[tuple[str, str]]:
-    """(input, output) of each file.
+    """The input and output of each file.
 
     Raises:
-        UserError: if it is not clear what goes where, or an output would overwrite an input.
+        UserError: if outputs are ambiguous, or one would overwrite an input.
     """
     inputs: list[str] = options.input
     if options.suffix is not None:
         jobs = [(path, _beside(path, options.suffix.lstrip("."), shard)) for path in inputs]
         if options.output:
-            raise UserError("--output and --suffix say two things about where the translation goes; give one of them.")
+            raise UserError("--output and --suffix both name the output; give one of them.")
         if STDIO in inputs:
-            raise UserError("--suffix needs named inputs; stdin has no name to put it after.")
+            raise UserError("--suffix needs named inputs; name them with -i.")
     elif len(inputs) > 1:
         raise UserError(f"{len(inputs)} inputs need --suffix, which writes each translation beside its input.")
     else:
@@ -215,9 +224,9 @@ def _jobs(options: argparse.Namespace, shard: tuple[int, int] | None) -> list[tu
 
 
 def _beside(path: str, suffix: str, shard: tuple[int, int] | None) -> str:
-    """``a.txt.de``; of a block ``a.txt.de.02-of-12``, in whose order a shell lists them; ``.gz`` stays last."""
+    """The path of an output: ``a.txt.de``, of a block ``a.txt.de.02-of-12``; ``.gz`` stays last."""
     if not suffix:
-        raise UserError("--suffix is empty; give the ending that a translation's name gets, such as de.")
+        raise UserError("--suffix is empty; give an ending for the names of the translations, such as de.")
     if not shard:
         return f"{path}.{suffix}"
     packed = next(filter(suffix.endswith, PACKED_ENDINGS), "")
@@ -263,7 +272,7 @@ def _translate_one(
         wanted=wanted,
     )
     if report.finished_already:
-        log.info("%s is finished already, %d lines; without --resume it is made anew", target, report.num_lines)
+        log.info("%s is finished already, %d lines; without --resume it is made again", target, report.num_lines)
         return
     name = "stdin" if source == STDIO else source
     _say(name if shard is None else f"{name} {shard[0]}/{shard[1]}", report, translator.decode.max_source)

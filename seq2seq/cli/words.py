@@ -1,4 +1,4 @@
-"""The words of a command line, spelled so that Hydra, or a shell, takes plain text as it stands."""
+"""Quote the words of a command line so that Hydra or a shell reads plain text literally."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUOTED = re.compile(r"""\s*('(?:[^\\']|\\.)*'|"(?:[^\\"]|\\.)*")\s*(?=,|$)""", r
 
 
 def is_sweep(words: Iterable[str], *, multirun: bool) -> bool:
-    """Whether a command trains several runs: it has the flag, or an experiment that says so."""
+    """Whether a command trains several runs: by its flag, or by its experiment."""
     for word in words:
         key, _, value = word.lstrip("+").partition("=")
         if key == "hydra.mode" and value.upper() == "MULTIRUN":
@@ -37,7 +37,7 @@ def is_sweep(words: Iterable[str], *, multirun: bool) -> bool:
 
 
 def plain_words(words: Sequence[str], *, many: bool) -> list[str]:
-    """Overrides in which plain text is quoted where Hydra's grammar would not give it back as it stands.
+    """Quote plain text in overrides where Hydra would read it differently.
 
     Quoted text, ``null`` and interpolations (``${...}``) keep Hydra's meaning. With ``many``, so do sweeps: there a
     comma outside of quotes and brackets separates two values, and ``\\,`` is a comma.
@@ -81,17 +81,17 @@ def is_text(key: str) -> bool:
 
 
 def text_of(key: str, value: str) -> str:
-    """The plain text that an override gives a key; of another key, and of another kind of value, the value itself."""
+    """The plain text that an override gives a key; any other value unchanged."""
     parsed = _parsed(value) if is_text(key) else None
     return parsed.text if isinstance(parsed, QuotedString) else parsed if isinstance(parsed, str) else value
 
 
 class _Unreadable:
-    """What Hydra's grammar does not know."""
+    """A value that Hydra's grammar cannot parse."""
 
 
 def _parsed(value: str) -> Any:
-    """What Hydra makes of a value; `_Unreadable` where its grammar does not know it."""
+    """The value as Hydra parses it; `_Unreadable` if it cannot."""
     try:
         return OverridesParser.create().parse_override(f"key={value}")._value
     except HydraException:
@@ -99,7 +99,7 @@ def _parsed(value: str) -> Any:
 
 
 def _spelled(text: str) -> str:
-    """A value that Hydra reads as this text."""
+    """Spell a text so that Hydra reads it unchanged."""
     parsed = _parsed(text)
     if parsed == text:
         return text
@@ -109,7 +109,7 @@ def _spelled(text: str) -> str:
 
 
 def _parts(value: str) -> list[str]:
-    """A value cut at its commas, but for those in quotes, in brackets, or behind a backslash."""
+    """Split a value at its commas, except in quotes, in brackets, or after a backslash."""
     parts, start, depth, at = [], 0, 0, 0
     while at < len(value):
         quoted = QUOTED.match(value, at) if at == start else None
@@ -129,7 +129,7 @@ def _parts(value: str) -> list[str]:
 
 
 def resume_word(folder: Path) -> str:
-    """The override that resumes a run, as it can be pasted into a shell."""
+    """The override that resumes a run, quoted for a shell."""
     word = f"resume={folder}"
     if word.isprintable():
         return shlex.quote(word)

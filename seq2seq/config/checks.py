@@ -1,4 +1,4 @@
-"""Checks of single values, with messages that name the key, the value and what is allowed."""
+"""Check single values; messages name the key, the value and the allowed values."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ def one_of(name: str, value: str, choices: Sequence[str]) -> None:
 def within(
     name: str, value: float, low: float, high: float = float("inf"), *, above: bool = False, below: bool = False
 ) -> None:
-    """Refuse a value outside [low, high]; ``above`` and ``below`` leave out the ends. NaN is always refused, as are
-    infinity and integers of more than 64 bits.
+    """Refuse a value outside [low, high].
+
+    ``above`` and ``below`` exclude the ends. NaN, infinity and integers of more than 64 bits are always refused.
     """
     large = isinstance(value, int) and abs(value) >= 2**63
     left = low < value if above else low <= value
@@ -46,7 +47,7 @@ _BRIEF.maxstring = _BRIEF.maxother = 250  # longer ones are cut in the middle
 
 
 def shown(value: object) -> str:
-    """A value in a message, however long it is and however often it holds the same list."""
+    """A value in a message, shortened if it is long."""
     try:
         said = " ".join(_BRIEF.repr(value).split())
     except ValueError:  # of an integer with too many digits
@@ -55,5 +56,5 @@ def shown(value: object) -> str:
 
 
 def plain(word: str) -> str:
-    """A word in a message, as it is unless it would break the line or the terminal."""
+    """Quote a word in a message if it could break the line or the terminal."""
     return word if word.isprintable() else shown(word)

@@ -1,10 +1,12 @@
-"""The words that a key may have as its value, and which of them belong together."""
+"""The values of keys with a fixed choice, and groups of them."""
 
 from __future__ import annotations
 
-TASKS = ("translation", "language_model")
+from seq2seq.config import tasks
+
+TASKS = tuple(tasks.TASKS)
 CELLS = ("rnn", "gru", "lstm")
-NONLINEARITIES = ("tanh", "relu")
+ENCODERS = ("recurrent",)
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
 PEEKY = ("none", "input", "output", "both")
 ATTENTIONS = ("none", "dot", "general", "additive")
@@ -25,6 +27,7 @@ STRATEGIES = ("auto", "ddp")
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 WORD_DROPOUTS = ("zero", "unk")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files", "text", "ptb")
+SOURCES = ("text",)
 GENERATED = ("phrasebook", "addition", "dates")
 ONE_SIDED = ("text", "ptb")  # datasets without sources
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}
@@ -34,5 +37,5 @@ NORMALIZATIONS = ("none", "nfc", "nfkc")
 METRIC_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200", "none")
 OPTIMIZERS = ("adam", "adamw", "sgd")
 SCHEDULES = ("constant", "inverse_sqrt", "cosine", "linear", "plateau", "decay")
-MONITORS = ("bleu", "chrf", "exact_match", "loss")
+MONITORS = tasks.MONITORS
 LOGGERS = ("csv", "tensorboard", "wandb")

@@ -15,19 +15,19 @@ def describe() -> str:
         "# Every key",
         "",
         "`seq2seq-train KEY=VALUE ...` sets a key; `seq2seq-train GROUP=NAME` takes `conf/GROUP/NAME.yaml`, which may",
-        "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows what the files make of them.",
-        "A key marked *only with* has no effect otherwise: a new training refuses it, unless it has its default. The",
-        "keys of `decode.` have no such mark: a checkpoint keeps them as defaults for any later search.",
+        "set several. The defaults here are the code's; `seq2seq-train --cfg job` shows the values after the files.",
+        "A key marked *only with* has no effect otherwise. A new training then refuses any value but its default. The",
+        "keys of `decode.` are never refused in this way: a checkpoint keeps them as defaults for a later search.",
         "",
-        "A value of type str is taken as it stands, with any letters, spaces, brackets and signs:",
-        '`"data.train_src=my file [1].en"`. Three things have a meaning: `null`, `${KEY}` for the value of another',
-        "key, and quotes around the whole (`'null'` is a word). In a sweep (`-m`) a comma separates two values, unless",
-        "it is in quotes or brackets.",
+        "A value of type str is taken literally, with any letters, spaces, brackets and signs:",
+        '`"data.train_src=my file [1].en"`. There are three exceptions: `null`, `${KEY}` for the value of another',
+        "key, and quotes around the whole value (`'null'` is a word). In a sweep (`-m`) a comma separates two values,",
+        "except in quotes or brackets.",
         "",
         "A single run's folder is `runs/NAME/seed-N`, with the values of `name` and `seed`. Other settings under the",
-        "same name are refused: give them another `name`. In a sweep the swept keys come before the seed, as in",
-        "`model.reverse-true_seed-1`. Keys with one value for the whole sweep are not in the folder's name, and of a",
-        "swept path only the last part is. `resume=FOLDER` continues a run in a folder of any name.",
+        "same name are refused; give them another `name`. In a sweep the swept keys come before the seed, as in",
+        "`model.reverse-true_seed-1`. Keys with one value for the whole sweep are not in the folder's name. Of a",
+        "swept path only the last part is in it. `resume=FOLDER` continues a run in a folder of any name.",
     ]
     for title, name, cls in (
         ("The experiment", "", Config),
@@ -49,7 +49,7 @@ def describe() -> str:
 
 
 def documented_keys() -> list[tuple[str, str, str]]:
-    """Every key with its default, as one would write it, and its meaning with the allowed values."""
+    """Every key with its default, its meaning and its allowed values."""
     found = []
     for name, one, facts in fields_below(Config):
         allowed = f" ({facts.allowed})" if facts.allowed else ""

@@ -1,4 +1,4 @@
-"""How a key is declared: its default and meaning, which values it may have, and how it is treated elsewhere."""
+"""Declare a key: default, meaning, allowed values and special treatment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seq2seq.config.checks import one_of, span, within
 
 
 class When(NamedTuple):
-    """The condition under which a key has an effect: as text, and as a test of the whole config."""
+    """The condition for a key to have an effect, as text and as a test."""
 
     text: str
     holds: Callable[[Any], bool]
@@ -24,7 +24,7 @@ def only(name: str, *values: str) -> When:
 
 
 class Facts(NamedTuple):
-    """All that is declared of a key besides its type and default."""
+    """The declaration of a key, except type and default."""
 
     meaning: str
     low: float | None = None  # the smallest value; None for a key that is not a bounded number
@@ -36,6 +36,7 @@ class Facts(NamedTuple):
     incidental: bool = False  # may differ between two commands that mean the same run
     compared: bool = True  # whether a report compares runs by it
     path: bool = False  # a file or folder
+    search: str = ""  # of decode: the only search that reads it
 
     def check(self, name: str, value: Any) -> None:
         """Check one value.
@@ -53,7 +54,7 @@ class Facts(NamedTuple):
 
     @property
     def allowed(self) -> str:
-        """The values that it may have, for the documentation; empty where any of its type will do."""
+        """The allowed values, for the documentation; empty if any value of its type is allowed."""
         if self.choices:
             return ", ".join(self.choices)
         return "" if self.low is None else span(self.low, self.high, above=self.above, below=self.below)
@@ -73,12 +74,12 @@ def section(cls: type) -> Any:
 
 
 def facts_of(one: dataclasses.Field[Any]) -> Facts | None:
-    """What is declared of a key; None for a section."""
+    """The `Facts` of a key; None for a section."""
     return one.metadata.get("facts")
 
 
 def fields_below(cls: Any, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Facts]]:
-    """All keys of a config class, in order, with their names as on the command line (``model.encoder.cell``)."""
+    """All keys of a config class, in order, named as on the command line."""
     fields: list[Any] = list(dataclasses.fields(cls))
     for one in fields:
         facts = facts_of(one)
@@ -105,7 +106,7 @@ def check_keys(values: Any, prefix: str = "") -> None:
 
 
 def written(value: Any) -> str:
-    """A value as one would write it on the command line."""
+    """A value as written on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):

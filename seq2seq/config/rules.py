@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TOKENIZED_LANGUAGES
 from seq2seq.config.keys import default_of, fields_below, written
+from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
 
 SPLITS = ("train", "valid", "test")
@@ -25,13 +26,14 @@ SOURCE_KEYS = (
     "match_peeky",
     "fixed_length",
     "encoder",
+    "encoder_kind",
     "memory_dropout",
     "src_word_dropout",
 )
 
 
 class Rule(NamedTuple):
-    """A condition that no config may meet, and what to say of one that does.
+    """A condition that no config may meet, and the message for one that does.
 
     In the message ``{0.kind}`` is the value of ``kind``. A message that needs more is a function.
     """
@@ -52,7 +54,7 @@ def check_rules(rules: Iterable[Rule], values: Any) -> None:
 
 
 def idle_keys(config: Any) -> list[str]:
-    """The keys of a whole config that differ from their defaults and have no effect, each as a message."""
+    """Messages for the keys without effect that differ from their defaults."""
     found = []
     for name, one, facts in fields_below(type(config)):
         value, default = operator.attrgetter(name)(config), default_of(one)
@@ -163,24 +165,40 @@ TOKENIZER = (
 )
 
 
-def _shapes(model: Any) -> tuple[tuple[str, int, int], tuple[str, int, int]]:
-    """(cell, layers, width) of the encoder's final state and of the decoder's."""
-    decoder = model.stack("decoder")
-    return model.final_shape(), (decoder.cell, decoder.num_layers, decoder.hidden_size)
+Shape = tuple[str | None, int, int]  # cell (None without one), layers and width of a state
 
 
-def _breaks_bridge(model: Any) -> bool:
-    there, here = _shapes(model)
-    unequal = there[1:] != here[1:] if model.bridge == "hidden_only" else there != here
-    return model.bridge in ("copy", "hidden_only") and unequal
+def refuse_bridge(bridge: str, there: Shape, here: Shape) -> None:
+    """Refuse a bridge that cannot hand over a state.
+
+    Args:
+        there, here: the shapes of the encoder's final state and of the decoder's.
+
+    Raises:
+        UserError: if the bridge copies, and the shapes differ.
+    """
+    message = _bridge_message(bridge, there, here)
+    if message:
+        raise UserError(message)
 
 
-def _bridge_message(model: Any) -> str:
-    there, here = (f"({', '.join(map(str, shape))})" for shape in _shapes(model))
+def _bridge_message(bridge: str, there: Shape, here: Shape) -> str:
+    """What to say of a bridge that copies between different shapes; else nothing."""
+    unequal = there[1:] != here[1:] if bridge == "hidden_only" else there != here
+    if bridge not in ("copy", "hidden_only") or not unequal:
+        return ""
+    shapes = " and ".join(f"({cell or 'no cell'}, {layers}, {width})" for cell, layers, width in (there, here))
     return (
-        f"model.bridge={model.bridge} needs equal encoder and decoder (cell, layers, size); got {there} and {here}. "
+        f"model.bridge={bridge} needs equal encoder and decoder (cell, layers, size); got {shapes}. "
         "Use model.bridge=dense."
     )
+
+
+def _shapes(model: Any) -> tuple[Shape, Shape]:
+    """The shapes of a recurrent encoder's final state, its directions side by side, and of the decoder's."""
+    encoder, decoder = model.stack("encoder"), model.stack("decoder")
+    width = encoder.hidden_size * (2 if model.bidirectional else 1)
+    return (encoder.cell, encoder.num_layers, width), (decoder.cell, decoder.num_layers, decoder.hidden_size)
 
 
 def _widths(model: Any) -> tuple[int, int]:
@@ -189,8 +207,16 @@ def _widths(model: Any) -> tuple[int, int]:
     return here[2], there[2]
 
 
+def _is_recurrent(model: Any) -> bool:
+    """Whether the encoder's sizes are those of its stack. Other encoders are asked when the network is built."""
+    return model.encoder_kind == "recurrent"
+
+
 MODEL = (
-    Rule(_breaks_bridge, _bridge_message),
+    Rule(
+        lambda model: _is_recurrent(model) and _bridge_message(model.bridge, *_shapes(model)),
+        lambda model: _bridge_message(model.bridge, *_shapes(model)),
+    ),
     Rule(
         lambda model: model.match_peeky and model.peeky != "none",
         "model.match_peeky=true is a control for model.peeky=none; got {0.peeky}. Leave one of them out.",
@@ -200,18 +226,11 @@ MODEL = (
         "model.match_peeky=true widens model.hidden_size; leave out the encoder's and the decoder's own.",
     ),
     Rule(
-        lambda model: model.attention == "dot" and len(set(_widths(model))) > 1,
+        lambda model: _is_recurrent(model) and model.attention == "dot" and len(set(_widths(model))) > 1,
         lambda model: (
             "model.attention=dot needs a decoder as wide as the encoder's output; got {} and {}. Use "
             "model.attention=general, or set model.encoder.hidden_size or model.decoder.hidden_size."
         ).format(*_widths(model)),
-    ),
-    Rule(
-        lambda model: model.attention != "none" and any(width % model.attention_heads for width in _widths(model)),
-        lambda model: (
-            f"model.attention_heads={model.attention_heads} must divide the decoder's width {_widths(model)[0]} and "
-            f"the encoder's {_widths(model)[1]}."
-        ),
     ),
 )
 
@@ -243,7 +262,7 @@ def _has_own_dropout(model: Any) -> bool:
     return any(getattr(model, name) for name in DROPOUTS if name not in without)
 
 
-TRANSLATION = (
+WITH_SOURCES = (
     Rule(
         lambda config: config.data.kind in ONE_SIDED,
         "data.kind={0.data.kind} has no sources to translate; use experiment=lm data={0.data.kind} for a language "
@@ -253,10 +272,24 @@ TRANSLATION = (
 
 
 def _stray(config: Any) -> list[str]:
-    """The keys of a language model that only an encoder could use."""
+    """The keys of a language model's config that need an encoder."""
     model, plain = config.model, type(config.model)()
     stray = [f"model.{name}" for name in SOURCE_KEYS if getattr(model, name) != getattr(plain, name)]
+    stray += ["data.source"] * (config.data.source != "text")
     return stray + ["tokenizer.joint"] * (config.tokenizer.joint and config.data.kind in ONE_SIDED)
+
+
+def _only_for_text(config: Any) -> list[str]:
+    """The keys that need text to read, where the source is not text."""
+    if config.data.source == "text":
+        return []
+    found = {
+        "model.tie=all": config.model.tie == "all",
+        "tokenizer.joint": config.tokenizer.joint,
+        "trainer.shortlist": config.trainer.shortlist,
+        "decode.copy_unknown": config.decode.copy_unknown,
+    }
+    return [name for name, is_set in found.items() if is_set]
 
 
 LANGUAGE_MODEL = (
@@ -267,8 +300,8 @@ LANGUAGE_MODEL = (
     Rule(
         _stray,
         lambda config: (
-            f"task=language_model has no source, and so no {', '.join(_stray(config))}; leave out what sets them, or "
-            "begin with experiment=lm, which does."
+            f"task=language_model has no source, so it cannot use {', '.join(_stray(config))}; leave them "
+            "out, or start from experiment=lm, which does."
         ),
     ),
     Rule(
@@ -281,8 +314,8 @@ LANGUAGE_MODEL = (
     ),
     Rule(
         lambda config: config.tokenizer.sampling,
-        "tokenizer.sampling={0.tokenizer.sampling:g} would cut the text anew in each epoch, and a language model reads "
-        "it as one stream; leave it 0.",
+        "tokenizer.sampling={0.tokenizer.sampling:g} would segment the text differently in each epoch, and a language "
+        "model reads it as one fixed stream; leave it 0.",
     ),
     Rule(
         lambda config: config.trainer.monitor != "loss",
@@ -291,13 +324,22 @@ LANGUAGE_MODEL = (
 )
 
 
-def _of_task(task: str, rules: Iterable[Rule]) -> tuple[Rule, ...]:
-    """Rules that hold for one task only."""
+def _where(holds: Callable[[Any], bool], rules: Iterable[Rule]) -> tuple[Rule, ...]:
+    """Rules that hold for some tasks only."""
 
     def limited(rule: Rule) -> Rule:
-        return Rule(lambda config: config.task == task and rule.broken(config), rule.message)
+        return Rule(lambda config: holds(config) and rule.broken(config), rule.message)
 
     return tuple(map(limited, rules))
+
+
+def _has_sources(config: Any) -> bool:
+    return TASKS[config.task].has_sources
+
+
+def _monitors(config: Any) -> tuple[str, ...]:
+    """The figures that a task's training may monitor."""
+    return (*TASKS[config.task].monitors, "loss")
 
 
 EXPERIMENT = (
@@ -327,13 +369,27 @@ EXPERIMENT = (
     Rule(
         lambda config: config.model.fixed_length and config.tokenizer.sampling,
         "tokenizer.sampling={0.tokenizer.sampling:g} changes how many tokens a line has, and "
-        "model.fixed_length={0.model.fixed_length} wants so many in each; leave one of them 0.",
+        "model.fixed_length={0.model.fixed_length} needs the same number in each line; set one of them to 0.",
     ),
     Rule(
         lambda config: config.optim.r_drop and not _has_own_dropout(config.model),
         "optim.r_drop={0.optim.r_drop:g} compares two passes with different dropout, which the model lacks; set "
         "model.dropout above 0, or leave optim.r_drop 0.",
     ),
-    *_of_task("language_model", LANGUAGE_MODEL),
-    *_of_task("translation", TRANSLATION),
+    Rule(
+        _only_for_text,
+        lambda config: (
+            f"{', '.join(_only_for_text(config))} needs text to read, and data.source={config.data.source} is not; "
+            "leave it out."
+        ),
+    ),
+    *_where(lambda config: config.task == "language_model", LANGUAGE_MODEL),
+    *_where(_has_sources, WITH_SOURCES),
+    Rule(
+        lambda config: config.trainer.monitor not in _monitors(config),
+        lambda config: (
+            f"trainer.monitor={config.trainer.monitor} is not a figure of task={config.task}; choose from "
+            f"{', '.join(_monitors(config))}."
+        ),
+    ),
 )

@@ -1,4 +1,4 @@
-"""The schema of ``conf/`` and of every checkpoint: each key's type, default, range and meaning, once.
+"""The schema of ``conf/`` and of every checkpoint: each key's type, default, range and meaning.
 
 Hydra fills these dataclasses in ``cli/train.py``; a checkpoint carries them as plain dictionaries. Building one checks
 every value, so a `Config` that exists is a `Config` that is valid.
@@ -17,19 +17,20 @@ from seq2seq.config.choices import (
     BRIDGES,
     CELLS,
     DATASETS,
+    ENCODERS,
     GENERATED,
     INITS,
     LANGUAGES,
     LOGGERS,
     METRIC_TOKENIZERS,
     MONITORS,
-    NONLINEARITIES,
     NORMALIZATIONS,
     OPTIMIZERS,
     PEEKY,
     PRECISIONS,
     SCHEDULES,
     SEARCHES,
+    SOURCES,
     STRATEGIES,
     TASKS,
     TIES,
@@ -61,7 +62,6 @@ WARMUP_ONLY = only("optim.schedule", *(one for one in SCHEDULES if one != "plate
 PLATEAU_ONLY = only("optim.schedule", "plateau")
 LINEAR_ONLY = only("optim.schedule", "linear")
 DECAY_ONLY = only("optim.schedule", "decay")
-RNN_ONLY = When("cell=rnn in the encoder or decoder", lambda config: config.model.has_cell("rnn"))
 WORD_DROPOUT_ONLY = When(
     "model.src_word_dropout or model.tgt_word_dropout above 0",
     lambda config: config.model.src_word_dropout or config.model.tgt_word_dropout,
@@ -70,9 +70,10 @@ WORD_DROPOUT_ONLY = When(
 
 @dataclass
 class DataConfig:
-    """Which text, parallel or for a language model, where it lies, and how it is cut into batches."""
+    """The dataset, its files, and its division into batches."""
 
     kind: str = key("phrasebook", "dataset", choices=DATASETS)
+    source: str = key("text", "what a line of the source side stands for", choices=SOURCES)
     root: str = key("data", "folder below which prepared datasets are kept", incidental=True, path=True)
     seed: int = key(
         1984,
@@ -149,7 +150,7 @@ class DataConfig:
     batch_sentences: int = key(0, "most sentences in a training batch; 0 leaves it to batch_tokens", low=0)
     columns: int = key(
         20,
-        "language model: columns that the text is cut into and that are read side by side",
+        "language model: columns that the text is cut into; they are read in parallel",
         low=1,
         applies=LANGUAGE_MODEL_ONLY,
     )
@@ -204,7 +205,7 @@ class TokenizerConfig:
     lowercase: bool = key(False, "lower-case the text on both sides")
     sample_lines: int = key(
         1_000_000,
-        "most lines that the pieces are learnt from; of more a random sample is taken; 0 takes all",
+        "learn the pieces from at most this many lines, a random sample; 0 takes all",
         low=0,
     )
     normalization: str = key(
@@ -212,7 +213,7 @@ class TokenizerConfig:
         "Unicode form of all text that the model reads and writes; references stay as they are",
         choices=NORMALIZATIONS,
     )
-    like: str | None = key(None, "run or checkpoint whose tokenizers are taken, instead of training some", path=True)
+    like: str | None = key(None, "run or checkpoint whose tokenizers are used; none are trained", path=True)
 
     def __post_init__(self) -> None:
         check_keys(self, "tokenizer.")
@@ -221,9 +222,8 @@ class TokenizerConfig:
 
 @dataclass
 class StackConfig:
-    """One recurrent stack, where it differs from ``model.cell``, ``model.hidden_size`` and ``model.num_layers``."""
+    """One recurrent stack, where it differs from ``model.hidden_size`` and ``model.num_layers``."""
 
-    cell: str | None = key(None, "recurrent cell; null takes the model's", choices=CELLS)
     hidden_size: int | None = key(None, "width of the state (in each direction); null takes the model's", low=1)
     num_layers: int | None = key(None, "layers; null takes the model's", low=1)
 
@@ -239,26 +239,25 @@ class ModelConfig:
         choices=(*PEEKY, "true", "false"),
     )
     cell: str = key("lstm", "recurrent cell of encoder and decoder", choices=CELLS)
-    nonlinearity: str = key("tanh", "of cell rnn", choices=NONLINEARITIES, applies=RNN_ONLY)
     hidden_size: int = key(256, "width of the recurrent state, in each direction", low=1)
     num_layers: int = key(1, "stacked recurrent layers", low=1)
     bidirectional: bool = key(False, "read the source in both directions")
     embedding_size: int = key(128, "width of the embeddings", low=1)
+    encoder_kind: str = key("recurrent", "what reads the source", choices=ENCODERS)
     encoder: StackConfig = section(StackConfig)
     decoder: StackConfig = section(StackConfig)
     attention: str = key("none", "look back at the source at every step", choices=ATTENTIONS)
-    attention_heads: int = key(1, "heads of the attention; they share out the widths", low=1, applies=ATTENTION_ONLY)
     bridge: str = key(
         "auto",
         "from encoder to decoder; auto is copy where the shapes agree, else dense",
         choices=BRIDGES,
     )
     tie: str = key("none", "share embeddings: decoder (its input and output), all (the encoder's too)", choices=TIES)
-    dropout: float = key(0.0, "between layers and before the output layer", low=0, high=1, below=True)
-    embedding_dropout: float = key(0.0, "on embeddings", low=0, high=1, below=True)
+    dropout: float = key(0.0, "dropout between layers and before the output layer", low=0, high=1, below=True)
+    embedding_dropout: float = key(0.0, "dropout of embeddings", low=0, high=1, below=True)
     memory_dropout: float = key(
         0.0,
-        "on the encoder's outputs that attention looks at",
+        "dropout of the encoder's outputs that attention reads",
         low=0,
         high=1,
         below=True,
@@ -267,7 +266,7 @@ class ModelConfig:
     locked_dropout: bool = key(False, "drop the same units at all positions of a sentence (variational dropout)")
     weight_dropout: float = key(
         0.0,
-        "on the weights of recurrent matrices, the same for a whole batch",
+        "dropout of the weights of recurrent matrices, the same for a whole batch",
         low=0,
         high=1,
         below=True,
@@ -288,11 +287,11 @@ class ModelConfig:
     )
     word_dropout_kind: str = key(
         "zero",
-        "what hidden tokens are: zero (their embedding), unk (an unknown word)",
+        "replacement of a hidden token: zero (a zero embedding), unk (the unknown word)",
         choices=WORD_DROPOUTS,
         applies=WORD_DROPOUT_ONLY,
     )
-    residual: bool = key(False, "add a layer's input to its output, the first layer's left out")
+    residual: bool = key(False, "add a layer's input to its output, except in the first layer")
     layer_norm: bool = key(False, "normalise the outputs of each recurrent layer")
     init: str = key(
         "torch",
@@ -301,7 +300,7 @@ class ModelConfig:
     )
     init_range: float = key(
         0.1,
-        "of init=uniform: no first weight is larger (Zaremba et al. 2014)",
+        "init=uniform: largest initial weight (Zaremba et al. 2014)",
         low=0,
         applies=UNIFORM_ONLY,
     )
@@ -321,45 +320,27 @@ class ModelConfig:
         check_keys(self, "model.")
         check_rules(MODEL, self)
 
-    def has_cell(self, cell: str) -> bool:
-        """Whether the encoder or the decoder has this cell."""
-        return cell in (self.stack("encoder").cell, self.stack("decoder").cell)
-
     def stack(self, side: str) -> Stack:
-        """The encoder's or the decoder's stack with nothing left open."""
+        """The settings of the encoder's or the decoder's stack, without null values."""
         own: StackConfig = getattr(self, side)
         return Stack(
-            cell=self.cell if own.cell is None else own.cell,
+            cell=self.cell,
             hidden_size=self.hidden_size if own.hidden_size is None else own.hidden_size,
             num_layers=self.num_layers if own.num_layers is None else own.num_layers,
-            nonlinearity=self.nonlinearity,
             residual=self.residual,
             layer_norm=self.layer_norm,
             locked_dropout=self.locked_dropout,
             weight_dropout=self.weight_dropout,
         )
 
-    def final_shape(self) -> tuple[str, int, int]:
-        """(cell, layers, width) of the encoder's final state, its directions side by side."""
-        encoder = self.stack("encoder")
-        return encoder.cell, encoder.num_layers, encoder.hidden_size * (2 if self.bidirectional else 1)
-
-    def resolved_bridge(self) -> str:
-        """The bridge with ``auto`` decided: copy where cell, layers and width agree, else dense."""
-        if self.bridge != "auto":
-            return self.bridge
-        decoder = self.stack("decoder")
-        return "copy" if self.final_shape() == (decoder.cell, decoder.num_layers, decoder.hidden_size) else "dense"
-
 
 @dataclass(frozen=True)
 class Stack:
-    """One recurrent stack, every value decided."""
+    """One recurrent stack, without null values."""
 
     cell: str
     hidden_size: int
     num_layers: int
-    nonlinearity: str
     residual: bool = False
     layer_norm: bool = False
     locked_dropout: bool = False
@@ -373,12 +354,12 @@ class OptimConfig:
     algorithm: str = key("adam", "optimiser", choices=OPTIMIZERS)
     lr: float = key(1e-3, "highest learning rate", low=0, above=True)
     weight_decay: float = key(0.0, "L2 penalty (adam, sgd) or decoupled decay (adamw)", low=0)
-    momentum: float = key(0.0, "of sgd", low=0, high=1, below=True, applies=SGD_ONLY)
-    beta1: float = key(0.9, "of adam and adamw", low=0, high=1, below=True, applies=ADAM_ONLY)
-    beta2: float = key(0.999, "of adam and adamw", low=0, high=1, below=True, applies=ADAM_ONLY)
+    momentum: float = key(0.0, "momentum of sgd", low=0, high=1, below=True, applies=SGD_ONLY)
+    beta1: float = key(0.9, "adam, adamw: decay of the first moment", low=0, high=1, below=True, applies=ADAM_ONLY)
+    beta2: float = key(0.999, "adam, adamw: decay of the second moment", low=0, high=1, below=True, applies=ADAM_ONLY)
     eps: float = key(
         1e-8,
-        "of adam and adamw: added to the root of the second moment",
+        "adam, adamw: added to the root of the second moment",
         low=0,
         high=1,
         above=True,
@@ -415,7 +396,7 @@ class OptimConfig:
     )
     plateau_patience: int = key(
         1,
-        "plateau: validations without improvement that are waited for",
+        "plateau: validations without improvement to wait before the rate falls",
         low=0,
         applies=PLATEAU_ONLY,
     )
@@ -432,7 +413,7 @@ class OptimConfig:
     clip_value: float = key(0.0, "clamp each gradient to this absolute value; 0 is off", low=0)
     ema: float = key(
         0.0,
-        "decay of a running average of the weights, which validation, best.ckpt and the test take; 0 is off",
+        "decay of a running average of the weights, used by validation, best.ckpt and the test; 0 is off",
         low=0,
         high=1,
         below=True,
@@ -459,41 +440,48 @@ class OptimConfig:
 
 @dataclass
 class DecodeConfig:
-    """How a translation is searched for. A checkpoint carries these as its defaults."""
+    """The search for a translation. A checkpoint carries these keys as its defaults."""
 
     search: str = key(
         "greedy",
         "how outputs are found; validation is always greedy",
         choices=SEARCHES,
     )
-    beam_size: int = key(5, "beam: hypotheses that are kept at each step", low=1, high=1000)
+    beam_size: int = key(5, "beam: hypotheses that are kept at each step", search="beam", low=1, high=1000)
     length_penalty: float = key(
         1.0,
         "beam: score / ((5 + length) / 6)^this (Wu et al. 2016); 0 prefers short outputs",
+        search="beam",
         low=0,
         high=10,
     )
     coverage_penalty: float = key(
         0.0,
         "beam, with attention: cost of source positions that got little of it; 0 is off",
+        search="beam",
         low=0,
         high=10,
     )
     temperature: float = key(
         1.0,
-        "sample: below 1 likelier tokens, above 1 more surprising ones; 0 is greedy",
+        "sample: below 1 prefers likely tokens, above 1 allows more unlikely ones; 0 is greedy",
+        search="sample",
         low=0,
         high=100,
     )
-    top_k: int = key(0, "sample: from so many of the likeliest tokens; 0 is all", low=0)
-    top_p: float = key(1.0, "sample: from the fewest tokens that have this probability together", low=0, high=1)
-    seed: int = key(1, "sample: another seed, other outputs; equal lines get equal ones", low=0, high=2**32 - 1)
+    top_k: int = key(0, "sample: draw from this many of the likeliest tokens; 0 is all", search="sample", low=0)
+    top_p: float = key(
+        1.0, "sample: draw from the fewest tokens whose probabilities sum to this", search="sample", low=0, high=1
+    )
+    seed: int = key(
+        1, "sample: seed of the random draws; equal lines get equal outputs", search="sample", low=0, high=2**32 - 1
+    )
     copy_unknown: bool = key(
         False,
         "with attention: replace an unknown in the output by the most attended source word",
     )
     max_ratio: float = key(2.0, "most output tokens for each source token", low=0, high=1000)
-    max_extra: int = key(20, "output tokens allowed beyond max_ratio", low=1, high=100_000)
+    max_extra: int = key(20, "output tokens allowed in addition to max_ratio", low=1, high=100_000)
     max_source: int = key(
         2000,
         "longest source in tokens; longer lines are cut, counted and reported in a warning",
@@ -509,13 +497,13 @@ class DecodeConfig:
         check_rules(DECODE, self)
 
     def max_length(self, src_length: int) -> int:
-        """Most target tokens of a source of ``src_length`` tokens: whatever its neighbours."""
+        """Most target tokens for a source of ``src_length`` tokens."""
         return int(self.max_ratio * src_length) + self.max_extra
 
 
 @dataclass
 class MetricsConfig:
-    """How translations are scored: in validations, on the test set, by seq2seq-evaluate, and in a report."""
+    """The scores of validations, the test set, seq2seq-evaluate and reports."""
 
     tokenizer: str = key(
         "13a",
@@ -530,7 +518,7 @@ class MetricsConfig:
 
 @dataclass
 class TrainerConfig:
-    """How long and on what to train, when to look, and what to keep."""
+    """Length and hardware of a training, validation, and checkpoints."""
 
     max_epochs: int = key(10, "passes over the training data", low=1)
     max_steps: int = key(-1, "optimiser steps; -1 for no bound", low=-1)
@@ -558,7 +546,7 @@ class TrainerConfig:
     patience: int = key(0, "validations without improvement that end the training; 0 is off", low=0, high=1e6)
     probe: int = key(
         256,
-        "test sentences that the trained network is probed with for probe.json; 0 is off",
+        "test sentences that probe the trained network, for probe.json; 0 is off",
         low=0,
         compared=False,
     )
@@ -571,13 +559,13 @@ class TrainerConfig:
     )
     shortlist: int = key(
         0,
-        "target pieces for each source piece that are learnt at the end, for decode.shortlist; 0 is off",
+        "target pieces to learn for each source piece at the end, for decode.shortlist; 0 is off",
         low=0,
         high=1000,
     )
     score_tokens: int = key(
         2_000_000,
-        "language model: most tokens of the training text, from its start, that are scored at the end",
+        "language model: most tokens of the training text to score at the end, from its start",
         low=1,
         applies=LANGUAGE_MODEL_ONLY,
     )
@@ -607,7 +595,7 @@ class TrainerConfig:
 
     @property
     def is_alone(self) -> bool:
-        """Whether a run is one process, whatever a job scheduler's variables say."""
+        """Whether a run uses one process."""
         return self.strategy == "auto" and self.devices == 1 and self.lightning.get("num_nodes", 1) == 1
 
 
@@ -625,15 +613,15 @@ class Config:
     )
     runs: str = key("runs", "folder of all experiments", incidental=True, path=True)
     resume: str | None = key(None, "run folder to resume; its own config is used", incidental=True, path=True)
-    overwrite: bool = key(False, "start anew in a run folder that holds another run", incidental=True)
+    overwrite: bool = key(False, "start again in a run folder that holds another run", incidental=True)
     task: str = key(
         "translation",
-        "what is trained; a language model is a decoder without an encoder (experiment=lm)",
+        "kind of network; a language model is a decoder without an encoder (experiment=lm)",
         choices=TASKS,
     )
     warm_start: str | None = key(
         None,
-        "run or checkpoint of a language model whose weights the decoder begins with",
+        "run or checkpoint of a language model that gives the decoder its initial weights",
         path=True,
     )
     data: DataConfig = section(DataConfig)
@@ -657,7 +645,10 @@ UNCOMPARED = tuple(name for name, _, facts in fields_below(Config) if facts.inci
 
 
 def _refuse_unwritable(word: str, where: str) -> None:
-    """Refuse text that cannot name a file. Surrogates that stand for bytes which are not UTF-8 can."""
+    """Refuse text that cannot name a file.
+
+    Surrogates that stand for bytes which are not UTF-8 are allowed.
+    """
     try:
         fit = b"\0" not in word.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -667,7 +658,7 @@ def _refuse_unwritable(word: str, where: str) -> None:
 
 
 def _refuse_objects(value: Any, where: str, seen: set[int], depth: int = 0) -> None:
-    """See that a mapping for Lightning holds words, numbers, lists and mappings only.
+    """Check that a mapping for Lightning holds only words, numbers, lists and mappings.
 
     ``seen`` holds the lists and mappings that were looked at: a checkpoint can hold the same one exponentially often.
 

@@ -25,7 +25,7 @@ from seq2seq.tokens.train import train
 
 log = logging.getLogger(__name__)
 
-CHUNK = 10_000  # lines encoded at a time
+LINES_AT_ONCE = 10_000  # so that memory does not grow with the text
 CHUNK_BYTES = 2**20  # bytes read at a time
 
 
@@ -95,9 +95,9 @@ def write_tokens(path: Path, rows: Iterable[list[int]]) -> None:
 
 
 class Corpus(NamedTuple):
-    """One split as ids; row i of ``src`` goes with row i of ``tgt``."""
+    """One split; row i of ``src`` goes with row i of ``tgt``. Sources other than text have rows of their own."""
 
-    src: TokenArray
+    src: Any  # a TokenArray, or other `seq2seq.data.sources.base.Rows`
     tgt: TokenArray
 
 
@@ -177,7 +177,7 @@ def encode_corpus(folder: Path, split: str, tokenizers: Tokenizers) -> Corpus:
 
 
 def encode_side(folder: Path, split: str, side: str, tokenizer: Tokenizer) -> TokenArray:
-    """Encode one side of a split (``src`` or ``tgt``), or map its ids if the folder has them."""
+    """Encode one side of a split, or map its ids if the folder has them."""
     source = folder / f"{split}.{side}"
     path = token_path(source, tokenizer)
     if not _is_written(path):
@@ -219,5 +219,5 @@ def _checksum(path: Path) -> str:
 
 
 def _encode_lines(lines: Iterator[str], tokenizer: Tokenizer) -> Iterator[list[int]]:
-    while chunk := list(itertools.islice(lines, CHUNK)):
+    while chunk := list(itertools.islice(lines, LINES_AT_ONCE)):
         yield from tokenizer.encode(chunk)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from seq2seq.data.arrays import Corpus, Ragged, Tokenizers
+from seq2seq.data.sources.base import Layout, Source
+from seq2seq.data.sources.text import Ids, TextSource, padded
 from seq2seq.data.workers import prepared
 from seq2seq.errors import UserError
-from seq2seq.tokens.base import BOS, EOS, PAD
+from seq2seq.tokens.base import BOS, PAD
 
 # Batches made in a row: this takes half the time that it takes between the steps of a training.
 AT_ONCE = 16
@@ -24,7 +26,7 @@ AT_ONCE = 16
 class Batch(NamedTuple):
     """Sentence pairs as padded rows. ``tgt_out`` is ``tgt_in`` one token later: ``a b </s>`` for ``<s> a b``."""
 
-    src: Tensor  # (batch, src_length)
+    src: Tensor  # (batch, src_length), of text; other sources may have more dimensions
     src_lengths: Tensor  # (batch,), on the CPU
     tgt_in: Tensor  # (batch, tgt_length)
     tgt_out: Tensor  # (batch, tgt_length)
@@ -35,7 +37,7 @@ class Batch(NamedTuple):
     @property
     def shape(self) -> Shape:
         """How large it is, padding included."""
-        return Shape(len(self.rows), self.src.shape[1], self.tgt_out.shape[1])
+        return Shape(len(self.rows), int(self.src_lengths.max()), self.tgt_out.shape[1])
 
     def to(self, device: torch.device) -> Batch:
         """The batch with the tensors that the network computes with on a device; ``src_lengths`` stays."""
@@ -47,23 +49,31 @@ class Batch(NamedTuple):
 
 
 def collate(
-    src: Ragged | Sequence[Sequence[int]],
+    src: Any,
     tgt: Ragged | Sequence[Sequence[int]],
     rows: list[int],
     *,
     end_symbol: bool = True,
+    layout: Layout | None = None,
 ) -> Batch:
-    """Pad sentences (ids without bos and eos) into a `Batch`; ``end_symbol`` puts ``</s>`` after both sides."""
-    src, tgt = (side if isinstance(side, Ragged) else Ragged.of(side) for side in (src, tgt))
-    tgt_out = _padded(tgt, end_symbol=end_symbol)
+    """Pad sources and targets (ids without bos and eos) into a `Batch`.
+
+    Args:
+        src: items of a source; by default ids too.
+        end_symbol: whether ``</s>`` ends a target, and a source of ids.
+        layout: of the source, where it is not of ids.
+    """
+    tgt = tgt if isinstance(tgt, Ragged) else Ragged.of(tgt)
+    src_batch, src_lengths = (layout or Ids(end_symbol=end_symbol)).collate(src)
+    tgt_out = padded(tgt, end_symbol=end_symbol)
     tgt_in = np.empty_like(tgt_out)
     tgt_in[:, 0] = BOS
     tgt_in[:, 1:] = tgt_out[:, :-1]
     tgt_in[tgt_out == PAD] = PAD
     num_tokens = len(tgt.ids) + len(tgt.lengths) * end_symbol
     return Batch(
-        src=torch.from_numpy(_padded(src, end_symbol=end_symbol)),
-        src_lengths=torch.from_numpy(src.lengths + end_symbol),
+        src=src_batch,
+        src_lengths=src_lengths,
         tgt_in=torch.from_numpy(tgt_in),
         tgt_out=torch.from_numpy(tgt_out),
         rows=rows,
@@ -74,16 +84,7 @@ def collate(
 
 def pad(rows: Sequence[Sequence[int]]) -> Tensor:
     """Rows of ids as one tensor ``(rows, longest)``, filled up with pad."""
-    return torch.from_numpy(_padded(Ragged.of(rows), end_symbol=False))
-
-
-def _padded(rows: Ragged, *, end_symbol: bool) -> np.ndarray:
-    lengths = rows.lengths
-    padded = np.full((len(lengths), lengths.max() + end_symbol), PAD, dtype=np.int64)
-    padded[np.arange(padded.shape[1]) < lengths[:, None]] = rows.ids
-    if end_symbol:
-        padded[np.arange(len(lengths)), lengths] = EOS
-    return padded
+    return torch.from_numpy(padded(Ragged.of(rows), end_symbol=False))
 
 
 class Shape(NamedTuple):
@@ -116,7 +117,7 @@ def out_of_memory(shape: Shape, remedy: str, *, single: str) -> UserError:
     """The error for a batch that was too large.
 
     Args:
-        remedy: which setting makes such batches smaller, and what it is now.
+        remedy: the setting that makes such batches smaller, with its value.
         single: the same for a sentence that is a batch by itself.
     """
     return UserError(f"out of memory with a batch of {shape}; {single if shape.sentences == 1 else remedy}.")
@@ -217,6 +218,7 @@ class BatchLoader:
             its tokens.
         rank, world_size: this process's share: every ``world_size``-th row of each batch, from row ``rank`` on.
         sampling: subword sampling of the tokenizers; needs ``tokenizers``.
+        source: of the corpus; by default the text of ``tokenizers``, or ids.
     """
 
     def __init__(
@@ -231,6 +233,7 @@ class BatchLoader:
         world_size: int = 1,
         sampling: float = 0.0,
         tokenizers: Tokenizers | None = None,
+        source: Source | None = None,
     ) -> None:
         self.corpus = corpus
         self.sampler = self.batch_sampler = sampler  # Lightning looks for both, and tells the first one the epoch
@@ -238,7 +241,10 @@ class BatchLoader:
         self.accumulate = accumulate
         self.num_workers = num_workers
         self.rank, self.world_size = rank, world_size
-        self.sampling, self.tokenizers = sampling, tokenizers
+        sides = [TextSource({}, one, end_symbol=end_symbol) for one in tokenizers or ()]
+        self.sides = [source or sides[0], sides[1]] if sides else []  # source and target
+        self.layout = source or Ids(end_symbol=end_symbol)
+        self.sampling = sampling if sides else 0.0
         self.position = 0
         self._resumed: dict[str, int] | None = None
 
@@ -247,11 +253,11 @@ class BatchLoader:
         return len(self.batch_sampler)
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its batches were given out."""
+        """The epoch, and the number of its batches already yielded."""
         return {"epoch": self.batch_sampler.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Make the next pass begin where the state was taken, if it is a pass over the same epoch."""
+        """Resume at the saved position, in a pass over the same epoch."""
         self._resumed = state
 
     def __iter__(self) -> Iterator[Batch]:
@@ -282,9 +288,9 @@ class _Epoch(Dataset[Batch]):
         self.world_size = loader.world_size
         self.end_symbol = loader.end_symbol
         self.accumulate = loader.accumulate
-        self.sampling, self.tokenizers = loader.sampling, loader.tokenizers
+        self.layout, self.sampling, self.sides = loader.layout, loader.sampling, loader.sides
         self.seed = (loader.batch_sampler.seed, loader.batch_sampler.epoch)
-        self._drawn: dict[int, list[Ragged]] = {}  # of the last batches, those of one optimiser step
+        self._drawn: dict[int, list[Any]] = {}  # of the last batches, those of one optimiser step
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -292,8 +298,10 @@ class _Epoch(Dataset[Batch]):
     def __getitem__(self, position: int) -> Batch:
         src, tgt = self._sentences(position)
         if self.world_size > 1:
-            src, tgt = (Ragged.of(side.lists()[self.share]) for side in (src, tgt))
-        batch = collate(src, tgt, self.rows[position][self.share].tolist(), end_symbol=self.end_symbol)
+            src, tgt = (side.lists() if isinstance(side, Ragged) else side for side in (src, tgt))
+            src, tgt = src[self.share], tgt[self.share]
+        rows = self.rows[position][self.share].tolist()
+        batch = collate(src, tgt, rows, end_symbol=self.end_symbol, layout=self.layout)
         if self.accumulate == self.world_size == 1:
             return batch
         first = position - position % self.accumulate
@@ -312,16 +320,15 @@ class _Epoch(Dataset[Batch]):
             num_tokens = int((self.corpus.tgt.offsets[rows + 1] - self.corpus.tgt.offsets[rows]).sum())
         return num_tokens + len(rows) * self.end_symbol
 
-    def _sentences(self, position: int) -> list[Ragged]:
-        """The ids of a whole batch's sources and targets; with sampling, segmented anew."""
+    def _sentences(self, position: int) -> list[Any]:
+        """A whole batch's sources, and the ids of its targets; with sampling, a new segmentation."""
         if position in self._drawn:
             return self._drawn[position]
         sides = [array.take(self.rows[position]) for array in self.corpus]
-        if self.sampling and self.tokenizers:
+        if self.sampling:
             seed = int(np.random.SeedSequence([*self.seed, position]).generate_state(1)[0])
-            for side, tokenizer in enumerate(self.tokenizers):
-                texts = tokenizer.decode(sides[side].lists())
-                sides[side] = Ragged.of(tokenizer.encode(texts, sampling=self.sampling, seed=(seed + side) % 2**32))
+            for side, source in enumerate(self.sides):
+                sides[side] = source.drawn(sides[side], self.sampling, (seed + side) % 2**32)
             if len(self._drawn) == self.accumulate:
                 del self._drawn[next(iter(self._drawn))]
             self._drawn[position] = sides

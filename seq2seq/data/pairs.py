@@ -16,7 +16,7 @@ def read_parallel(src_path: str | Path, tgt_path: str | Path, *, allow_blank: bo
     """Read the (source, target) pairs of two line-aligned files.
 
     Args:
-        allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
+        allow_blank: keep pairs with a side that is empty except for white space, as a test set must.
 
     Raises:
         UserError: if both are one file, if one is empty, if their line counts differ, or at a blank line.
@@ -51,7 +51,7 @@ def read_tsv(path: str | Path, *, allow_blank: bool = False) -> list[Pair]:
     """Read the pairs of a file with two columns, source and target, between tabs.
 
     Args:
-        allow_blank: keep pairs with a side that is empty but for white space, as a test set must.
+        allow_blank: keep pairs with a side that is empty except for white space, as a test set must.
 
     Raises:
         UserError: if a line has another number of columns or, unless allowed, a blank one, or if the file is empty.
@@ -116,7 +116,7 @@ def filter_pairs(
     Args:
         max_length: the most words, separated by white space, on either side; 0 for no limit.
         max_ratio: the most times one side may have the other's number of words; 0 for no limit.
-        skip_blank: leave out pairs with a side that is empty but for white space.
+        skip_blank: leave out pairs with a side that is empty except for white space.
 
     Raises:
         UserError: if a limit makes no sense.

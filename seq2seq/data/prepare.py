@@ -41,7 +41,7 @@ def prepare(config: DataConfig, folder: Path | None = None) -> Path:
     pairs (or lines) of each split, how many training pairs were left out and why, and the files' checksums.
 
     Args:
-        folder: where to put the dataset, instead of one below ``config.root`` named after what is in it.
+        folder: where to put the dataset, instead of one below ``config.root`` named after its settings.
 
     Raises:
         UserError: for input that cannot be read or is not what its settings say.
@@ -86,11 +86,11 @@ def _refuse_foreign(folder: Path) -> None:
     if read_manifest(folder) is None:
         for name in (MANIFEST, *SPLIT_FILES):
             if (folder / name).exists():
-                raise UserError(f"{folder} holds a {name} that is not a dataset of ours; name another folder.")
+                raise UserError(f"{folder} holds a {name} that seq2seq did not write; name another folder.")
 
 
 def _settings(config: DataConfig) -> dict[str, Any]:
-    """The settings that decide the dataset's content. A file that they name counts by its checksum, not its name."""
+    """The settings that decide the dataset's content, files by their checksums."""
     corpus = CORPORA[config.kind]
     names = ("kind", *corpus.settings, *(() if config.kind in ONE_SIDED else FILTERS))
     settings = {name: getattr(config, name) for name in names}
@@ -139,8 +139,6 @@ def _make(config: DataConfig, folder: Path, aside: Path) -> dict[str, Any]:
             train, filtered = _filter(config, made.splits["train"])
             dropped = {**made.dropped, **{reason: count for reason, count in filtered.items() if count}}
             write_splits(aside, {**made.splits, "train": train})
-    except UserError:
-        raise
     except ValueError as error:  # text that would not be read back as it is
         raise UserError(f"{str(error).rstrip('.')}; remove it from {_named(config)}.") from None
     dropped = {reason: count for reason, count in dropped.items() if count}

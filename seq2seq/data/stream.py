@@ -40,18 +40,18 @@ class Window(NamedTuple):
 
 
 def to_stream(rows: TokenArray) -> Ids:
-    """All rows one after the other, each with ``</s>`` after it, ``(tokens,)``: what a language model predicts."""
+    """Join all rows, each followed by ``</s>``: the ``(tokens,)`` that a language model predicts."""
     ends = np.asarray(rows.offsets[1:] - rows.offsets[0])
     return np.insert(np.asarray(rows.ids[rows.offsets[0] : rows.offsets[-1]]), ends, EOS).astype(np.int32)
 
 
 def inputs_of(stream: Ids) -> Ids:
-    """The input for predicting ``stream``, ``(tokens,)``: the token before each, or ``<s>`` at the start of a line."""
+    """The input for predicting ``stream``: the token before each, or ``<s>`` in a new line."""
     before = np.concatenate([np.array([EOS], dtype=np.int32), stream[:-1]])
     return np.where(before == EOS, np.int32(BOS), before)
 
 
-class Columns:
+class StreamColumns:
     """A stream cut into ``num_columns`` columns of equal length; the end is filled up with pad.
 
     Each token is predicted once: none is dropped where the number does not divide the stream, and a column's first
@@ -73,7 +73,7 @@ class Columns:
 
 
 class StreamLoader:
-    """Give the windows of a stream in order, epoch by epoch; can resume in the middle of one.
+    """Yield the windows of a stream, epoch by epoch; can resume inside one.
 
     Windows are never shuffled: the state that a network carries from one to the next belongs there. The state of a
     loader is only its position.
@@ -95,9 +95,10 @@ class StreamLoader:
             )
         if len(stream) < num_columns:
             raise UserError(
-                f"data.columns={num_columns} is more than the text has tokens, {len(stream)}; make it smaller."
+                f"data.columns={num_columns} is more than the number of tokens in the text, {len(stream)}; "
+                "make it smaller."
             )
-        columns = Columns(stream, num_columns)
+        columns = StreamColumns(stream, num_columns)
         self.tokens_in, self.tokens_out = columns.tokens_in[rank::world_size], columns.tokens_out[rank::world_size]
         self.bptt = bptt
         self.loss_scale = num_columns * min(bptt, columns.length) / world_size
@@ -115,11 +116,11 @@ class StreamLoader:
         self.epoch = epoch
 
     def state_dict(self) -> dict[str, int]:
-        """The epoch and how many of its windows were given out."""
+        """The epoch, and the number of its windows already yielded."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Make the next pass begin where the state was taken, if it is a pass over the same epoch."""
+        """Resume at the saved position, in a pass over the same epoch."""
         self._resumed = state
 
     def __iter__(self) -> Iterator[Window]:

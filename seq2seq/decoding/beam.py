@@ -1,17 +1,17 @@
-"""Beam search: the most probable outputs that a step function and a bounded memory can find.
+"""Beam search, with any step function: the most probable outputs found in bounded memory.
 
-Each step keeps, of all continuations of a sentence's open hypotheses, those of the highest log-probability. One that
-ends, with the end symbol or at its row's maximum length, takes its place in the beam with it (Sutskever et al. 2014).
-So a beam of 1 is greedy search, and a beam as wide as there are sequences finds the best of all. Length and coverage
-rank what has ended; the open ones of a step are of one length, and compared as they are.
+Each step keeps the continuations with the highest log-probability among those of a sentence's open hypotheses. A
+hypothesis ends with the end symbol or at its row's maximum length, and then keeps its slot in the beam (Sutskever et
+al. 2014). So a beam of 1 is greedy search, and a beam as wide as the number of sequences finds the best of all. Length
+and coverage penalties rank only finished hypotheses; open ones have equal lengths, and are compared without penalties.
 
-Stopping early is exact. Log-probabilities can only fall, so an open hypothesis of sum s whose row may have n tokens
-will rank at ``s / ((5 + n) / 6) ** length_penalty`` at best; coverage only takes away. Where that is not above the
-``num_best``-th finished one for any open hypothesis of a sentence, the sentence is done. A single hopeless hypothesis
-is not dropped: its continuations still occupy beam slots, and freeing them would let worse hypotheses finish.
+Stopping early is exact. Log-probabilities can only fall, so the final rank of an open hypothesis with sum s, in a row
+of at most n tokens, is at most ``s / ((5 + n) / 6) ** length_penalty``; coverage only lowers it. A sentence is done
+when no open hypothesis can rank above its ``num_best``-th finished one. A single hopeless hypothesis is not dropped:
+its continuations still occupy beam slots, and freeing them would let worse hypotheses finish.
 
-The network runs where it is; the few numbers of each hypothesis are kept on the CPU, where they add up in double
-precision and equals have an order.
+The network stays on its device. The few numbers of each hypothesis are kept on the CPU, where they are summed in double
+precision and ties have a fixed order.
 """
 
 from __future__ import annotations
@@ -87,18 +87,13 @@ def beam(
     prefixes: Sequence[Sequence[int]] | None = None,
     keep_attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """The best hypotheses of each row, best first: at most ``settings.num_best``, and fewer only where a row has fewer.
+    """The best hypotheses of each row, best first: ``settings.num_best``, or all if there are fewer.
 
     A row's output depends only on that row. Of equal scores, the one that ended earlier stands first, then the one
     whose parent does, then the lower token.
 
     Args:
-        step: from last tokens and state to log-probabilities and the next state.
-        state: its rows are the sentences.
-        eos: the end symbol; None for outputs of exactly the maximum length.
-        max_lengths: most tokens of each row, each at least 1.
-        prefixes: tokens that the outputs begin with, a list for each row; part of the output and of its score.
-        keep_attention: return the attention of each step, where the state has it.
+        step, state, eos, max_lengths, prefixes, keep_attention: as for `greedy`.
 
     Raises:
         ValueError: if coverage is to count and the state has no attention; for prefixes that no output can have.
@@ -132,7 +127,7 @@ def beam(
 
 
 class _Open(NamedTuple):
-    """Hypotheses that may go on, in the order of their sentences and then from the best; n of them. On the CPU."""
+    """Open hypotheses by sentence, each sentence's best first; n of them, on the CPU."""
 
     sentence: Tensor  # (n,)
     score: Tensor  # (n,), float64, as greedy search adds up
@@ -206,15 +201,15 @@ class _Finished:
         self.room = torch.full_like(self.limits, settings.size)
         self.found: list[list[_Ended]] = [[] for _ in max_lengths]
         longest = max(max_lengths, default=0)
-        # What the log-probability of so many steps is divided by.
+        # Divisors of the log-probability, by number of steps.
         self.divisors = torch.tensor(
             [((5 + length) / 6) ** settings.length_penalty for length in range(longest + 1)], dtype=torch.double
         )
-        # (sentences, num_best): what the best that have ended rank at
+        # (sentences, num_best): ranks of the best finished hypotheses
         self.bests = torch.full((len(self.found), settings.num_best), -torch.inf, dtype=torch.double)
 
     def take(self, grown: _Grown, opened: _Open, coverage: Tensor | float) -> tuple[_Open, Tensor]:
-        """Take what has ended out of what has grown; returns the rest, and its rows in the batch of this step."""
+        """Move finished hypotheses out of ``grown``; return the open ones and their rows in the batch."""
         room, limits = self.room[grown.sentence].unsqueeze(1), self.limits[grown.sentence].unsqueeze(1)
         length = opened.tokens.shape[1]  # bos stands for the new token
         kept = (grown.score > -torch.inf) & (torch.arange(grown.score.shape[1]) < room)

@@ -1,6 +1,6 @@
 """Decode token ids: networks, forms of their step, a search, and batches of similar length.
 
-`Engine` knows nothing of text: `seq2seq.translate.translator.Translator` encodes lines for it and writes out what it
+`Engine` knows only ids: `seq2seq.translate.translator.Translator` encodes lines for it, and decodes the ids that it
 finds.
 """
 
@@ -19,14 +19,16 @@ import numpy as np
 import torch
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.batches import Shape, collate, enough_memory, pad
+from seq2seq.data.batches import Shape, collate, enough_memory
+from seq2seq.data.sources.base import Layout
+from seq2seq.data.sources.text import Ids
 from seq2seq.decoding.beam import BeamSettings, beam
-from seq2seq.decoding.ensemble import EnsembleState, ensemble
 from seq2seq.decoding.forms.available import build_form, check_form, check_shortlist
 from seq2seq.decoding.forms.base import Form
+from seq2seq.decoding.forms.composed import EnsembleForm, FusedForm
 from seq2seq.decoding.forms.module import ModuleForm
 from seq2seq.decoding.forms.state import Columns
-from seq2seq.decoding.fusion import FusedState, check_weight, fuse
+from seq2seq.decoding.fusion import check_weight
 from seq2seq.decoding.greedy import forced, greedy
 from seq2seq.decoding.sampling import SamplingSettings, sample
 from seq2seq.decoding.shortlist import Shortlist
@@ -44,13 +46,16 @@ Forms = Sequence[Form]  # of each model
 class Request(NamedTuple):
     """A source to decode, in token ids."""
 
-    src: list[int]  # without the end symbol
+    src: Any  # an item of the source: of text token ids, without the end symbol
     prefix: list[int]  # the tokens that the output begins with; of a given output all but the end symbol
     limit: int  # most target tokens, the end symbol included
 
 
 class _Made:
-    """The forms that are made of the networks once and used by all threads. A copy or a pickle starts empty."""
+    """Forms made once from the networks, and shared by all threads.
+
+    A copy or a pickle starts empty.
+    """
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
@@ -75,6 +80,7 @@ class Engine:
         threads: torch's number of threads while the engine works; 0 leaves it as it is. In a process forked from the
             one that made the engine it is always 1.
         language_model, weight: see `fused`.
+        source: the layout of the requests' sources; by default that of token ids.
 
     Example:
         >>> engine = Engine([model], trained=True)  # doctest: +SKIP
@@ -89,6 +95,7 @@ class Engine:
     threads: int = 0
     language_model: RNNLanguageModel | None = None
     weight: float = 0.0
+    source: Layout | None = None
     _made: _Made = field(default_factory=_Made)
 
     def __post_init__(self) -> None:
@@ -96,15 +103,12 @@ class Engine:
         threads.survive_forks()
 
     def fused(self, language_model: RNNLanguageModel, weight: float) -> Engine:
-        """Return an engine with the same networks in whose searches a language model has a say; see `fusion.fuse`.
+        """Return an engine whose searches also use a language model; see `fusion.fuse`.
 
         Raises:
             UserError: if the weight is out of range.
         """
-        try:
-            check_weight(weight)
-        except ValueError as error:
-            raise UserError(str(error)) from None
+        check_weight(weight)
         return dataclasses.replace(self, language_model=language_model.to(self.device).eval(), weight=weight)
 
     @property
@@ -116,6 +120,11 @@ class Engine:
     def fixed_length(self) -> int:
         """The length of every output of networks without an end symbol, else 0."""
         return self.models[0].fixed_length
+
+    @property
+    def layout(self) -> Layout:
+        """How sources lie in a batch."""
+        return self.source or Ids(end_symbol=not self.fixed_length)
 
     @property
     def has_attention(self) -> bool:
@@ -133,6 +142,20 @@ class Engine:
             raise UserError(
                 f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
             )
+
+    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
+        """Refuse settings that need attention, where a network has none.
+
+        Args:
+            copies: whether outputs are searched, so that ``decode.copy_unknown`` matters.
+
+        Raises:
+            UserError: naming the setting.
+        """
+        if copies and decode.copy_unknown:
+            self.require_attention("decode.copy_unknown")
+        if decode.search == "beam" and decode.coverage_penalty:
+            self.require_attention("decode.coverage_penalty")
 
     def search(
         self,
@@ -152,11 +175,11 @@ class Engine:
         Raises:
             UserError: if ``decode`` asks for a form that is not available; see `available.check_form`.
         """
-        forms = self._forms(decode)
+        form = self._form(decode)
         return self._in_batches(
             requests,
-            [len(one.src) + (not self.fixed_length) for one in requests],
-            lambda batch: _Batch(self, batch, forms, decode).search(num_best, attention, scores),
+            self._src_lengths(requests),
+            lambda batch: _Batch(self, batch, form, decode).search(num_best, attention, scores),
             decode,
             width=decode.beam_size if decode.search == "beam" else 1,
         )
@@ -172,11 +195,11 @@ class Engine:
         Raises:
             UserError: as `search`.
         """
-        forms = None if plain else self._forms(decode)
+        form = _together([ModuleForm(model) for model in self.models]) if plain else self._form(decode)
         return self._in_batches(
             requests,
-            [max(len(one.src) + (not self.fixed_length), one.limit) for one in requests],
-            lambda batch: _Batch(self, batch, forms, decode).force(attention),
+            [max(size, one.limit) for size, one in zip(self._src_lengths(requests), requests, strict=True)],
+            lambda batch: _Batch(self, batch, form, decode).force(attention),
             decode,
         )
 
@@ -205,12 +228,12 @@ class Engine:
             for request, own in zip(requests, found, strict=True)
             for one in own
         ]
-        forms = self._forms(decode)
+        form = _together(self._forms(decode))
         values = iter(
             self._in_batches(
                 outputs,
-                [max(len(one.src) + len(end), len(one.prefix)) for one in outputs],
-                lambda batch: _Batch(self, batch, forms, decode).own_log_probs(),
+                [max(size, len(one.prefix)) for size, one in zip(self._src_lengths(outputs), outputs, strict=True)],
+                lambda batch: _Batch(self, batch, form, decode).own_log_probs(),
                 decode,
             )
         )
@@ -225,17 +248,23 @@ class Engine:
         if len(self.models) > 1:
             own = self.force(requests, decode, plain=True)
             return -math.fsum(one.score for one in own), sum(one.limit for one in requests)
-        model = self.models[0].eval()
-        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), len(requests[i].src)))
-        lengths = [max(len(one.src), len(one.prefix)) for one in requests]
+        model, layout = self.models[0].eval(), self.layout
+        sizes = [layout.size(one.src) for one in requests]
+        order = sorted(range(len(requests)), key=lambda i: (len(requests[i].prefix), sizes[i]))
+        lengths = [max(size, len(one.prefix)) for size, one in zip(sizes, requests, strict=True)]
         total, num_tokens = 0.0, 0
         for rows in by_length(order, lengths, decode.batch_tokens):
             src, tgt = [requests[i].src for i in rows], [requests[i].prefix for i in rows]
-            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length).to(self.device)
+            batch = collate(src, tgt, rows, end_symbol=not self.fixed_length, layout=layout).to(self.device)
             with threads.using(self.threads), _enough_memory(batch.shape, decode):
                 total += model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out).item()
             num_tokens += batch.num_tokens
         return total, num_tokens
+
+    def _src_lengths(self, requests: Sequence[Request]) -> list[int]:
+        """The positions of each source in a batch."""
+        layout = self.layout
+        return [layout.size(one.src) + (not self.fixed_length) for one in requests]
 
     def _in_batches(
         self,
@@ -260,6 +289,15 @@ class Engine:
                 found.update(zip(rows, work(batch), strict=True))
         return [found[i] for i in range(len(requests))]
 
+    def _form(self, decode: DecodeConfig) -> Form:
+        """The form of all models together, and of the language model.
+
+        Raises:
+            UserError: as `_forms`.
+        """
+        form = _together(self._forms(decode))
+        return form if self.language_model is None else FusedForm(form, self.language_model, self.weight)
+
     def _forms(self, decode: DecodeConfig) -> Forms:
         """The form of each model.
 
@@ -270,8 +308,8 @@ class Engine:
             check_shortlist(self.shortlist)
         if decode.shortlist and self.language_model is not None:
             raise UserError(
-                "decode.shortlist (--shortlist) and a language model (--lm) do not go together; leave out --lm, or use "
-                "--no-shortlist."
+                "decode.shortlist and fusion with a language model do not go together; leave out the language model, "
+                "or use decode.shortlist=false."
             )
         for model in self.models:
             check_form(decode, model, self.device.type)
@@ -289,14 +327,10 @@ class Engine:
 
 
 class _Batch:
-    """Requests that are decoded together.
+    """Requests that are decoded together, with one form of all that decides."""
 
-    Args:
-        forms: a form of each network. None is for the networks as they are, without a language model.
-    """
-
-    def __init__(self, engine: Engine, requests: Sequence[Request], forms: Forms | None, decode: DecodeConfig) -> None:
-        self.engine, self.requests, self.forms, self.decode = engine, requests, forms, decode
+    def __init__(self, engine: Engine, requests: Sequence[Request], form: Form, decode: DecodeConfig) -> None:
+        self.engine, self.requests, self.form, self.decode = engine, requests, form, decode
         self.columns: Columns | None = None  # the pieces to choose from; None for all
         self.symbols: dict[str, Any] = {
             "bos": BOS,
@@ -308,8 +342,7 @@ class _Batch:
     def search(self, num_best: int, attention: bool, scores: bool) -> list[list[Hypothesis]]:
         """The hypotheses of each request, the best first."""
         self._choose_columns()
-        single = self.forms is not None and len(self.forms) == 1 and self.engine.language_model is None
-        without = not scores and self.decode.search == "greedy" and single
+        without = not scores and self.decode.search == "greedy"
         step, state = self._start(normalise=not without)
         options = {
             **self.symbols,
@@ -328,15 +361,12 @@ class _Batch:
 
     def own_log_probs(self) -> list[float]:
         """The networks' log-probabilities of outputs that hold their end symbol, if there is one."""
-        step, state = self._start(fused=False)
-        return [one.score for one in forced(step, state, self.prefixes, **{**self.symbols, "eos": None})]
+        return [one.score for one in forced(*self._start(), self.prefixes, **{**self.symbols, "eos": None})]
 
     def _choose_columns(self) -> None:
-        """Let the batch choose from its shortlist, if there is one, and count its tokens by their places there."""
+        """Restrict the batch to its shortlist, if there is one."""
         shortlist = self.engine.shortlist
-        if not self.decode.shortlist or shortlist is None or self.forms is None:
-            return
-        if not all(form.takes_columns for form in self.forms):
+        if not self.decode.shortlist or shortlist is None or not self.form.takes_columns:
             return
         columns = self.columns = shortlist.columns([one.src for one in self.requests], self.prefixes)
         for name in ("bos", "eos"):
@@ -345,26 +375,10 @@ class _Batch:
         self.prefixes = [[columns.place(token) for token in prefix] for prefix in self.prefixes]
 
     @torch.no_grad()
-    def _start(self, *, normalise: bool = True, fused: bool = True) -> tuple[Any, Any]:
-        """The step function of all models together, and its first state.
-
-        Args:
-            normalise: for `Form.start`.
-            fused: let the language model have its say, if there is one.
-        """
-        engine = self.engine
-        end = [] if engine.fixed_length else [EOS]
-        sources = [[*one.src, *end] for one in self.requests]
-        src, src_lengths = pad(sources).to(engine.device), torch.tensor([len(row) for row in sources])
-        forms = self.forms or [ModuleForm(model) for model in engine.models]
-        started = [form.start(src, src_lengths, columns=self.columns, normalise=normalise) for form in forms]
-        step, state = started[0]
-        if len(started) > 1:
-            step, state = ensemble([one for one, _ in started]), EnsembleState(tuple(one for _, one in started))
-        if engine.language_model is None or self.forms is None or not fused:
-            return step, state
-        heard = engine.language_model.zero_state(len(sources))
-        return fuse(step, engine.language_model.step, engine.weight), FusedState(state, heard)
+    def _start(self, *, normalise: bool = True) -> tuple[Any, Any]:
+        """The step function and its first state; see `Form.start`."""
+        src, src_lengths = self.engine.layout.collate([one.src for one in self.requests])
+        return self.form.start(src.to(self.engine.device), src_lengths, columns=self.columns, normalise=normalise)
 
     def _run(self, step: Any, state: Any, num_best: int, options: dict[str, Any]) -> list[list[Hypothesis]]:
         """The search that ``decode.search`` names."""
@@ -382,7 +396,7 @@ class _Batch:
         """A seed for each request: a function of ``decode.seed``, the source and the number of the draw."""
         seeds = []
         for one in self.requests:
-            stream = np.array([self.decode.seed, draw, *one.src], dtype="<u8").tobytes()
+            stream = np.array([self.decode.seed, draw], dtype="<u8").tobytes() + self.engine.layout.content(one.src)
             seeds.append(int.from_bytes(hashlib.sha256(stream).digest()[:8], "little"))
         return seeds
 
@@ -415,15 +429,19 @@ def by_length(
         yield batch
 
 
+def _together(forms: Forms) -> Form:
+    return forms[0] if len(forms) == 1 else EnsembleForm(forms)
+
+
 def beam_settings(decode: DecodeConfig, num_best: int = 1) -> BeamSettings:
     """The settings of a beam search."""
     return BeamSettings(decode.beam_size, num_best, decode.length_penalty, decode.coverage_penalty)
 
 
 def _enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> AbstractContextManager[None]:
-    beam = f", or decode.beam_size (--beam, now {decode.beam_size})" if width > 1 else ""
+    beam = f", or decode.beam_size smaller than {decode.beam_size}" if width > 1 else ""
     return enough_memory(
         shape,
-        f"make decode.batch_tokens (--batch-tokens, now {decode.batch_tokens}) smaller{beam}",
-        single=f"make decode.max_source (--max-source, now {decode.max_source}) smaller{beam}",
+        f"make decode.batch_tokens smaller than {decode.batch_tokens}{beam}",
+        single=f"make decode.max_source smaller than {decode.max_source}{beam}",
     )

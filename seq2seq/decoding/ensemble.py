@@ -1,4 +1,4 @@
-"""Several models that decide together, as one step function for any search."""
+"""Ensembles: several models as one step function for any search."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class EnsembleState(NamedTuple):
 
 
 def ensemble(steps: Sequence[Step[Any]]) -> Step[EnsembleState]:
-    """The step function whose probabilities are the mean of the members', all over one target vocabulary.
+    """The step function with the mean probability of the members.
 
     Start it from an `EnsembleState` with a state for each member, in the same order.
 

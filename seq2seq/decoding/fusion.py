@@ -1,4 +1,4 @@
-"""A translator and a language model that decide together, as one step function for any search."""
+"""Shallow fusion: a translator and a language model as one step function."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from seq2seq.config.checks import within
 from seq2seq.decoding.step import State, Step
 
 MOST_WEIGHT = 1000
@@ -33,7 +34,7 @@ class FusedState(NamedTuple):
 
 
 def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Step[FusedState]:
-    """Shallow fusion: log p of the translator plus ``weight`` times log p of the language model, the end symbol too.
+    """Shallow fusion: log p(translator) + weight * log p(language model), end symbol included.
 
     The sums are scores, not log-probabilities of anything: they are not normalised, as is usual. All are at most 0, so
     a beam's bounds hold.
@@ -42,7 +43,8 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
         weight: at least 0; at 0 only the translator decides.
 
     Raises:
-        ValueError: for a weight out of range; in a step, if the vocabularies differ in size.
+        UserError: for a weight out of range.
+        ValueError: in a step, if the vocabularies differ in size.
 
     Source:
         Gulcehre et al. (2015), https://arxiv.org/abs/1503.03535.
@@ -63,10 +65,9 @@ def fuse(translator: Step[Any], language_model: Step[Any], weight: float) -> Ste
 
 
 def check_weight(weight: float) -> None:
-    """Refuse a weight that is out of range: far above 1 its sums are no numbers any more.
+    """Refuse a weight out of range; a far larger one would overflow.
 
     Raises:
-        ValueError: naming it.
+        UserError: naming it.
     """
-    if not 0 <= weight <= MOST_WEIGHT:
-        raise ValueError(f"the weight of a language model must be in [0, {MOST_WEIGHT}]; got {weight}.")
+    within("weight", weight, 0, MOST_WEIGHT)

@@ -1,4 +1,4 @@
-"""Greedy search, with any step function: a model's, an ensemble's, or a Markov chain's in a test.
+"""Greedy search, with any step function.
 
 Also scores given outputs by teacher forcing; see `forced`.
 """
@@ -45,7 +45,7 @@ def greedy(
     return follow(
         step,
         state,
-        lambda log_probs, rows, length: log_probs.max(-1),  # of equals, the first
+        lambda log_probs, rows, length: log_probs.max(-1),  # of equal ones, the first
         bos=bos,
         eos=eos,
         max_lengths=max_lengths,
@@ -65,7 +65,7 @@ def forced(
     device: torch.device | str = "cpu",
     keep_attention: bool = False,
 ) -> list[Hypothesis]:
-    """Given outputs, with the log-probabilities that a search would have found them with: teacher forcing.
+    """Score given outputs by teacher forcing, as a search would score them.
 
     Args:
         outputs: tokens without the end symbol, one list for each row.
@@ -101,7 +101,7 @@ def follow(
     table: Tensor,
     keep_attention: bool,
 ) -> list[Hypothesis]:
-    """One path for each row, whose next token ``choose`` names; ``table`` is that of `prefix_table`."""
+    """Follow one path for each row; ``choose`` gives its next token, unless ``table`` does."""
     limits = torch.tensor(list(max_lengths), dtype=torch.long, device=table.device)
     tokens: list[list[int]] = [[] for _ in max_lengths]
     scores = [0.0] * len(tokens)

@@ -1,4 +1,4 @@
-"""Shortlists: the target pieces that a source may be translated with, learnt from the training pairs.
+"""Shortlists: likely target pieces of a source, learnt from training pairs.
 
 A sentence may use the likeliest translations of its own source pieces, and the most frequent pieces of all. So a
 sentence's shortlist depends only on that sentence. A batch computes the union of its shortlists, and masks for each
@@ -60,7 +60,7 @@ class Shortlist(NamedTuple):
         return Columns(tokens, allowed)
 
     def _filled(self, pieces: Tensor) -> tuple[Tensor, Tensor]:
-        """The pieces, once each, and more of the vocabulary that make up a round number; and where each one stands.
+        """The sorted pieces, filled up to a round number, and the place of each.
 
         oneDNN takes time for each shape that it has not seen.
         """
@@ -73,8 +73,9 @@ class Shortlist(NamedTuple):
 
 
 def learn(src: Any, tgt: Any, tokenizers: Tokenizers, *, count: int) -> Shortlist:
-    """The ``count`` likeliest translations of each source piece, by IBM model 1, before them the target piece that is
-    spelled as it is.
+    """Learn the ``count`` likeliest translations of each source piece by IBM model 1.
+
+    The target piece with the same spelling comes first.
 
     Expectation maximisation over p(target piece | source piece), from equal probabilities.
 
@@ -109,7 +110,9 @@ def learn(src: Any, tgt: Any, tokenizers: Tokenizers, *, count: int) -> Shortlis
 
 
 def links(src: Any, tgt: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Every source token beside every target token of its pair: both pieces, and the number of the target token.
+    """Pair every source token with every target token of its sentence.
+
+    Returns both pieces, and the number of the target token.
 
     Of a corpus with more than `MOST_LINKS` every n-th pair is taken.
     """

@@ -19,18 +19,18 @@ class State(Protocol):
     def select(self: AnyState, rows: Tensor) -> AnyState: ...
 
 
-BLOCK = 64  # log-probabilities of which the highest is looked at first
+BLOCK = 64  # log-probabilities per block; the blocks' maxima are compared first
 
 
 AnyState = TypeVar("AnyState", bound=State)
 
 
-# From last tokens (n,) and state to log-probabilities (n, vocabulary) and the next state.
+# step(last_tokens, state) -> (log_probs, next_state): last_tokens is (n,), log_probs (n, vocabulary).
 Step = Callable[[Tensor, AnyState], tuple[Tensor, AnyState]]
 
 
-# From log-probabilities (n, vocabulary), the rows (n,) that they are of, and the number of tokens that these have, to
-# the log-probabilities and the tokens that are chosen, each (n,).
+# choose(log_probs, rows, length) -> (chosen_log_probs, chosen_tokens): log_probs is (n, vocabulary), the others (n,).
+# rows are batch indices, length the number of tokens generated so far.
 Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 
 
@@ -68,8 +68,7 @@ class Trail:
 
 
 def gather_attention(steps: Sequence[Tensor], paths: Sequence[Sequence[int]]) -> list[Tensor | None]:
-    """Each path's attention ``(steps, src_length)``, from that of the batches ``(n, src_length)``; None if there is
-    none.
+    """Each path's attention ``(steps, src_length)``; None if there is none.
 
     Args:
         paths: the row of the batch that each path stood at, step by step from the first.
@@ -102,8 +101,9 @@ def _highest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
 
 
 def likeliest(log_probs: Tensor, count: int) -> tuple[Tensor, Tensor]:
-    """The ``count`` highest of each row and their tokens, best first, lower tokens first among equals; each
-    ``(n, at most count)``, on the CPU.
+    """The ``count`` highest of each row and their tokens, on the CPU.
+
+    The best come first, and of equal ones the lower token. Each result is ``(n, at most count)``.
 
     ``topk`` may take either of two equals, so the few rows with equals are sorted.
     """

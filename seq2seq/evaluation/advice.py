@@ -1,4 +1,4 @@
-"""What to say of text that is scored by the wrong measure, or that is in another Unicode form than the model writes."""
+"""Warn of text that does not suit the metric or the model's Unicode form."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from seq2seq.config.schema import Config
+from seq2seq.config.tasks import TASKS
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.files.lines import iter_lines
 from seq2seq.tokens import detect
 
 AT_SPACES = ("13a", "intl")  # metric tokenizers that leave a text without spaces whole
-BETTER = {"Chinese": "zh", "Japanese": "ja-mecab"}  # than those; for the other scripts char
+BETTER = {"Chinese": "zh", "Japanese": "ja-mecab"}  # tokenizers for these scripts; char for the others
 SHOWN = {"nfc": "NFC (accents as part of the letter)", "nfd": "NFD (accents as combining marks)"}
 
 
 def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[str]:
-    """The warnings before a training: at most one on the references, one on their Unicode form, one on the two sides'.
+    """The warnings before a training: on the references, on their Unicode form, and on the sides'.
 
     Args:
         folder: of the prepared dataset.
     """
     normalization = tokenizers.tgt.normalization
     said = [_of_like(config, normalization)]
-    if config.task == "translation":
+    if "bleu" in TASKS[config.task].metrics:
         train = {side: _lines(folder / f"train.{side}") for side in ("src", "tgt")}
         references = {
             "the validation references": _lines(folder / "valid.tgt"),
@@ -33,12 +34,13 @@ def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[st
         tokenizer = "none" if config.data.variant == "tokenized" else config.metrics.tokenizer
         said.append(_first(of_references(lines, tokenizer, name) for name, lines in references.items()))
         said.append(_first(of_form(lines, normalization, train["tgt"], name) for name, lines in references.items()))
-        said.append(_of_sides(train["src"], train["tgt"], normalization))
+        if config.data.source == "text":
+            said.append(_of_sides(train["src"], train["tgt"], normalization))
     return [line for line in said if line is not None]
 
 
 def of_references(references: Sequence[str], tokenizer: str, name: str = "the references") -> str | None:
-    """What is wrong with scoring references with this metric tokenizer.
+    """A warning if references do not suit this metric tokenizer.
 
     Args:
         name: of the references, in the plural.
@@ -49,26 +51,26 @@ def of_references(references: Sequence[str], tokenizer: str, name: str = "the re
     if sign is not None:
         return (
             f"most lines of {name} {sign}: they look tokenised, and their BLEU cannot be compared with that of plain "
-            "text; detokenise them, or score tokens as they stand with metrics.tokenizer=none (--tokenize none)."
+            "text; detokenise them, or score tokens as they stand with metrics.tokenizer=none."
         )
     script = detect.script(references) if tokenizer in AT_SPACES else None
     if script is None:
         return None
     better = BETTER.get(script, "char")
     return (
-        f"{name} are mostly {script}, which has no spaces between words, so that metrics.tokenizer={tokenizer} takes "
-        "whole lines for words: BLEU stays near 0, and no checkpoint is the best by it; use metrics.tokenizer="
-        f"{better} (--tokenize {better})."
+        f"{name} are mostly {script}, which has no spaces between words, so metrics.tokenizer={tokenizer} treats "
+        "whole lines as words: BLEU stays near 0 and cannot select a checkpoint; use metrics.tokenizer="
+        f"{better}."
     )
 
 
 def of_form(
     references: Sequence[str], normalization: str, written: Sequence[str], name: str = "the references"
 ) -> str | None:
-    """What is wrong with the Unicode form of references, which are scored untouched.
+    """A warning if references, which are scored unchanged, have another Unicode form.
 
     Args:
-        normalization: of the model. written: where that is none, text in the form that the model writes.
+        normalization: of the model. written: text in the model's form, for a model without normalization.
         name: of the references, in the plural.
     """
     remedy = "equal text then counts as different (BLEU 68 instead of 100, in one case); convert"
@@ -101,8 +103,8 @@ def _of_like(config: Config, normalization: str) -> str | None:
     if config.tokenizer.like is None or config.tokenizer.normalization == normalization:
         return None
     return (
-        f"tokenizer.like={config.tokenizer.like} has tokenizer.normalization={normalization}, and so has this run, "
-        f"whatever its own says ({config.tokenizer.normalization})."
+        f"tokenizer.like={config.tokenizer.like} has tokenizer.normalization={normalization}, which this run uses "
+        f"too; its own setting is ignored ({config.tokenizer.normalization})."
     )
 
 

@@ -1,4 +1,4 @@
-"""All the figures of a translator on a test set, computed once and in one way for training, command line and report."""
+"""Compute all figures of a translator on a test set."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, NamedTuple
 from seq2seq import metrics
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.models.build import num_parameters
+from seq2seq.results.scores import TranslationScores
 from seq2seq.terminal import printable
 from seq2seq.translate.translator import Translator
 
 
 class Evaluation(NamedTuple):
-    """Plain figures, ready for JSON, and the hypotheses that they are of."""
+    """Scores, and the hypotheses that they are of."""
 
-    figures: dict[str, Any]
+    scores: TranslationScores
     hypotheses: list[str]
 
 
@@ -28,21 +29,18 @@ def evaluate(
     options: DecodeConfig | None = None,
     **changes: Any,
 ) -> Evaluation:
-    """Translate and score: free-running output against untouched references, and the references' teacher-forced
-    perplexity. The scores are those that ``translator.metrics`` asks for.
+    """Translate, and score against unchanged references.
+
+    The perplexity is that of the references under teacher forcing. ``translator.metrics`` chooses the scores.
 
     Args:
         options, changes: decoding settings, as for `Translator.translate`.
-
-    Figures: ``bleu``, ``chrf`` and ``ter``, each with its ``..._signature``; ``exact_match`` in percent; ``perplexity``
-        per target token (the end symbol included) and ``num_tokens``, what it is the mean over; ``num_sentences``;
-        ``parameters``, of all models of an ensemble together; decoding ``seconds`` and ``sentences_per_second``.
 
     Raises:
         UserError: if sources and references are not line-aligned, or as `metrics.scorer`.
 
     Example:
-        >>> evaluate(translator, sources, references, beam=5).figures["bleu"]  # doctest: +SKIP
+        >>> evaluate(translator, sources, references, beam=5).scores.bleu  # doctest: +SKIP
         91.3
     """
     translator = translator.with_options(options, **changes)
@@ -51,25 +49,27 @@ def evaluate(
     started = time.perf_counter()
     hypotheses = translator.translate(sources)
     seconds = time.perf_counter() - started
-    figures: dict[str, Any] = {}
     tokenizer = translator.metrics.tokenizer
-    for name, score in (
-        ("bleu", metrics.bleu(hypotheses, references, tokenizer=tokenizer)),
-        ("chrf", metrics.chrf(hypotheses, references)),
-        ("ter", metrics.ter(hypotheses, references, tokenizer=tokenizer)),
-    ):
-        figures[name], figures[f"{name}_signature"] = score
+    bleu = metrics.bleu(hypotheses, references, tokenizer=tokenizer)
+    chrf = metrics.chrf(hypotheses, references)
+    ter = metrics.ter(hypotheses, references, tokenizer=tokenizer)
     nll, num_tokens = translator.nll(sources, references, warn=False)  # of the same sources
-    figures |= {
-        "exact_match": metrics.exact_match(hypotheses, references),
-        "perplexity": metrics.perplexity(nll, num_tokens),
-        "num_tokens": num_tokens,
-        "num_sentences": len(references),
-        "parameters": sum(num_parameters(model) for model in translator.models),
-        "seconds": round(seconds, 3),
-        "sentences_per_second": round(len(references) / seconds, 1),
-    }
-    return Evaluation(figures, hypotheses)
+    scores = TranslationScores(
+        bleu=bleu.value,
+        bleu_signature=bleu.signature,
+        chrf=chrf.value,
+        chrf_signature=chrf.signature,
+        ter=ter.value,
+        ter_signature=ter.signature,
+        exact_match=metrics.exact_match(hypotheses, references),
+        perplexity=metrics.perplexity(nll, num_tokens),
+        num_tokens=num_tokens,
+        num_sentences=len(references),
+        parameters=sum(num_parameters(model) for model in translator.models),
+        seconds=round(seconds, 3),
+        sentences_per_second=round(len(references) / seconds, 1),
+    )
+    return Evaluation(scores, hypotheses)
 
 
 def show_samples(sources: Sequence[str], references: Sequence[str], hypotheses: Sequence[str]) -> str:

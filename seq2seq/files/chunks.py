@@ -1,4 +1,7 @@
-"""Byte streams in chunks. An empty chunk says that a pipe or a terminal has nothing more to read for the moment."""
+"""Read byte streams in chunks.
+
+An empty chunk means that a pipe or a terminal has nothing to read at the moment.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,8 @@ PAUSE_SECONDS = 0.03  # a writer that is quiet for so long may be waiting for an
 def chunks(stream: BinaryIO) -> Iterator[bytes]:
     """Read a stream to its end.
 
-    Chunks of a pipe, a socket or a terminal are as long as what is there to read; `PAUSE` follows one after which
-    nothing came for ``PAUSE_SECONDS``. A regular file has no pauses.
+    A chunk of a pipe, a socket or a terminal holds the bytes that are available. `PAUSE` follows a chunk if no byte
+    came for ``PAUSE_SECONDS`` after it. A regular file has no pauses.
     """
     waits = _may_wait(stream)
     while chunk := stream.read1(SIZE):  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Lines of text as a Python caller gives them: checked and made a list, before any work."""
+"""Check lines of text from a Python caller, and make them a list."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ def as_lines(lines: Any, name: str = "lines") -> list[str]:
 
 
 def checked(lines: Iterable[Any], name: str = "lines") -> Iterator[str]:
-    """Check the lines of an iterable one by one, as they are read; one string is one line.
+    """Check the lines of an iterable one by one; one string is one line.
 
     Raises:
         TypeError: for something else than lines, or when an item is not a string.
     """
     if not isinstance(lines, Iterable):
         raise TypeError(f"{name} must be a string or strings; got {_kind(lines)}.")
-    if isinstance(lines, Sized):  # what is not can be read only once, as a file can
+    if isinstance(lines, Sized):  # other iterables, such as files, can be read only once
         lines = as_lines(lines, name)
     return (_checked(line, f"{name}[{i}]") for i, line in enumerate(lines))
 
 
 def as_lines_for(lines: Any, others: Any, names: tuple[str, str] = ("lines", "prefixes")) -> list[str]:
-    """Return the lines that belong to ``lines`` one by one: one string if that is one string, else a list as long.
+    """Return lines that match ``lines`` one by one, as a string or a list.
 
     Raises:
         TypeError: if one of them is a string and the other is not; and as `as_lines`.

@@ -40,7 +40,7 @@ def iter_lines(path: str | Path) -> Iterator[str]:
 
 
 def iter_raw_lines(source: str | Path | BinaryIO, name: str = "the stream") -> Iterator[bytes]:
-    """Iterate over the lines of a file or stream as bytes, without line ends and byte-order mark.
+    """Iterate over lines as bytes, without line ends and byte-order mark.
 
     Args:
         name: of a stream, for messages.
@@ -120,7 +120,7 @@ def _unreadable(path: str | Path, error: OSError) -> UserError:
     if error.errno == errno.ENAMETOOLONG:
         return too_long(path)
     if Path(path).is_dir():
-        return UserError(f"{path} is a folder, where a text file was wanted; name a file inside it.")
+        return UserError(f"{path} is a folder, not a text file; name a file inside it.")
     if isinstance(error, FileNotFoundError):
         return UserError(f"{path} does not exist; check the path, which is relative to {os.getcwd()}.")
     return UserError(f"{path} cannot be read: {error.strerror or error}; check the file and its permissions.")
@@ -144,7 +144,7 @@ def refuse_line_ends(path: str | Path, lines: Sequence[str]) -> None:
     if ends:
         more = f" (and {len(ends) - 1} more)" if len(ends) > 1 else ""
         raise UserError(
-            f"{path}: line {ends[0]}{more} ends in a carriage return too many, as if converted for DOS twice; remove "
+            f"{path}: line {ends[0]}{more} ends in an extra carriage return, as if converted for DOS twice; remove "
             f"them, for example with {_through(path, WITHOUT_RETURNS)}."
         )
     if lines and lines[0].startswith(BOM):
@@ -159,7 +159,7 @@ def _through(path: str | Path, filter: str) -> str:
 
 
 def sha256_file(path: str | Path, *, unpacked: bool = False) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal; with ``unpacked``, of the text that a packed file holds.
+    """The SHA-256 of a file in hexadecimal; with ``unpacked``, of a packed file's text.
 
     Raises:
         UserError: if the file cannot be read, or unpacked.

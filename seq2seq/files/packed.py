@@ -1,4 +1,4 @@
-"""Packed text files: read by their first bytes, whatever their names say, and written by their names.
+"""Read packed text files by their first bytes, and write them by their names.
 
 gzip, bzip2 and xz come with Python; zstd needs Python 3.14 or a library. Every other packer that is known by its first
 bytes is refused by name.
@@ -45,10 +45,10 @@ class Kind(NamedTuple):
     """A format of packed files."""
 
     name: str
-    marks: tuple[bytes, ...]  # that its files begin with
+    marks: tuple[bytes, ...]  # first bytes of its files
     endings: tuple[str, ...]  # of their names, in lower case
     unpacker: Callable[[], Unpacker] | None = None  # None if it is refused
-    tool: str = ""  # that unpacks it
+    tool: str = ""  # the program that unpacks it
 
 
 class _Gzip:
@@ -140,12 +140,12 @@ KINDS = (
     Kind("compress", (b"\x1f\x9d",), (".z",), tool="gzip -d"),
     TAR,
 )
-ERRORS = (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError)  # that the unpackers raise
+ERRORS = (OSError, ValueError, EOFError, RuntimeError, zlib.error, lzma.LZMAError)  # raised by the unpackers
 PACKED_ENDINGS = (".gz", ".xz", ".bz2", ".zst")  # names under which a mirror may have a text
 
 
 def unpacked(source: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """The text of a byte stream, in chunks; unpacked if its first bytes are those of a packer.
+    """The text of a byte stream, in chunks, unpacked if it is packed.
 
     Args:
         name: of the stream, for messages.
@@ -223,12 +223,12 @@ def _step(unpacker: Unpacker, data: bytes, kind: Kind, name: str) -> bytes:
             raise
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{name} is not a sound {kind.name} file: {reason}; pack it again, or copy or download it again."
+            f"{name} is not a valid {kind.name} file: {reason}; pack it again, or copy or download it again."
         ) from None
 
 
 def found(path: Path) -> Path | None:
-    """The file ``path``, or the same text packed otherwise (or not at all) beside it; None if neither is there."""
+    """Find the file ``path``, or its packed or unpacked form; None if both are missing."""
     plain = path.with_name(path.name.removesuffix(next(filter(path.name.endswith, PACKED_ENDINGS), "")))
     forms = [path, plain, *(plain.with_name(plain.name + ending) for ending in PACKED_ENDINGS)]
     return next((one for one in forms if one.is_file()), None)
@@ -241,7 +241,9 @@ def ending_of(path: str | Path) -> Kind | None:
 
 
 def packer(path: str | Path) -> Callable[[bytes], bytes] | None:
-    """The function that packs text for a file of this name; None for plain text. Packed texts can be joined.
+    """The function that packs text for a file name; None for plain text.
+
+    Packed texts can be joined.
 
     Raises:
         UserError: if the name promises a packer that is not written.

@@ -36,7 +36,7 @@ from seq2seq.files.writing import (
 log = logging.getLogger(__name__)
 
 PART, JOURNAL, DRAFT = ".part", ".part.json", ".part.json.tmp"
-FORMAT = 1  # of the journal
+JOURNAL_FORMAT = 1
 SAVE_SECONDS = 5.0  # a kill loses at most the work of this time, and the current window
 MEMBER_BYTES = 1 << 18  # of text in a member of a packed file, at least; the file can be cut between members
 
@@ -69,7 +69,7 @@ class Partial:
 
     Args:
         file: that file.
-        settings: what the contents depend on besides the input; plain values, by name.
+        settings: all values besides the input that decide the contents; plain values, by name.
         resume: continue an earlier write.
 
     Raises:
@@ -115,7 +115,7 @@ class Partial:
     def save(self) -> None:
         """Make the text so far survive a kill and a power cut."""
         os.fsync(self._file.fileno())
-        contents = {"format": FORMAT, "settings": self._settings, **self._done._asdict()}
+        contents = {"format": JOURNAL_FORMAT, "settings": self._settings, **self._done._asdict()}
         draft = hidden(self.target, DRAFT)
         try:
             with created(draft) as stream:
@@ -146,7 +146,7 @@ class Partial:
                 _remove_journal(self.target)
             elif self._done != self._began_at:
                 self._save_or_remove(part)
-                log.info("%s: the text so far is kept in %s; --resume continues after it.", self.target, part)
+                log.info("%s: the text so far is kept in %s; resume=True continues after it.", self.target, part)
 
     def _save_or_remove(self, part: Path) -> None:
         """Save; if that fails, as on a full disk, remove text that no journal can resume."""
@@ -168,7 +168,7 @@ class Partial:
             with open(path, "rb", opener=no_link) as stream:
                 journal = json.loads(stream.read())
             before, done = dict(journal["settings"]), Done(int(journal["num_bytes"]), dict(journal["mark"]))
-            is_sound = journal["format"] == FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
+            is_sound = journal["format"] == JOURNAL_FORMAT and os.fstat(self._file.fileno()).st_size >= done.num_bytes
         except FileNotFoundError:
             return Done(0, None)  # killed before anything was saved
         except (ValueError, TypeError, KeyError):
@@ -181,14 +181,14 @@ class Partial:
 
     def refusal(self, reason: str) -> UserError:
         """The error for an output that cannot be resumed."""
-        return UserError(f"{self.target} cannot be resumed: {reason}; leave out --resume to begin it anew.")
+        return UserError(f"{self.target} cannot be resumed: {reason}; leave out resume=True to start it again.")
 
 
 @contextmanager
-def writing(
+def open_output(
     target: str | Path | None, settings: Mapping[str, Any], *, resume: bool = False
 ) -> Iterator[Stream | Partial | None]:
-    """Open an output that gets its name if the block succeeds; otherwise its text is kept for ``resume``.
+    """Open an output that gets its name on success, and is kept for ``resume`` otherwise.
 
     Args:
         target: None for stdout. An existing pipe or device is written to directly.
@@ -229,7 +229,7 @@ def writing(
 @contextmanager
 def _special(target: Path, *, resume: bool) -> Iterator[Stream]:
     if resume:
-        raise UserError(f"{target} is not a regular file, and cannot be resumed; leave out --resume.")
+        raise UserError(f"{target} is not a regular file, and cannot be resumed; leave out resume=True.")
     with said_in_one_line(target), open(target, "wb") as stream:
         yield Stream(stream, packed.packer(target))
 
@@ -246,7 +246,7 @@ def _claim(target: Path, *, resume: bool) -> FileIO | None:
     """
     path = hidden(target, PART)
     if target.is_dir():
-        raise UserError(f"{target} is a folder, where an output was wanted; name a file inside it.")
+        raise UserError(f"{target} is a folder, not an output file; name a file inside it.")
     while True:
         finished = resume and target.exists()
         try:

@@ -17,7 +17,7 @@ from seq2seq.files import packed
 
 
 def escaped(words: str) -> str:
-    r"""Escape the bytes of a path that are not UTF-8, as in ``\udcff``, so that the text can be written."""
+    r"""Escape the bytes of a path that are not UTF-8, as in ``\udcff``."""
     return words.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -52,7 +52,7 @@ def writing(path: str | Path) -> Iterator[BinaryIO]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets the name ``path`` only if the block succeeds; otherwise it is removed.
+    """Open a file that gets the name ``path`` only on success.
 
     An existing pipe or device (``/dev/null``) is written to directly. A link stays a link.
 
@@ -94,7 +94,7 @@ LONGEST_NAME = 255  # bytes, of most file systems
 
 
 def hidden_name(name: str, ending: str) -> str:
-    """``.NAME`` and an ending, for a hidden file beside ``name``. A long name is cut, with its checksum."""
+    """A hidden name beside ``name``; a long one is cut, with its checksum."""
     raw = os.fsencode(f".{name}{ending}")
     if len(raw) <= LONGEST_NAME:
         return os.fsdecode(raw)
@@ -122,12 +122,12 @@ def too_long(path: str | Path) -> UserError:
 
 
 def no_link(path: str | Path, flags: int) -> int:
-    """Open a file whose name others can foresee, unless it is a link or has a second name.
+    """Open a file with a predictable name, unless it is a link or has a second name.
 
     Someone may have put the link there to have another file overwritten.
 
     Raises:
-        UserError: for what is not a regular file with one name.
+        UserError: for a link, a special file, or a file with a second name.
     """
     try:
         descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o666)
@@ -143,7 +143,7 @@ def no_link(path: str | Path, flags: int) -> int:
 
 
 def _planted(path: str | Path) -> UserError:
-    return UserError(f"{path} is a link or a special file, where a hidden file of ours was expected; remove it.")
+    return UserError(f"{path} is a link or a special file, not a hidden file of seq2seq; remove it.")
 
 
 def refuse_planted(path: Path) -> None:
@@ -166,7 +166,7 @@ def created(path: Path) -> BinaryIO:
 
 @contextmanager
 def said_in_one_line(path: Path) -> Iterator[None]:
-    """Turn errors of the file system into a `UserError`, except for a pipe whose reader has closed it."""
+    """Turn errors of the file system into a `UserError`, except for a closed pipe."""
     try:
         yield
     except BrokenPipeError:
@@ -181,7 +181,7 @@ def said_in_one_line(path: Path) -> Iterator[None]:
 @contextmanager
 def _renamed(path: Path) -> Iterator[BinaryIO]:
     if path.is_dir():
-        raise UserError(f"{path} is a folder, where an output was wanted; name a file inside it.")
+        raise UserError(f"{path} is a folder, not an output file; name a file inside it.")
     temporary = path.with_name(hidden_name(path.name, f".{uuid.uuid4().hex[:8]}.tmp"))
     try:
         with created(temporary) as stream:
@@ -195,7 +195,7 @@ def _renamed(path: Path) -> Iterator[BinaryIO]:
 
 
 def make_folder(folder: Path, *, without: Iterable[str] = ()) -> Path:
-    """Make a folder, and those above it, if they are not there yet; remove the files named in ``without``.
+    """Make a folder and its parents; remove the files named in ``without``.
 
     Raises:
         UserError: if the file system refuses.

@@ -13,44 +13,36 @@ from seq2seq.models.attention import Attention
 from seq2seq.models.bridge import Bridge
 from seq2seq.models.decoder import RNNDecoder
 from seq2seq.models.dropout import build_lookup
-from seq2seq.models.encoders.recurrent import RNNEncoder
+from seq2seq.models.encoders import ENCODERS
 from seq2seq.models.init import init_as_book, init_uniform
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import PAD
 
 
-def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Seq:
+def build_seq2seq(config: ModelConfig, src_size: int, tgt_vocab: int) -> Seq2Seq:
     """The network that a config describes, with fresh weights.
 
+    Args:
+        src_size: of text the number of pieces; see `seq2seq.data.sources.base.Source.input_size`.
+
     Raises:
-        ValueError: if ``tie=all`` meets two vocabularies of different size.
+        ValueError: if ``tie=all`` meets two vocabularies of different size, or attention other widths than it needs.
+        UserError: if the bridge does not fit the encoder.
     """
-    if config.tie == "all" and src_vocab != tgt_vocab:
-        raise ValueError(f"model.tie=all needs one vocabulary for both sides; got {src_vocab} and {tgt_vocab} pieces.")
+    if config.tie == "all" and src_size != tgt_vocab:
+        raise ValueError(f"model.tie=all needs one vocabulary for both sides; got {src_size} and {tgt_vocab} pieces.")
+    kind = ENCODERS[config.encoder_kind]
     tgt_embedding = nn.Embedding(tgt_vocab, config.embedding_size, padding_idx=PAD)
-    src_embedding = (
-        tgt_embedding if config.tie == "all" else nn.Embedding(src_vocab, config.embedding_size, padding_idx=PAD)
-    )
+    inputs = tgt_embedding if config.tie == "all" else kind.inputs(config, src_size)
     if config.tie != "none":
         # The embeddings are an output layer too: torch's N(0, 1) would start with logits of the order of sqrt(width).
         nn.init.normal_(tgt_embedding.weight, std=config.embedding_size**-0.5)
-    encoder = RNNEncoder(
-        src_embedding,
-        config.stack("encoder"),
-        reverse=config.reverse,
-        bidirectional=config.bidirectional,
-        end_symbol=config.fixed_length == 0,
-        keep_memory=config.attention != "none",
-        dropout=config.dropout,
-        memory_dropout=config.memory_dropout,
-        lookup=build_lookup(config, config.src_word_dropout),
-    )
+    encoder = kind.from_config(config, inputs)
     stack = config.stack("decoder")
     attention = None
     if config.attention != "none":
-        heads = config.attention_heads
-        attention = Attention(config.attention, stack.hidden_size, encoder.memory_size, num_heads=heads)
+        attention = Attention(config.attention, stack.hidden_size, encoder.memory_size)
     decoder = RNNDecoder(
         tgt_embedding,
         stack,
@@ -60,7 +52,7 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
         dropout=config.dropout,
         lookup=build_lookup(config, config.tgt_word_dropout),
     )
-    bridge = Bridge(config.resolved_bridge(), encoder, decoder)
+    bridge = Bridge(config.bridge, encoder, decoder)
     model = Seq2Seq(encoder, bridge, decoder, fixed_length=config.fixed_length)
     if config.init == "book":
         init_as_book(model)
@@ -70,11 +62,11 @@ def build_seq2seq(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> Seq2Se
 
 
 def num_parameters(model: nn.Module) -> int:
-    """How many numbers training changes."""
+    """The number of trained parameters."""
     return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
 
-def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
+def widened(config: ModelConfig, src_size: int, tgt_vocab: int) -> ModelConfig:
     """The config with ``match_peeky`` carried out: the width at which a network without peeky comes closest to the
     number of parameters that it would have with ``peeky=both``.
     """
@@ -84,12 +76,11 @@ def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
 
     def size(hidden_size: int, peeky: str) -> int:
         with torch.device("meta"):  # which has shapes, and no numbers
-            model = build_seq2seq(dataclasses.replace(own, hidden_size=hidden_size, peeky=peeky), src_vocab, tgt_vocab)
+            model = build_seq2seq(dataclasses.replace(own, hidden_size=hidden_size, peeky=peeky), src_size, tgt_vocab)
         return num_parameters(model)
 
     wanted = size(own.hidden_size, "both")
-    # Three times the width is far more than peeky can add; heads must divide it.
-    widths = range(own.hidden_size, 3 * own.hidden_size + 1, own.attention_heads)
+    widths = range(own.hidden_size, 3 * own.hidden_size + 1)  # far more than peeky can add
     above = bisect.bisect_left(widths, wanted, key=lambda width: size(width, "none"))
     return min(
         (dataclasses.replace(own, hidden_size=width) for width in widths[max(above - 1, 0) : above + 1]),
@@ -98,7 +89,7 @@ def widened(config: ModelConfig, src_vocab: int, tgt_vocab: int) -> ModelConfig:
 
 
 def build_language_model(config: ModelConfig, vocab: int) -> RNNLanguageModel:
-    """The network that a config describes, with fresh weights; what it says of an encoder is not looked at."""
+    """The language model that a config describes, with new weights; its encoder is ignored."""
     embedding = nn.Embedding(vocab, config.embedding_size, padding_idx=PAD)
     if config.tie != "none":
         nn.init.normal_(embedding.weight, std=config.embedding_size**-0.5)  # as in `build_seq2seq`

@@ -16,7 +16,7 @@ from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
 
 
 class DecoderState(NamedTuple):
-    """All that a decoder needs to take its next step. Dimension 0 of every tensor is the batch."""
+    """The state of a decoder between steps. Dimension 0 of every tensor is the batch."""
 
     hidden: tuple[Tensor, ...]  # (h,) or, for an LSTM, (h, c); each (batch, layers, hidden)
     context: Tensor | None = None  # (batch, hidden): the encoder's summary, the same at each step
@@ -31,7 +31,7 @@ class DecoderState(NamedTuple):
         return DecoderState(tuple(function(tensor) for tensor in self.hidden), *rest)
 
     def select(self, rows: Tensor) -> DecoderState:
-        """The state of these rows of the batch, in this order; a row may come twice or not at all."""
+        """Select and reorder rows; a row may be repeated or dropped."""
         return self.map(lambda tensor: tensor.index_select(0, rows))
 
     def detach(self) -> DecoderState:
@@ -40,7 +40,7 @@ class DecoderState(NamedTuple):
 
 
 class StepParts(NamedTuple):
-    """A decoder's step taken apart, so that it can be computed without the module, as in evaluation.
+    """The parts of a decoder's step, to compute it without the module.
 
     - gates of the first layer: ``inputs @ [embedding; summary if peek_input]``
     - ``seen``: the top layer's h
@@ -107,7 +107,7 @@ class RNNDecoder(nn.Module):
         super().__init__()
         self.peek_input = peeky in ("input", "both")
         self.peek_output = peeky in ("output", "both")
-        self.num_layers, self.hidden_size = stack.num_layers, stack.hidden_size
+        self.cell, self.num_layers, self.hidden_size = stack.cell, stack.num_layers, stack.hidden_size
         self.embedding = embedding
         input_size = embedding.embedding_dim + self.peek_input * stack.hidden_size
         self.rnn = build_recurrent(stack, input_size, dropout=dropout)

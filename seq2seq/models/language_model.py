@@ -11,7 +11,9 @@ from seq2seq.tokens.base import PAD
 
 
 class RNNLanguageModel(nn.Module):
-    """Predicts each token of a text from all tokens before it. The state is carried over the ends of lines.
+    """Predicts each token of a text from all tokens before it.
+
+    The state is carried over the ends of lines.
 
     The end of a line is predicted as ``</s>`` and read as ``<s>``, which also comes before the first line. A
     translator's decoder does the same, so both have the same step, and the weights of one fit the other.

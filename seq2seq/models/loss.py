@@ -1,4 +1,4 @@
-"""The output layer and its cross-entropy as one function that never holds all logits of a batch."""
+"""The output layer and its cross-entropy, without storing all logits of a batch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 # Logits in a chunk: few enough for the processor's cache, enough for a fast product.
-CHUNK = 2**21
+CHUNK_LOGITS = 2**21
 # Least rows of a chunk: each chunk reads and writes the gradient of all the weights.
 CHUNK_ROWS = 256
 # Logits of a batch up to which torch's own functions are mostly faster, by up to a half.
-FEW = 2**17
+FEW_LOGITS = 2**17
 
 
 def linear_cross_entropy(
@@ -41,7 +41,7 @@ def linear_cross_entropy(
         features ``(tokens, width)``, weight ``(vocabulary, width)``, bias ``(vocabulary,)``, targets ``(tokens,)``;
         with ``consistency`` features ``(2 * tokens, width)``.
     """
-    if not consistency and len(targets) * len(weight) <= FEW:
+    if not consistency and len(targets) * len(weight) <= FEW_LOGITS:
         logits = F.linear(features, weight, bias)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         return F.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="sum")
@@ -94,7 +94,7 @@ def _sum(
     total = features.new_zeros((), dtype=exact)
     passes = 2 if consistency else 1
     features = features.unflatten(0, (passes, len(targets)))
-    rows = max(1, CHUNK_ROWS // passes, CHUNK // (passes * vocab))
+    rows = max(1, CHUNK_ROWS // passes, CHUNK_LOGITS // (passes * vocab))
     for start in range(0, len(targets), rows):
         inputs = features[:, start : start + rows].flatten(0, 1)
         wanted = targets[start : start + rows, None].repeat(passes, 1)
@@ -131,7 +131,7 @@ def _sum(
 
 
 def _divergence(probs: Tensor, log_probs: Tensor) -> tuple[Tensor, Tensor]:
-    """Sum both Kullback-Leibler divergences between the two halves of the rows; also the gradient of the logits."""
+    """Sum both KL divergences between the halves of the rows, and compute the logits' gradient."""
     p, q = probs.chunk(2)
     log_p, log_q = log_probs.chunk(2)
     ratio = log_p - log_q

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.config.schema import Stack
+from seq2seq.errors import UserError
 
 
 class Unfit(Exception):
@@ -35,7 +36,7 @@ def check_sizes(build: Callable[[], nn.Module], stacks: Sequence[Stack], weights
     _check_shapes(skeleton, weights)
     for name, tensor in weights.items():
         if tensor.layout is not torch.strided or tensor.device.type != "cpu" or not tensor.is_floating_point():
-            raise Unfit(f"{name} is no dense tensor of floating-point numbers")
+            raise Unfit(f"{name} is not a dense tensor of floating-point numbers")
     # A tensor may repeat its numbers, or share them with others: a small file can have large shapes.
     needed = sum(parameter.numel() for parameter in skeleton.parameters())
     storages = [(one.untyped_storage(), one.itemsize) for one in weights.values()]
@@ -61,7 +62,7 @@ def _skeleton(build: Callable[[], nn.Module]) -> nn.Module:
     try:
         with torch.device("meta"):
             return build()
-    except (RuntimeError, ValueError, TypeError, OverflowError) as error:  # sizes too large for torch
+    except (UserError, RuntimeError, ValueError, TypeError, OverflowError) as error:  # or sizes too large for torch
         raise Unfit(" ".join(str(error).split())[:200].rstrip(".")) from None
 
 

@@ -1,4 +1,4 @@
-"""How many threads torch gets for a network, and what changes in a forked process."""
+"""Torch's threads for a network, and in a forked process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _forked = False
 
 
 def of_network(num_parameters: int) -> int:
-    """Return the threads for a trained network: 1 if it is small, else 0, which means torch's own number."""
+    """Return a network's number of threads: 1 if it is small, else 0 for torch's own."""
     return 1 if num_parameters < SMALL else 0
 
 

@@ -1,4 +1,4 @@
-"""Finds the runs, the settings in which they differ, and so the arms that they make up."""
+"""Find the runs, the settings in which they differ, and their arms."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import Any, NamedTuple
 from seq2seq import runs
 from seq2seq.config.choices import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS
 from seq2seq.config.schema import INCIDENTAL, UNCOMPARED, Config
+from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import escaped
+from seq2seq.results.probe import Probe
+from seq2seq.results.result import Result
 
 # Files that only a run has.
 OF_A_RUN = (runs.METRICS, runs.RESULT, runs.CHECKPOINTS)
 # Of settings that always change together, the one that names the factor.
 TELLING = ("model.reverse", "model.peeky", "model.match_peeky", "data.book_exact", "model.cell", "model.attention")
-SHORT: dict[tuple[str, Any], str] = {  # what an arm is called where a setting has a value
+SHORT: dict[tuple[str, Any], str] = {  # names of arms for values of a setting
     ("model.reverse", True): "reverse",
     ("model.peeky", "both"): "peeky",
     ("model.peeky", "input"): "peeky input",
@@ -48,19 +51,19 @@ ORDERS = {  # of values that have one
 
 
 class Run(NamedTuple):
-    """One finished run, as its folder tells it."""
+    """One finished run, read from its folder."""
 
     folder: Path
     config: Config
     settings: dict[str, Any]  # the config, its keys with dots
-    result: dict[str, Any]
+    result: Result
     curve: list[dict[str, float]]
     sources: list[str]
     references: list[str]
     hypotheses: list[str]
-    probe: dict[str, Any] | None
+    probe: Probe | None
     line_nll: list[float]  # of a language model, which has no sources and no hypotheses
-    samples: list[str]  # lines that it made up
+    samples: list[str]  # generated lines
 
     @property
     def seed(self) -> int:
@@ -91,7 +94,7 @@ class Arm(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """All that a report is about. The first arm is the baseline: the one whose settings are the plainest."""
+    """The contents of a report. The first arm, with the plainest settings, is the baseline."""
 
     factors: tuple[Factor, ...]
     arms: tuple[Arm, ...]
@@ -112,7 +115,7 @@ def read_sweep(roots: Sequence[Path]) -> Sweep:
 
 
 def sweep_of(folders: Sequence[Path]) -> Sweep:
-    """The runs of these folders, of which at least one is finished.
+    """The runs of these folders; at least one must be finished.
 
     Raises:
         UserError: if a file of a finished one cannot be read.
@@ -161,35 +164,35 @@ def _why_missing(folder: Path) -> str:
 
 
 def _read_run(folder: Path) -> Run:
-    config, result = runs.read_config(folder), runs.read_result(folder)
+    config, result = runs.read_config(folder), Result.read(folder / runs.RESULT)
     assert result is not None
-    is_lm = config.task == "language_model"
-    lines = []
-    for name in (runs.REFERENCES, runs.LINE_NLL) if is_lm else (runs.SOURCES, runs.REFERENCES, runs.HYPOTHESES):
+    lines: dict[str, list[str]] = {}
+    for name in TASKS[config.task].files:
         if not (folder / name).is_file():
             raise UserError(
-                f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again: it is scored anew."
+                f"{folder} has no {name}; delete its {runs.RESULT} and give the run's command again to score it."
             )
-        lines.append(read_lines(folder / name))
-    if len({len(one) for one in lines}) > 1:
-        raise UserError(f"{folder}: its test files have {', '.join(str(len(one)) for one in lines)} lines; train anew.")
+        lines[name] = read_lines(folder / name)
+    counts = [len(one) for one in lines.values()]
+    if len(set(counts)) > 1:
+        raise UserError(f"{folder}: its test files have {', '.join(map(str, counts))} lines; train again.")
     return Run(
         folder=folder,
         config=config,
         settings=flat(dataclasses.asdict(config)),
         result=result,
         curve=_curve(folder, config),
-        sources=[] if is_lm else lines[0],
-        references=lines[0] if is_lm else lines[1],
-        hypotheses=[] if is_lm else lines[2],
-        probe=runs.read_probe(folder),
-        line_nll=runs.numbers(folder / runs.LINE_NLL, lines[1]) if is_lm else [],
+        sources=lines.get(runs.SOURCES, []),
+        references=lines[runs.REFERENCES],
+        hypotheses=lines.get(runs.HYPOTHESES, []),
+        probe=Probe.read(folder / runs.PROBE),
+        line_nll=runs.numbers(folder / runs.LINE_NLL, lines.get(runs.LINE_NLL, [])),
         samples=read_lines(folder / runs.SAMPLES) if (folder / runs.SAMPLES).is_file() else [],
     )
 
 
 def _curve(folder: Path, config: Config) -> list[dict[str, float]]:
-    """The validations; one inside an epoch is placed at its share of the epoch."""
+    """The validations; one inside an epoch gets a fractional epoch."""
     rows, share = runs.read_metrics(folder), config.trainer.validate_every
     if share >= 1:
         return rows
@@ -212,7 +215,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
-    """The settings that differ; those that divide the runs in the same way count as one."""
+    """The settings that differ; those that divide the runs equally are one factor."""
     every = list(dict.fromkeys(key for run in found for key in run.settings))
     differing = [key for key in every if len(_values(found, key)) > 1]
     keys = [key for key in differing if key not in UNCOMPARED]
@@ -231,7 +234,7 @@ def _factors(found: Sequence[Run]) -> tuple[Factor, ...]:
 
 
 def _values(found: Iterable[Run], key: str) -> list[Any]:
-    """The different values of a setting, in an order that is the same whatever the runs' order: plain ones first."""
+    """The different values of a setting, plain ones first, independent of the runs' order."""
     values: list[Any] = []
     for run in found:
         value = run.settings.get(key)
@@ -248,7 +251,7 @@ def _values(found: Iterable[Run], key: str) -> list[Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Equal, and a truth value only equal to a truth value."""
+    """Whether two values are equal; a boolean equals only a boolean."""
     return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
@@ -286,7 +289,7 @@ def _refuse_twins(group: Sequence[Run]) -> None:
 
 
 def _names(arms: Sequence[Arm], factors: Sequence[Factor]) -> list[str]:
-    """Short names where they tell the arms apart, else every factor with its value."""
+    """Short names if they are unique, else every factor with its value."""
     if len(arms) == 1:
         return [arms[0].runs[0].config.name]
     names = []
@@ -302,7 +305,7 @@ def _names(arms: Sequence[Arm], factors: Sequence[Factor]) -> list[str]:
 
 
 def short(key: str, value: Any) -> str:
-    """What a value adds to the name of an arm; nothing if it goes without saying."""
+    """The part of an arm's name for a value; empty for a plain value."""
     if isinstance(value, bool) or value in ("none", None) or (key, value) in SHORT:
         last = key.removeprefix("model.").replace("_", " ")
         return SHORT.get((key, value), last if value is True else "")
@@ -312,7 +315,7 @@ def short(key: str, value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as one would write it on the command line."""
+    """A value as written on the command line."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -323,7 +326,7 @@ def shown(value: Any) -> str:
 def _unequal_seeds(arms: Sequence[Arm]) -> list[Missing]:
     seeds = sorted({run.seed for arm in arms for run in arm.runs})
     return [
-        Missing(f"{arm.name}, seed {seed}", "no such run, though other arms have this seed")
+        Missing(f"{arm.name}, seed {seed}", "missing, while other arms have this seed")
         for arm in arms
         for seed in seeds
         if seed not in [run.seed for run in arm.runs]

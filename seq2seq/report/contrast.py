@@ -19,19 +19,19 @@ Hence the variance is put together from its parts, as for clusters in two direct
     V = S + max(0, T - E)
     S   variance over resampled sentences, the seeds as they are:    sentence + noise
     T   sum_a w[a]^2 s^2[a] / R[a], s^2 with R-1 in its divisor:     seed + noise
-    E   the part of S in which runs of one arm go their own ways:    noise
+    E   the part of S in which runs of one arm differ:                noise
 
-T is what resampling of the seeds would give, times R/(R-1); it needs no draws. S and E are quadratic forms of one
-matrix, the covariance of all runs' scores over resampled sentences, which all contrasts of a metric share.
+T equals the variance from resampling the seeds, times R/(R-1), and needs no samples. S and E are quadratic forms of
+the covariance matrix of all runs' scores over resampled sentences. All contrasts of a metric share this matrix.
 
-T stands on a handful of runs, so that quantiles of the normal or of the bootstrap itself are far too narrow. The
+T is estimated from a few runs, so quantiles of the normal distribution or of the bootstrap are far too narrow. The
 interval is Student's, with Satterthwaite's degrees of freedom: V^2 / (sum_a T[a]^2 / (R[a]-1) + S^2 / (N-1)). No
-variance is pooled over arms, which differ in it as they near 0 or 100 %.
+variance is pooled over arms, because the variance of an arm is smaller near 0 or 100 %.
 
-S has a pseudo-count: in each arm one sentence of the N is taken to have gone either way, w[a]^2 (100/N)^2. For a
-difference of exact matches this is one more sentence on which only the first arm was right and one on which only the
-second was, as Bonett and Price (2012) add for matched pairs. It is what is left where no variance was seen, 0 %
-against 100 %, and vanishes among other differences.
+S has a pseudo-count for each arm: one sentence of the N, w[a]^2 (100/N)^2. For a difference of exact matches this adds
+one sentence on which only the first arm is right and one on which only the second is, as Bonett and Price (2012) do
+for matched pairs. It keeps S above 0 if no variance was observed, as with 0 % against 100 %. Otherwise it is
+negligible.
 
 Sources:
     Koehn (2004), Statistical significance tests for machine translation evaluation, EMNLP.
@@ -56,10 +56,10 @@ import numpy as np
 from scipy import stats
 
 from seq2seq.errors import UserError
-from seq2seq.report.metrics import METRICS, Array, Metric, bleu_score, bleu_statistics
+from seq2seq.report.metrics import ALL, Array, Metric, bleu_score, bleu_statistics
 
-CHUNK = 250  # replicates whose counts of sentences are held at once: 5 MB at 2,500 sentences
-ROUNDING = 1e-9  # points, or squared points; what is smaller is the floating point's
+REPLICATES_AT_ONCE = 250  # whose counts of sentences are in memory: 5 MB at 2,500 sentences
+ROUNDING = 1e-9  # points, or squared points; smaller numbers are rounding errors
 
 
 class Resampled(NamedTuple):
@@ -107,19 +107,19 @@ class Contrast(NamedTuple):
 
 
 def metrics_with(tokenizer: str) -> dict[str, Metric]:
-    """``METRICS``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
-    return {**METRICS, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
+    """``ALL``, with BLEU by one of sacreBLEU's tokenizers; see `metrics.scorer`."""
+    return {**ALL, "bleu": Metric(partial(bleu_statistics, tokenizer=tokenizer), bleu_score)}
 
 
 def resample(
     metric: Metric, statistics: Mapping[str, Array], *, num_replicates: int = 2000, seed: int = 1
 ) -> Resampled:
-    """Score all runs on the test set and on bootstrap samples of its sentences, the same ones for every run.
+    """Score all runs on the test set and on the same bootstrap samples of it.
 
     The covariance is multiplied by N/(N-1), for drawing N sentences from N.
 
     Args:
-        metric: one of ``METRICS``.
+        metric: one of ``ALL``.
         statistics: of each arm ``(seeds, sentences, k)``; sentences in the same order everywhere.
         num_replicates: bootstrap samples; the standard error's own is 1.6 % of it at 2,000.
         seed: of the draws. The same seed and number of sentences give the same samples for every metric.
@@ -132,8 +132,8 @@ def resample(
     table = np.ascontiguousarray(runs.transpose(1, 0, 2)).reshape(num_sentences, -1)  # (sentences, runs * k)
     rng = np.random.default_rng(seed)
     replicates = []
-    for start in range(0, num_replicates, CHUNK):
-        size = min(CHUNK, num_replicates - start)
+    for start in range(0, num_replicates, REPLICATES_AT_ONCE):
+        size = min(REPLICATES_AT_ONCE, num_replicates - start)
         sums = _draw_counts(rng, num_sentences, size) @ table  # (chunk, runs * k)
         replicates.append(metric.score(sums.reshape(size, *runs.shape[::2])))
     covariance = np.atleast_2d(np.cov(np.concatenate(replicates), rowvar=False)) * num_sentences / (num_sentences - 1)
@@ -142,13 +142,13 @@ def resample(
 
 
 def _draw_counts(rng: np.random.Generator, num_sentences: int, size: int) -> Array:
-    """How often each sentence is in each sample ``(size, sentences)``; numpy's multinomial takes ten times as long."""
+    """Counts of each sentence in each sample ``(size, sentences)``; faster than numpy's multinomial."""
     drawn = rng.integers(num_sentences, size=(size, num_sentences)) + num_sentences * np.arange(size)[:, None]
     return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
 
 
 def contrast(runs: Resampled, weights: Mapping[str, float], *, confidence: float = 0.95) -> Contrast:
-    """Estimate a weighted sum of arms' mean scores with both sources of chance; the module says how.
+    """Estimate a weighted sum of arms' mean scores, with its uncertainty.
 
     With one seed in an arm the variance over seeds is unknown: the interval covers only the sentences, and p is None.
     Arms whose runs are all alike give 0, the interval [0, 0] and p = 1.
@@ -188,8 +188,9 @@ def contrast(runs: Resampled, weights: Mapping[str, float], *, confidence: float
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P values adjusted for their number, so that claiming those below alpha makes any false claim with probability
-    alpha at most (Holm 1979). None stays None and is not counted.
+    """P values adjusted for their number (Holm 1979).
+
+    Claiming those below alpha makes any false claim with probability at most alpha. None stays None and is not counted.
     """
     order = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
@@ -201,7 +202,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 class _Variance(NamedTuple):
-    """Of a contrast, in squared points: ``max(0, T - E)`` and ``S`` of the module's formula, and degrees of freedom."""
+    """The variance of a contrast in squared points, with its parts."""
 
     seeds: float
     sentences: float
@@ -231,7 +232,7 @@ def _sentence_variance(runs: Resampled, weights: Mapping[str, float]) -> float:
 
 
 def _noise_variance(runs: Resampled, arm: str) -> float:
-    """Variance over resampled sentences of one run of an arm around the mean of its runs: of seeds with sentences."""
+    """The variance over sentences of one run around its arm's mean."""
     block = _arm_covariance(runs, arm)
     return max(0.0, float(np.trace(block) - block.mean() * len(block))) / (len(block) - 1)
 

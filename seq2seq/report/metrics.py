@@ -16,7 +16,7 @@ Array = npt.NDArray[np.float64]
 
 
 class Metric(NamedTuple):
-    """A corpus metric as a function of sums over sentences, so that a resampled score needs no text.
+    """A corpus metric as a function of sums over sentences.
 
     Attributes:
         statistics: hypotheses (of a perplexity: costs) and references to an array ``(sentences, k)``.
@@ -93,3 +93,4 @@ METRICS = {
 
 
 PERPLEXITY = {"word_perplexity": Metric(perplexity_statistics, perplexity_score, math.inf)}  # of language models
+ALL = METRICS | PERPLEXITY  # by the names in `seq2seq.config.tasks.TaskFacts.metrics`

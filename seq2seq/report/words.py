@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from seq2seq.report.analysis import LOWER, TITLES, Analysis, Comparison, Mean, Row
+from seq2seq.config.tasks import FIGURES
+from seq2seq.report.analysis import Analysis, Comparison, Mean, Row
 
 ALPHA = 0.05
 CLOSE = 3.0  # points; arms that differ by less are said to end together
@@ -45,15 +46,15 @@ def verdict(one: Comparison) -> str:
 
 def sentence(one: Comparison, metric: str) -> str:
     """A comparison as a sentence or two."""
-    lower = metric in LOWER
-    unit = f"points of {TITLES[metric]}" if lower or metric == "exact_match" else f"{TITLES[metric]} points"
+    title, of_unit, lower = FIGURES[metric]
+    unit = f"points of {title}" if lower or of_unit else f"{title} points"
     found = one.contrast
     span = f"95\u00a0% interval {signed(found.low)} to {signed(found.high)}"
     if one.p is None:
         return (
             f"{_subject(one)} {_verb(one)} {number(abs(found.estimate))} {unit} {_direction(one, lower=lower)} "
-            f"({span}, over test sentences only). With one seed, another seed might say otherwise: train "
-            "more."
+            f"({span}, over test sentences only). Another seed may give another result: train more "
+            "seeds."
         )
     if one.p < ALPHA:
         return (
@@ -63,8 +64,8 @@ def sentence(one: Comparison, metric: str) -> str:
     before = one.contrast.p
     if before is not None and before < ALPHA:
         return (
-            f"{_subject(one)}: {signed(found.estimate)} {unit} ({span}) would count if it were the only question "
-            f"(p {_with_sign(before)}), and does not among so many (p {_with_sign(one.p)})."
+            f"{_subject(one)}: {signed(found.estimate)} {unit} ({span}) would be significant as the only comparison "
+            f"(p {_with_sign(before)}), but is not among so many (p {_with_sign(one.p)})."
         )
     return (
         f"{_subject(one)}: {signed(found.estimate)} {unit}, but a difference is not shown ({span}, "
@@ -82,7 +83,7 @@ def _subject(one: Comparison) -> str:
         return f"{one.title} together"
     if one.kind == "three-way":
         two, _, third = one.title.rpartition(" × ")
-        return f"With {third} against without, what {two} bring beyond their sum"
+        return f"With {third} against without, the gain of {two} beyond the sum of their gains"
     higher, lower = _sides(one)
     return f"{higher} against {lower}"
 
@@ -94,22 +95,22 @@ def _sides(one: Comparison) -> tuple[str, str]:
 
 
 def _verb(one: Comparison) -> str:
-    return "bring" if one.kind == "interaction" else "is"
+    return "gain" if one.kind == "interaction" else "is"
 
 
 def _direction(one: Comparison, *, lower: bool) -> str:
     """The direction in words; ``lower`` says that less is better."""
     above = (one.contrast.estimate >= 0) != lower
     if one.kind == "interaction":
-        return f"{'more' if above else 'less'} than the sum of what each brings on its own"
+        return f"{'more' if above else 'less'} than the sum of their separate gains"
     if one.kind == "three-way":
         return "more" if above else "less"
     return "better" if above else "worse"
 
 
 def ranked(analysis: Analysis) -> list[Row]:
-    """The arms' rows in the order of a table: language models by perplexity, lowest first."""
-    if analysis.metric not in LOWER:
+    """The arms' rows in the order of a table: if less is better, the lowest first."""
+    if not FIGURES[analysis.metric].lower:
         return list(analysis.rows)
     found = {row.arm.name: row.figures[analysis.metric] for row in analysis.rows}
     return sorted(analysis.rows, key=lambda row: math.inf if (mean := found[row.arm.name]) is None else mean.mean)
@@ -131,30 +132,30 @@ def doubt(analysis: Analysis) -> str | None:
     wanted = "more seeds" if 2 * by_seeds >= len(rest) else "more test sentences"
     return (
         "Not shown does not mean that the arms are equal: every value within an interval agrees with these runs. "
-        f"Here {wanted} would tell more, since the larger part of the doubt is theirs."
+        f"More certainty would come from {wanted}, which cause the larger part of the uncertainty."
     )
 
 
 def chance(analysis: Analysis) -> str:
     """Explain how the intervals and p values were computed."""
     found = analysis.comparisons[analysis.metric]
-    sentences = f"{found[0].contrast.num_sentences:,} test sentences drawn anew 2,000 times"
+    sentences = f"{found[0].contrast.num_sentences:,} test sentences resampled 2,000 times"
     counted = sum(one.p is not None for one in found)
     if not counted:
         return (
-            f"The intervals cover only the chance of the sentences, {sentences}: with one seed in an arm the chance of "
-            "the seeds is unknown, and it is often the larger one."
+            f"The intervals cover only the variance over sentences ({sentences}). With one seed in an arm the "
+            "variance over seeds is unknown, and it is often the larger one."
         )
     text = (
-        "Scores differ between seeds, and would differ on other test sentences. The intervals hold both kinds of "
-        f"chance: the spread between seeds, and {sentences} for all runs at once. Were all of this done again and "
-        "again, 95 of 100 such intervals would hold the true value."
+        "Scores differ between seeds, and would differ on other test sentences. The intervals cover both kinds of "
+        f"chance: the spread between seeds, and {sentences} for all runs at once. If all of this were repeated, 95 of "
+        "100 such intervals would contain the true value."
     )
     if counted > 1:
         text += (
-            " The more one compares, the more differences turn up by chance: the p values are corrected for "
-            f"{counted} comparisons (Holm 1979), so that 95 of 100 such reports claim no difference that does not "
-            "exist. The intervals are not corrected, and so one may leave out 0 beside a difference that is not shown."
+            " With more comparisons, more differences appear by chance. The p values are therefore corrected for "
+            f"{counted} comparisons (Holm 1979): 95 of 100 such reports claim only differences that exist. The "
+            "intervals are not corrected, so an interval may exclude 0 although the difference is not shown."
         )
     return text
 

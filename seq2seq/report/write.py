@@ -10,11 +10,13 @@ from typing import Any, NamedTuple
 
 import jinja2
 
+from seq2seq.config.tasks import FIGURES
 from seq2seq.files.writing import escaped, make_folder, write_lines
 from seq2seq.report import plots, words
-from seq2seq.report.analysis import NEAR_BEST, TITLES, Analysis, describe_factors, probes
+from seq2seq.report.analysis import NEAR_BEST, Analysis, describe_factors, probes
 from seq2seq.report.arms import shown
-from seq2seq.runs import RARE
+from seq2seq.report.drawing import inline
+from seq2seq.results.probe import RARE
 
 HTML, MARKDOWN, TABLE = "report.html", "report.md", "results.csv"
 
@@ -22,75 +24,75 @@ CAPTIONS = {
     "differences": (
         "How far each arm is from the baseline",
         "A dot is a difference of means over seeds, the bar its 95 % interval. Filled and blue: different even after "
-        "the correction for the number of comparisons. Grey: not shown; a grey bar that does not reach 0 would count "
-        "if it were the only question.",
+        "the correction for the number of comparisons. Grey: not shown; a grey bar that does not reach 0 would be "
+        "significant as the only comparison.",
     ),
     "interaction": (
         "What two options do together",
-        "Lines join means, small marks are seeds. Parallel lines: each option brings the same with and without the "
-        "other. Lines that spread or cross: what one brings depends on the other.",
+        "Lines join means, small marks are seeds. Parallel lines: each option gains the same with and without the "
+        "other. Lines that spread or cross: the gain of one depends on the other.",
     ),
     "curves": (
         "While training",
-        "The score on the validation set, each time that it was taken; the line is the mean over seeds, the band goes "
+        "The score at each validation; the line is the mean over seeds, the band goes "
         "from the lowest seed to the highest.",
     ),
     "time": (
         "The same against time",
         "Epochs of a larger network take longer. This is what each arm had reached after the same seconds of training "
-        "(validation left out). Runs beside each other on one machine slow each other down: small differences mean "
-        "nothing.",
+        "(validation left out). Runs at the same time on one machine slow each other down, so ignore small "
+        "differences.",
     ),
     "length": (
         "Short and long sources",
-        "Test sentences grouped by the length of their source; means over seeds. Few sentences make a jumpy line.",
+        "Test sentences grouped by the length of their source; means over seeds. With few sentences the line is noisy.",
     ),
     "position": (
         "Where in the target it goes wrong",
-        "Left: the model writes on after its own mistakes, so one shifted word makes all later ones wrong. Right: "
-        "every step is given the reference so far, and is judged on its own; here and in the pictures below a position "
-        f"that fewer than one probed sentence in {RARE} has is left out.",
+        "Left: the model continues its own output, so one shifted word makes all later ones wrong. Right: every step "
+        "follows the correct beginning. Here and in the pictures below, a position is left out if fewer than one "
+        f"probed sentence in {RARE} reaches it.",
     ),
     "gradient": (
-        "Which source tokens the first target words listen to",
+        "Which source tokens the first target words depend on",
         "How much of the gradient of a target word's log-probability arrives at each source token, in source order, "
-        "also where the encoder reads it backwards; each sentence's shares add up to 100 % over all of its tokens.",
+        "even if the encoder reads it backwards. The shares of a sentence add up to 100 % over all its tokens.",
     ),
     "decay": (
         "The vanishing gradient",
-        "The same gradient against the number of encoder steps that it has to come back through, on a logarithmic "
-        "axis: a straight line that falls is a gradient that shrinks by the same factor at each step.",
+        "The same gradient against the number of encoder steps that it goes back, on a logarithmic axis. A straight "
+        "falling line means that the gradient shrinks by the same factor at each step.",
     ),
     "reliance": (
         "How much peeky steps use the summary",
-        "At a single step the summary is replaced by the average summary; the share of the probability that moves to "
-        "other words. 0: the step did not need to look, 1: it knew nothing without.",
+        "At a single step the summary is replaced by the average summary. The picture shows the share of probability "
+        "that moves to other words. 0: the step does not use the summary; 1: it depends on the summary completely.",
     ),
     "training": (
         "Gradients in training",
         "The norm of the gradients before clipping, how often they had to be clipped, and the largest absolute "
-        "eigenvalue of the encoder's recurrent matrix: what is multiplied with itself once for each token (for gated "
-        "cells, of the candidate state).",
+        "eigenvalue of the encoder's recurrent matrix. This matrix is multiplied with itself once for each token (for "
+        "gated cells, it is that of the candidate state).",
     ),
 }
 
 
-LANGUAGE_MODEL_CAPTIONS = {  # where they differ
+WITHOUT_SOURCES = {  # where they differ
     "curves": (
         "While training",
         "The perplexity per word on the validation text, less is better; the line is the mean over seeds, the band "
-        "goes from the lowest seed to the highest. What lies high above where the arms end is cut off.",
+        "goes from the lowest seed to the highest. Values far above the final ones are cut off.",
     ),
     "length": (
         "Short and long lines",
-        "Test lines grouped by their words; means over seeds. The end of a line, a word too, weighs more in a short "
-        "one.",
+        "Test lines grouped by their words; means over seeds. The end of a line counts as a word, so it weighs more "
+        "in a short line.",
     ),
     "training": (
         "Gradients in training",
         "The norm of the gradients before clipping, how often they had to be clipped, and the largest absolute "
-        "eigenvalue of the recurrent matrices: what is multiplied with itself once for each token (for gated cells, of "
-        "the candidate state).",
+        "eigenvalue of the recurrent matrices. Such a matrix is multiplied with itself once for each token (for gated "
+        "cells, it is that of the candidate state).",
     ),
 }
 
@@ -113,7 +115,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
     """
     pictures = plots.draw(analysis)
     values = _values(analysis)
-    captions = CAPTIONS | (LANGUAGE_MODEL_CAPTIONS if analysis.task == "language_model" else {})
+    captions = CAPTIONS | ({} if analysis.facts.has_sources else WITHOUT_SOURCES)
     shown_pictures = [(name, *caption, pictures[name]) for name, caption in captions.items() if name in pictures]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("seq2seq.report", "templates"),
@@ -123,7 +125,7 @@ def write_report(analysis: Analysis, out: Path) -> Path:
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["inline"] = lambda svg, name: plots.inline(name, svg)
+    environment.filters["inline"] = lambda svg, name: inline(name, svg)
     environment.filters["cell"] = _cell
     files = {f"{name}.svg": pictures[name] for name in CAPTIONS if name in pictures}
     for name in (MARKDOWN, HTML):
@@ -143,7 +145,7 @@ def _values(analysis: Analysis) -> dict[str, Any]:
     return {
         "analysis": analysis,
         "title": ", ".join(dict.fromkeys(run.config.name for run in runs)),
-        "metric": TITLES[analysis.metric],
+        "metric": FIGURES[analysis.metric].title,
         "num_runs": len(runs),
         "missing": [(one.name, one.reason) for one in analysis.sweep.missing],
         "factors": describe_factors(analysis.sweep),
@@ -154,11 +156,11 @@ def _values(analysis: Analysis) -> dict[str, Any]:
         "chance": words.chance(analysis) if analysis.comparisons[analysis.metric] else "",
         "scores": _scores(analysis),
         "speeds": _speeds(analysis),
-        "comparisons": [(TITLES[name], _comparisons(found)) for name, found in _ordered(analysis) if found],
+        "comparisons": [(FIGURES[name].title, _comparisons(found)) for name, found in _ordered(analysis) if found],
         "paired": _paired(analysis),
         "probed": _probed(analysis),
-        "signatures": sorted({run.result["bleu_signature"] for run in runs if "bleu_signature" in run.result}),
-        "made_with": sorted({f"seq2seq {run.result['version']}, torch {run.result['torch']}" for run in runs}),
+        "signatures": sorted({run.result.figure("bleu_signature") for run in runs} - {None}),
+        "made_with": sorted({f"seq2seq {run.result.origin.version}, torch {run.result.origin.torch}" for run in runs}),
         "seeds": ", ".join(map(str, sorted({run.seed for run in runs}))),
     }
 
@@ -169,41 +171,28 @@ def _ordered(analysis: Analysis) -> list[tuple[str, Any]]:
 
 
 def _scores(analysis: Analysis) -> Table:
-    if analysis.task == "language_model":
-        return _perplexities(analysis)
-    unit = " %" if analysis.metric == "exact_match" else ""
-    heads = ("arm", "seeds", "BLEU", "chrF", "exact match %", "perplexity", f"valid best{unit}", f"valid last{unit}")
-    rows = []
-    for row in analysis.rows:
-        figures = [row.figures[name] for name in ("bleu", "chrf", "exact_match", "perplexity", "best", "last")]
-        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(figure) for figure in figures)))
-    return Table(heads, tuple(rows))
-
-
-def _perplexities(analysis: Analysis) -> Table:
-    """The best one first."""
-    heads = ("arm", "seeds", "test, per word", "test, per token", "valid best", "valid last", "train, per word")
-    names = ("word_perplexity", "perplexity", "best", "last", "train_word_perplexity")
+    unit, columns = FIGURES[analysis.metric].unit, analysis.facts.scores
+    titles = (title + unit if name in ("best", "last") else title for name, title in columns)
     rows = []
     for row in words.ranked(analysis):
-        rows.append((row.arm.name, str(len(row.arm.runs)), *(words.spread(row.figures[name]) for name in names)))
-    return Table(heads, tuple(rows))
+        figures = (words.spread(row.figures[name]) for name, _ in columns)
+        rows.append((row.arm.name, str(len(row.arm.runs)), *figures))
+    return Table(("arm", "seeds", *titles), tuple(rows))
 
 
 def _speeds(analysis: Analysis) -> Table:
-    is_language_model = analysis.task == "language_model"
+    speed, title = analysis.facts.speed
     heads = (
         "arm",
         "parameters",
         "training s",
         "training tokens/s",
-        "scoring tokens/s" if is_language_model else "decoding sentences/s",
+        title,
         f"s to {NEAR_BEST:.0%} of the best".replace("%", " %"),
     )
     rows = []
     for row in analysis.rows:
-        last = "scored_per_second" if is_language_model else "sentences_per_second"
-        figures = [row.figures[name] for name in ("train_seconds", "tokens_per_second", last)]
+        figures = [row.figures[name] for name in ("train_seconds", "train_tokens_per_second", speed)]
         known = (words.spread(figure, 0) for figure in figures)
         rows.append((row.arm.name, f"{row.parameters:,}", *known, words.spread(row.to_near_best, 0)))
     return Table(heads, tuple(rows))
@@ -232,7 +221,14 @@ def _comparisons(found: Sequence[Any]) -> Table:
 def _paired(analysis: Analysis) -> Table:
     heads = ("arm", "seed", "metric", "test", "points", "p")
     rows = [
-        (one.arm, str(one.seed), TITLES[test.metric], test.test, words.signed(test.difference), words.p_value(test.p))
+        (
+            one.arm,
+            str(one.seed),
+            FIGURES[test.metric].title,
+            test.test,
+            words.signed(test.difference),
+            words.p_value(test.p),
+        )
         for one in analysis.paired
         for test in one.tests
     ]
@@ -244,12 +240,21 @@ def _probed(analysis: Analysis) -> Table:
     rows = []
     for arm in analysis.sweep.arms:
         found = probes(arm)
-        decays = [reach["decay_per_step"] for one in found for reach in one["gradient_reach"][:1]]
-        moved = [one["peeky_reliance"]["overall"]["total_variation"] for one in found if one["peeky_reliance"]]
-        right = [100 * one["accuracy_by_position"]["overall"]["accuracy"] for one in found]
+        decays = [reach.decay_per_step for one in found for reach in one.gradient_reach[:1]]
+        moved = [one.peeky_reliance.overall.total_variation for one in found if one.peeky_reliance]
+        right = [_percent(one.accuracy_by_position.overall.accuracy) for one in found]
         if found:
-            rows.append((arm.name, *(_mean(values) for values in (decays, moved, right))))
+            rows.append(
+                (
+                    arm.name,
+                    *(_mean(values) for values in (decays, moved, right)),
+                )
+            )
     return Table(heads, tuple(rows))
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _mean(values: Sequence[float | None]) -> str:
@@ -260,20 +265,15 @@ def _mean(values: Sequence[float | None]) -> str:
 def _results(analysis: Analysis) -> str:
     """A row for each run, for further analysis."""
     keys = [factor.key for factor in analysis.sweep.factors]
-    figures = ["bleu", "chrf", "ter", "exact_match", "perplexity", "parameters", "best_step", "num_sentences"]
-    times = ["train_seconds", "train_tokens_per_second", "sentences_per_second"]
-    signature = ["bleu_signature"]
-    if analysis.task == "language_model":
-        figures = [f"{split}{name}" for split in ("", "valid_", "train_") for name in ("perplexity", "word_perplexity")]
-        figures += ["num_words", "num_unknown", "parameters", "best_step", "num_sentences"]
-        times, signature = ["train_seconds", "train_tokens_per_second", "tokens_per_second"], []
+    figures = analysis.facts.results
     table = io.StringIO(newline="")
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(["arm", *keys, "seed", *figures, *times, *signature])
+    writer.writerow(["arm", *keys, "seed", *figures])
     for arm in analysis.sweep.arms:
         for run in arm.runs:
+            result = run.result.plain()
             settings = [shown(arm.values[key]) for key in keys]
-            values = [run.result.get(name) for name in (*figures, *times, *signature)]
+            values = [result.get(name) for name in figures]
             writer.writerow([arm.name, *settings, run.seed, *values])
     return table.getvalue()
 

@@ -81,7 +81,7 @@ class Tokenizer(Protocol):
         """Return the pieces behind ids, for people to look at."""
 
     def normalized(self, line: str, *, keep_case: bool = False) -> str:
-        """Return a line as it is encoded: lower-cased if text is, and in the tokenizer's Unicode form.
+        """Return a line in the tokenizer's Unicode form, and lower-cased if it lower-cases.
 
         Args:
             keep_case: change only the Unicode form.
@@ -108,7 +108,7 @@ def in_form(line: str, form: str) -> str:
 
 
 def normalized(line: str, *, lowercase: bool, normalization: str) -> str:
-    """Return a line as tokenizers encode it: in a Unicode form (none, nfc, nfkc), lower-cased if asked."""
+    """Return a line in a Unicode form (none, nfc, nfkc), lower-cased if asked."""
     if normalization != "none":
         line = in_form(line, normalization)
     if not lowercase:

@@ -17,7 +17,7 @@ _END_OF_WORD = re.compile("(?<! ) ")
 
 
 class Encoded(NamedTuple):
-    """A line, or the beginning of one that is far too long, with all of its ids."""
+    """A line, or the beginning of a very long one, with its ids."""
 
     line: str
     ids: list[int]
@@ -27,10 +27,10 @@ class Encoded(NamedTuple):
 def encode(tokenizer: Tokenizer, lines: Sequence[str], limit: int) -> list[Encoded]:
     """Encode lines; at most ``limit`` ids of each are kept by the caller.
 
-    The first ``limit`` ids are those of the whole line. A line is read only as far as it takes, to the end of a word,
-    and pieces do not go on from word to word. Two lines are exceptions: one without a space within `MARGIN` characters,
-    whose pieces may differ near the place where it is cut, past the ids that are kept; and one that has fewer than
-    ``limit`` ids in `MOST` characters, since unknown characters in a row are one id: it ends there.
+    The first ``limit`` ids equal those of the whole line. A line is read only as far as needed, to the end of a word,
+    and no piece crosses words. There are two exceptions. In a line without a space within `MARGIN` characters, pieces
+    may differ near the cut, after the kept ids. A line with fewer than ``limit`` ids in `MOST` characters ends there:
+    a run of unknown characters is one id.
 
     Raises:
         ValueError: if a line holds a newline.

@@ -25,7 +25,7 @@ class _Piece(NamedTuple):
 
 
 class _Ends(NamedTuple):
-    """The pieces that can end at one place of a word, and their shares of the probability there."""
+    """The pieces that can end at one place of a word, with their probabilities there."""
 
     shares: list[float]  # cumulative
     starts: list[int]

@@ -42,7 +42,7 @@ def train(
     sample_lines: int = 0,
     normalization: str = "none",
 ) -> bytes:
-    """Train a SentencePiece model, or for type ptb a list of words, on ``lines`` and return it serialised.
+    """Train a SentencePiece model, or a list of words for type ptb, and serialise it.
 
     The text is brought to the Unicode form ``normalization``; its spaces are not collapsed. A vocabulary larger than
     the text allows is clipped; its true size is that of the result. ``char``, ``word`` and ``ptb`` with

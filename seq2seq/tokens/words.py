@@ -60,7 +60,10 @@ class Words:
         return [[self._ids.get(word, UNK) for word in words(line)] for line in escaped]
 
     def decode(self, ids: Sequence[Sequence[int]], unknowns: Sequence[Sequence[str]] | None = None) -> list[str]:
-        """The words of each row between single spaces. An unknown one is the next of ``unknowns``, or ``<unk>``."""
+        """The words of each row, joined by single spaces.
+
+        An unknown one is the next of ``unknowns``, or ``<unk>``.
+        """
         given = unknowns or [()] * len(ids)
         rows = zip(ids, given, strict=True)
         texts = (b"".join(self.spell(row, own)).decode("utf-8") for row, own in rows)

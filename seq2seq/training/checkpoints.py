@@ -11,6 +11,7 @@ from typing import Any
 import lightning as L
 
 from seq2seq import checkpoint
+from seq2seq.config.tasks import FIGURES
 from seq2seq.data.batches import Batch
 from seq2seq.data.stream import Window
 from seq2seq.stopping import Deferred, Interrupted
@@ -35,7 +36,7 @@ class Checkpoints(L.Callback):
         self.folder = folder
         self.stop = stop or Deferred()
         self.metric = f"valid/{monitor}"
-        self.sign = -1 if monitor == "loss" else 1
+        self.sign = -1 if FIGURES[monitor].lower else 1
         self.save_seconds = 60 * save_minutes or math.inf
         self.best: list[float] | None = None
         self.best_step = 0
@@ -77,7 +78,7 @@ class Checkpoints(L.Callback):
                     checkpoint.name_also(path, checkpoint.BEST)
 
     def _keep(self, rank: list[float], step: int) -> bool:
-        """Return whether this checkpoint is among the K best; of equals, the earlier one is better.
+        """Return whether this checkpoint is among the K best; of equal ones, the earlier one is better.
 
         A step that is validated twice counts once.
         """

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from seq2seq.config.schema import Config, TokenizerConfig
+from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
 from seq2seq.files.writing import make_folder, write_lines
 from seq2seq.runs import (
@@ -17,14 +18,10 @@ from seq2seq.runs import (
     CONFIG,
     DRAWING,
     ERROR,
-    HYPOTHESES,
-    LINE_NLL,
     METRICS,
     PROBE,
-    REFERENCES,
     RESULT,
     SAMPLES,
-    SOURCES,
     TENSORBOARD,
     differences,
     lacks_normalization,
@@ -44,7 +41,8 @@ def claim(config: Config, folder: Path) -> None:
             if (folder / name).exists():
                 shutil.rmtree(folder / name)
         # The config comes last: while any file of the run is left, its settings are too, even after a kill.
-        written = (METRICS, RESULT, HYPOTHESES, SOURCES, REFERENCES, LINE_NLL, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
+        files = dict.fromkeys(name for facts in TASKS.values() for name in facts.files)
+        written = (METRICS, RESULT, *files, SAMPLES, PROBE, DRAWING, ERROR, CONFIG)
         for name in written:
             (folder / name).unlink(missing_ok=True)
     if not (folder / CONFIG).is_file():
@@ -70,7 +68,7 @@ def refuse_another_run(config: Config, folder: Path) -> None:
         if different:
             raise UserError(
                 f"{folder} holds a run with other settings ({', '.join(different)}); "
-                "give this one another name=..., or start anew there with overwrite=true."
+                "give this one another name=..., or start again there with overwrite=true."
             )
         return
     for name in (CHECKPOINTS, RESULT):

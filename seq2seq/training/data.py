@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
-from seq2seq.data.arrays import Corpus, Tokenizers, encode_corpus, encode_side
+from seq2seq.data.arrays import Corpus, Tokenizers, encode_side
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
 from seq2seq.data.pairs import SPLITS
+from seq2seq.data.sources import SOURCES
+from seq2seq.data.sources.base import Source
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
+from seq2seq.language_model import TOKENS_AT_ONCE
+from seq2seq.models.encoders import ENCODERS
 from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
-
-WINDOW = 1024  # tokens that a validation reads at a time, without effect on its figures
 
 
 class TranslationData(L.LightningDataModule):
@@ -28,84 +31,114 @@ class TranslationData(L.LightningDataModule):
         folder: as `seq2seq.data.prepare.prepare` returns it.
     """
 
-    def __init__(self, config: Config, folder: Path, tokenizers: Tokenizers) -> None:
+    def __init__(self, config: Config, folder: Path, tokenizers: Tokenizers, source: Source | None = None) -> None:
         super().__init__()
         self.config = config
         self.folder = folder
         self.tokenizers = tokenizers
-        self.train_corpus = encode_corpus(folder, "train", tokenizers)
-        self.valid_corpus = encode_corpus(folder, "valid", tokenizers)
+        self.source = source or build_source(config, folder, tokenizers.src)
+        self.train_corpus, self.valid_corpus = self._corpus("train"), self._corpus("valid")
         if config.model.fixed_length:
-            _check_fixed_length(folder, tokenizers, config.model.fixed_length)
-        self.valid_src = read_lines(folder / "valid.src")
+            self._check_fixed_length(config.model.fixed_length)
+        self.valid_src = self.source.read(folder, "valid")
         self.valid_tgt = read_lines(folder / "valid.tgt")
 
     def train_dataloader(self) -> BatchLoader:
         data = self.config.data
+        sampler = self._sampler(
+            self.train_corpus, data.batch_tokens, batch_sentences=data.batch_sentences, seed=self.config.seed
+        )
         return self._loader(
             self.train_corpus,
-            shuffle=True,
-            batch_tokens=data.batch_tokens,
-            batch_sentences=data.batch_sentences,
+            sampler,
             accumulate=self.config.trainer.accumulate,
             num_workers=data.num_workers,
             sampling=self.config.tokenizer.sampling,
         )
 
     def val_dataloader(self) -> BatchLoader:
-        return self._loader(self.valid_corpus, shuffle=False, batch_tokens=self.config.decode.batch_tokens)
+        sampler = self._sampler(
+            self.valid_corpus, self.config.decode.batch_tokens, seed=self.config.seed, shuffle=False
+        )
+        return self._loader(self.valid_corpus, sampler)
 
-    def _loader(
-        self,
-        corpus: Corpus,
-        *,
-        shuffle: bool,
-        batch_tokens: int,
-        batch_sentences: int = 0,
-        accumulate: int = 1,
-        num_workers: int = 0,
-        sampling: float = 0.0,
-    ) -> BatchLoader:
-        end_symbol = self.config.model.fixed_length == 0
-        world_size = self.trainer.world_size if self.trainer else 1
-        if len(corpus.src) < world_size:
+    def _sampler(self, corpus: Corpus, batch_tokens: int, **options: Any) -> LengthBatchSampler:
+        """Cut a corpus into batches; ``options`` are those of the sampler."""
+        if len(corpus.src) < self._world_size:
             raise UserError(
-                f"{self.folder} has a split of {len(corpus.src)} pairs, too few for {world_size} processes; make "
+                f"{self.folder} has a split of {len(corpus.src)} pairs, too few for {self._world_size} processes; make "
                 "trainer.devices smaller."
             )
-        sampler = LengthBatchSampler(
-            np.stack([side.lengths() for side in corpus], axis=1) + end_symbol,
-            batch_tokens=batch_tokens,
-            batch_sentences=batch_sentences,
-            seed=self.config.seed,
-            shuffle=shuffle,
-            at_least=world_size,
-        )
+        lengths = np.stack([side.lengths() for side in corpus], axis=1) + self._end_symbol
+        return LengthBatchSampler(lengths, batch_tokens=batch_tokens, at_least=self._world_size, **options)
+
+    def _loader(self, corpus: Corpus, sampler: LengthBatchSampler, **options: Any) -> BatchLoader:
+        """Load this process's share of the batches; ``options`` are those of the loader."""
         return BatchLoader(
             corpus,
             sampler,
-            end_symbol=end_symbol,
-            accumulate=accumulate,
-            num_workers=num_workers,
+            end_symbol=self._end_symbol,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world_size,
-            sampling=sampling,
+            world_size=self._world_size,
             tokenizers=self.tokenizers,
+            source=self.source,
+            **options,
+        )
+
+    @property
+    def _end_symbol(self) -> bool:
+        return self.config.model.fixed_length == 0
+
+    @property
+    def _world_size(self) -> int:
+        return self.trainer.world_size if self.trainer else 1
+
+    def _corpus(self, split: str) -> Corpus:
+        targets = encode_side(self.folder, split, "tgt", self.tokenizers.tgt)
+        return Corpus(self.source.rows(self.folder, split), targets)
+
+    def _check_fixed_length(self, fixed_length: int) -> None:
+        corpora = {split: self._corpus(split) for split in SPLITS}
+        if not all(corpus.src.lengths().all() for corpus in corpora.values()):
+            raise UserError(
+                f"model.fixed_length leaves out the end symbol, so a source cannot be blank; remove the "
+                f"blank lines of {self.folder}."
+            )
+        for split, corpus in corpora.items():
+            lengths = corpus.tgt.lengths()
+            if (lengths != fixed_length).any():
+                line = int((lengths != fixed_length).argmax())
+                raise UserError(
+                    f"{self.folder / split}.tgt: line {line + 1} has {lengths[line]} tokens, but "
+                    f"model.fixed_length={fixed_length} wants exactly {fixed_length} in each; pad the lines, or leave "
+                    "it 0."
+                )
+
+
+def check_source(config: Config) -> None:
+    """Check that the encoder reads what the source gives.
+
+    Raises:
+        UserError: if it does not.
+    """
+    encoder, source = config.model.encoder_kind, config.data.source
+    reads, gives = ENCODERS[encoder].reads, SOURCES[source].gives
+    if reads != gives:
+        raise UserError(
+            f"model.encoder_kind={encoder} reads {reads}, and data.source={source} gives {gives}; choose an encoder "
+            f"that reads {gives}."
         )
 
 
-def _check_fixed_length(folder: Path, tokenizers: Tokenizers, fixed_length: int) -> None:
-    corpora = {split: encode_corpus(folder, split, tokenizers) for split in SPLITS}
-    if not all(corpus.src.lengths().all() for corpus in corpora.values()):
-        raise UserError(f"model.fixed_length has no end symbol to stand for a blank source; {folder} has one.")
-    for split, corpus in corpora.items():
-        lengths = corpus.tgt.lengths()
-        if (lengths != fixed_length).any():
-            line = int((lengths != fixed_length).argmax())
-            raise UserError(
-                f"{folder / split}.tgt: line {line + 1} has {lengths[line]} tokens, but "
-                f"model.fixed_length={fixed_length} wants exactly {fixed_length} in each; pad the lines, or leave it 0."
-            )
+def reads_text(config: Config) -> bool:
+    """Whether the source is text, with a tokenizer of its own."""
+    return SOURCES[config.data.source].is_text
+
+
+def build_source(config: Config, folder: Path, tokenizer: Tokenizer) -> Source:
+    """Build the source that ``data.source`` names, from the training data of a prepared dataset."""
+    kind = SOURCES[config.data.source]
+    return kind(kind.learn(folder), tokenizer, end_symbol=config.model.fixed_length == 0)
 
 
 class TextData(L.LightningDataModule):
@@ -136,7 +169,7 @@ class TextData(L.LightningDataModule):
         )
 
     def val_dataloader(self) -> StreamLoader:
-        return StreamLoader(self.valid_stream, num_columns=1, bptt=WINDOW)
+        return StreamLoader(self.valid_stream, num_columns=1, bptt=TOKENS_AT_ONCE)
 
 
 def load_like(config: Config) -> tuple[str, Tokenizers]:
@@ -157,7 +190,7 @@ def load_like(config: Config) -> tuple[str, Tokenizers]:
         )
     if config.tokenizer.sampling and not found.src.can_sample:
         raise UserError(
-            f"tokenizer.sampling={config.tokenizer.sampling:g} needs pieces that can be cut anew, and those of "
+            f"tokenizer.sampling={config.tokenizer.sampling:g} needs a tokenizer that can sample, and those of "
             f"tokenizer.like={config.tokenizer.like} cannot; leave it 0."
         )
     return kind, found

@@ -9,7 +9,6 @@ import logging
 import subprocess
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch.utilities import rank_zero_only
@@ -20,13 +19,12 @@ from seq2seq.config.schema import Config
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.prepare import prepare
 from seq2seq.evaluation import advice
+from seq2seq.results.result import Origin, Result
 from seq2seq.runs import (
     CHECKPOINTS,
     ERROR,
     RESULT,
-    locked,
-    read_result,
-    write_json,
+    locked_run,
 )
 from seq2seq.stopping import Interrupted
 from seq2seq.terminal import show
@@ -42,13 +40,13 @@ for _chatty in ("lightning.pytorch", "lightning.fabric"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 
-def run(config: Config, folder: Path) -> dict[str, Any]:
+def run(config: Config, folder: Path) -> Result | None:
     """Train, score the best checkpoint on the test set, and write everything into ``folder``.
 
     A finished run is not repeated, and an unfinished one with the same config is resumed.
 
     Returns:
-        The values of ``test.json``; an empty dictionary in all processes but the first.
+        The contents of ``test.json``; None in all processes but the first.
 
     Raises:
         UserError: for anything that the user can mend.
@@ -62,23 +60,23 @@ def run(config: Config, folder: Path) -> dict[str, Any]:
     first = getattr(rank_zero_only, "rank", 0) == 0  # of the processes of this run
     threads = torch.get_num_threads()
     try:
-        with locked(folder) if first else nullcontext():
+        with locked_run(folder) if first else nullcontext():
             return _run(config, folder)
     except Interrupted:
         if first:
             raise
-        return {}  # the first process reports it
+        return None  # the first process reports it
     finally:
         torch.set_num_threads(threads)  # training may have changed their number
 
 
-def _run(config: Config, folder: Path) -> dict[str, Any]:
+def _run(config: Config, folder: Path) -> Result | None:
     (folder / ERROR).unlink(missing_ok=True)  # of an earlier attempt
     config = as_begun(config, folder)
     refuse_another_run(config, folder)
-    result = None if config.overwrite else read_result(folder)
+    result = None if config.overwrite else Result.read(folder / RESULT)
     if result is not None:
-        log.info("%s is finished already; overwrite=true trains it anew", folder)
+        log.info("%s is finished already; overwrite=true trains it again", folder)
         show_result(folder, config, result)
         return result
     revision = git_revision()  # now: there may be a new commit when the training ends
@@ -88,11 +86,21 @@ def _run(config: Config, folder: Path) -> dict[str, Any]:
     stopwatch = Stopwatch()
     best_step = fit(config, folder, data_folder, tokenizers, stopwatch)
     if best_step is None:
-        return {}  # the first process scores
-    figures = TASKS[config.task].score(config, folder, data_folder, tokenizers)
-    times = _times(stopwatch)
-    result = figures | {"best_step": best_step} | times | _origin(config, data_folder) | {"git_revision": revision}
-    write_json(folder / RESULT, result)
+        return None  # the first process scores
+    scores = TASKS[config.task].score(config, folder, data_folder, tokenizers)
+    origin = Origin(
+        best_step=best_step,
+        train_seconds=round(stopwatch.seconds, 2),
+        train_tokens_per_second=round(stopwatch.tokens_per_second(), 1),
+        valid_seconds=round(stopwatch.valid_seconds, 2),
+        seed=config.seed,
+        data=str(data_folder),
+        version=__version__,
+        torch=torch.__version__,
+        git_revision=revision,
+    )
+    result = Result(scores, origin)
+    result.write(folder / RESULT)
     show_result(folder, config, result)
     return result
 
@@ -104,24 +112,13 @@ def _advise(config: Config, folder: Path, data_folder: Path, tokenizers: Tokeniz
             rank_zero_only(log.warning)("%s", line)
 
 
-def _times(stopwatch: Stopwatch) -> dict[str, Any]:
-    return {
-        "train_seconds": round(stopwatch.seconds, 2),
-        "train_tokens_per_second": round(stopwatch.tokens_per_second(), 1),
-        "valid_seconds": round(stopwatch.valid_seconds, 2),
-    }
-
-
-def _origin(config: Config, data_folder: Path) -> dict[str, Any]:
-    return {"seed": config.seed, "data": str(data_folder), "version": __version__, "torch": torch.__version__}
-
-
-def show_result(folder: Path, config: Config, result: dict[str, Any]) -> None:
+def show_result(folder: Path, config: Config, result: Result) -> None:
     """Print a run's scores and some of its outputs on stdout."""
-    TASKS[config.task].show(config, folder, result)
+    origin = result.origin
+    TASKS[config.task].show(config, folder, result.scores)
     show(
-        f"{result['parameters']:,} parameters, trained for {result['train_seconds']:.0f} s at "
-        f"{result['train_tokens_per_second']:,.0f} target tokens/s, validated for {result['valid_seconds']:.0f} s; "
+        f"{result.scores.parameters:,} parameters, trained for {origin.train_seconds:.0f} s at "
+        f"{origin.train_tokens_per_second:,.0f} target tokens/s, validated for {origin.valid_seconds:.0f} s; "
         f"everything is in {folder}"
     )
 

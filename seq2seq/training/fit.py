@@ -19,6 +19,7 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
+from seq2seq.config.tasks import FIGURES
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.prepare import read_manifest
 from seq2seq.data.workers import workers_alive
@@ -49,7 +50,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
         The step of the best checkpoint; None in all processes but the first.
 
     Raises:
-        UserError: if the network cannot be built or does not fit, or ``last.ckpt`` is of other text or pieces.
+        UserError: if the network cannot be built or does not fit, or ``last.ckpt`` was trained on other text or pieces.
     """
     last = folder / CHECKPOINTS / checkpoint.LAST
     contents = None if config.overwrite else _read_last(last)
@@ -66,7 +67,7 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
     if contents is not None:
         if training.has_ended(contents):
             return training.best_step()
-        log.info("going on from %s", last)
+        log.info("resuming from %s", last)
     training.run(data, None if contents is None else last)
     return training.best_step()
 
@@ -74,6 +75,8 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
 def _build(config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
     try:
         built = TASKS[config.task].build(config, data_folder, tokenizers, fresh=fresh)
+    except ValueError as error:  # sizes that only the built encoder knows
+        raise UserError(f"the network cannot be built: {str(error).rstrip('.')}; change the sizes in model.") from None
     except RuntimeError as error:  # out of memory
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None
@@ -105,7 +108,7 @@ class _Training:
         return self.checkpoints.best_step if self.trainer.is_global_zero else None
 
     def has_ended(self, contents: dict[str, Any]) -> bool:
-        """Return whether a checkpoint is of a training that stopped early and was validated.
+        """Return whether the training of a checkpoint stopped early and was validated.
 
         Lightning would train it further: it does not remember that it stopped. Of a training that stopped without a
         validation the callbacks are loaded too; the timer of ``max_minutes`` remembers that its time is over.
@@ -180,9 +183,9 @@ def _read_last(last: Path) -> dict[str, Any] | None:
     try:
         contents = checkpoint.read_to_go_on(previous)
     except UserError:
-        again = "overwrite=true starts the run anew."
+        again = "overwrite=true starts the run again."
         raise UserError(f"{damaged} {previous.name} beside it is refused too; {again}") from None
-    log.warning("%s Going on from %s, which was saved before it.", damaged, previous.name)
+    log.warning("%s Resuming from %s, which was saved before it.", damaged, previous.name)
     checkpoint.name_also(previous, last.name)
     return contents
 
@@ -200,7 +203,7 @@ def _refuse_other_network(config: Config, last: Path, contents: dict[str, Any]) 
     if different or contents[checkpoint.SECTION]["kind"] != TASKS[config.task].kind:
         what = ", ".join(f"model.{name}" for name in different) or "task"
         raise UserError(
-            f"{last} is of another network than the run's settings ({what}); start anew there with overwrite=true."
+            f"{last} has another network than the run's settings ({what}); start again there with overwrite=true."
         )
 
 
@@ -221,11 +224,17 @@ def _refuse_other_text(folder: Path, contents: dict[str, Any], module: LitModel)
     if changed:
         raise UserError(
             f"{folder} was trained on other text: {', '.join(changed)} of its data changed; put the old text back, or "
-            "start anew there with overwrite=true."
+            "start again there with overwrite=true."
         )
-    if contents[checkpoint.SECTION]["tokenizer"] != module.section()["tokenizer"]:
+    there, here = contents[checkpoint.SECTION], module.section()
+    if not checkpoint.same_state(there["source"], here["source"]):
         raise UserError(
-            f"{folder} was trained with other pieces than its tokenizer has now; start anew there with overwrite=true."
+            f"{folder} was trained with another source than its data give (data.source); start again there with "
+            "overwrite=true."
+        )
+    if there["tokenizer"] != here["tokenizer"]:
+        raise UserError(
+            f"{folder} was trained with other pieces than its tokenizer has now; start again there with overwrite=true."
         )
 
 
@@ -233,7 +242,7 @@ def _optional_callbacks(config: Config, stopwatch: Stopwatch) -> list[L.Callback
     trainer = config.trainer
     callbacks: list[L.Callback] = []
     if trainer.patience:
-        mode = "min" if trainer.monitor == "loss" else "max"
+        mode = "min" if FIGURES[trainer.monitor].lower else "max"
         callbacks.append(EarlyStopping(PROGRESS, mode=mode, patience=trainer.patience, check_on_train_epoch_end=False))
     if trainer.progress:
         callbacks.append(ProgressBar(stopwatch))

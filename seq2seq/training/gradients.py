@@ -65,7 +65,7 @@ class GradientNorms:
         return {"train/grad_norm": mean, "train/grad_norm_max": largest, "train/clipped": share}
 
     def reset(self) -> None:
-        """Start anew after a validation."""
+        """Reset the sums after a validation."""
         self.sums = [0.0] * 4
 
     def state(self) -> list[float]:

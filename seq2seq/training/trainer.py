@@ -26,7 +26,7 @@ from seq2seq.runs import (
     TENSORBOARD,
 )
 
-ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, and of which types
+ALLOWED: dict[str, tuple[type, ...]] = {  # names and types of the arguments in ``trainer.lightning``
     "num_nodes": (int,),  # machines that share a training with strategy=ddp
     "limit_train_batches": (int, float),  # a shorter epoch, for schedules and resumed runs too
     "log_every_n_steps": (int,),  # only for loggers
@@ -34,10 +34,10 @@ ALLOWED: dict[str, tuple[type, ...]] = {  # what ``trainer.lightning`` may set, 
     "detect_anomaly": (bool,),  # looks for the operation that made a NaN; slower, to the same weights
     "benchmark": (bool,),  # lets cuDNN try its algorithms
 }
-_PART = "would put a loss of a part of the validation set beside a score of the whole; make the "
+_PART = "would compute the loss on only a part of the validation set, but the scores on all of it; make the "
 _SHORT = "would leave out checkpoints and scores; use trainer=debug for a quick look"
-_LONG = "would be forgotten by a resumed training; use a larger trainer.patience"
-REFUSED = {  # what the other arguments would do, and what to do instead
+_LONG = "would be lost when a training resumes; use a larger trainer.patience"
+REFUSED = {  # the effect of the other arguments, and the remedy
     "overfit_batches": _PART + "training set itself smaller",
     "limit_val_batches": _PART + "validation set itself smaller",
     "limit_test_batches": "would do nothing, since the whole test set is scored; make that smaller",
@@ -49,10 +49,10 @@ REFUSED = {  # what the other arguments would do, and what to do instead
     "val_check_interval": "is set by seq2seq itself; use trainer.validate_every",
     "check_val_every_n_epoch": "is set by seq2seq itself; use trainer.validate_every",
     "inference_mode": "would do nothing, since a validation computes no gradients anyway; leave it out",
-    "reload_dataloaders_every_n_epochs": "would do nothing, since each epoch draws its batches anew; leave it out",
+    "reload_dataloaders_every_n_epochs": "would do nothing, since each epoch draws new batches; leave it out",
     "sync_batchnorm": "would do nothing, since no network has batch normalisation; leave it out",
     "enable_autolog_hparams": "would do nothing, since config.yaml has every setting; leave it out",
-    "model_registry": "would send checkpoints away; they stay in the run folder: leave it out",
+    "model_registry": "would copy checkpoints elsewhere, and they stay in the run folder; leave it out",
     "plugins": "would need an object, and none is built from a config; use the keys of trainer",
     "default_root_dir": "is set by seq2seq itself; use runs and name",
 }
@@ -87,7 +87,7 @@ def _check_value(where: str, value: object, types: tuple[type, ...]) -> None:
         raise UserError(f"{where}={value:g} is out of range; it must be above 0.")
 
 
-class Alone(LightningEnvironment):
+class OneProcess(LightningEnvironment):
     """An environment of one process, which ignores the variables of job schedulers."""
 
     @property
@@ -224,7 +224,7 @@ def build_trainer(config: Config, folder: Path, callbacks: list[L.Callback], str
     if "profiler" in config.trainer.lightning:
         logging.getLogger("lightning.pytorch.profilers").setLevel(logging.INFO)  # it logs its table at this level
     if config.trainer.is_alone:
-        settings["plugins"] = [Alone()]
+        settings["plugins"] = [OneProcess()]
     with refusals(config, TypeError, ValueError):
         return Trainer(**settings, default_root_dir=folder, logger=_loggers(config, folder), callbacks=callbacks)
 

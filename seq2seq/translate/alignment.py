@@ -1,8 +1,7 @@
-"""From attention over pieces to words: which words of a line go with which of its translation.
+"""Word alignments from attention over pieces.
 
-A word is what stands between blanks (space, tab, vertical tab, form feed; not U+00A0). A piece counts for every word
-that it has a part of: for one as a rule; for several, where a word vocabulary has made one unknown of a run of words;
-for none, if it is a blank or ``</s>``.
+Words are separated by blanks (space, tab, vertical tab, form feed; not U+00A0). A piece usually belongs to one word. It
+belongs to several if it is an unknown that covers several words, and to none if it is a blank or ``</s>``.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def align(attention: Tensor, src_words: Sequence[range], tgt_words: Sequence[ran
 
 
 def _membership(pieces: Sequence[range]) -> Tensor:
-    """(pieces, words), 1 where a piece has a part of a word."""
+    """A matrix (pieces, words), 1 if a piece belongs to a word."""
     num_words = max((own.stop for own in pieces if own), default=0)
     table = torch.zeros(len(pieces), num_words, dtype=torch.double)
     for i, own in enumerate(pieces):

@@ -1,4 +1,4 @@
-"""Pictures of attention: a row for each piece of a translation, a column for each of its source.
+"""Draw attention: a row for each target piece, a column for each source piece.
 
 How well writing from right to left, and scripts whose letters join, can be read is up to the version of matplotlib.
 """
@@ -24,7 +24,7 @@ from seq2seq.tokens.sampling import SPACE_MARK
 log = logging.getLogger(__name__)
 
 ENDINGS = (".png", ".svg", ".pdf")  # of a picture's file; any other name is a folder's
-MOST_PIECES = 200  # of a side; what is beyond has no room
+MOST_PIECES = 200  # of a side; further pieces are not drawn
 LONGEST = 24  # characters of a label
 CELL = 0.24  # inches
 NO_HELP = ("DejaVu Sans", "Last Resort")  # the first choice, and a font that has a box for everything
@@ -32,7 +32,7 @@ STYLE = {"font.size": 10, "svg.fonttype": "path", "svg.hashsalt": "seq2seq"}
 
 
 def draw(path: Path, weights: np.ndarray, src: Sequence[str], tgt: Sequence[str]) -> None:
-    """Draw one picture, whose kind is that of its name's ending; it appears whole or not at all.
+    """Draw one picture, in the format of its name's ending, atomically.
 
     Args:
         weights: ``(len(tgt), len(src))``, from 0 to 1.
@@ -74,14 +74,14 @@ def _figure(weights: np.ndarray, columns: Sequence[str], rows: Sequence[str]) ->
 
 
 def _label(piece: str) -> str:
-    """A piece with a dot for a space, what cannot be seen made visible, and not too long."""
+    """Shorten a piece for a label, with a dot for a space and visible control characters."""
     piece = piece.replace(SPACE_MARK, "·")
     shown = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in piece)
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 
 
 def _families(characters: str) -> list[str]:
-    """Font families that have, one after the other, as many of the characters as installed fonts do."""
+    """Font families that together cover as many of the characters as possible."""
     families = ["DejaVu Sans"]  # which comes with matplotlib
     missing = {ord(char) for char in characters} - _covered(font_manager.findfont(families[0]))
     for name, path in _installed() if missing else ():
@@ -111,7 +111,7 @@ def _covered(path: str) -> frozenset[int]:
     """The characters that a font has."""
     try:
         return frozenset(FT2Font(path).get_charmap())
-    except (OSError, RuntimeError):  # a damaged font is nobody's fault here
+    except (OSError, RuntimeError):  # a damaged font
         return frozenset()
 
 

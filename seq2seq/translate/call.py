@@ -6,23 +6,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources.base import Source
 from seq2seq.decoding.engine import Engine, beam_settings
 from seq2seq.decoding.step import Hypothesis
 from seq2seq.files.given import as_lines, as_lines_for
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.translate.reading import Asked, Reader
 from seq2seq.translate.results import Results, Translation
 from seq2seq.translate.spelling import Speller
 
 
 class Call(NamedTuple):
-    """The parts of a translator, and the settings of a call. One string is a list of one line here.
+    """The parts of a translator, and the settings of a call.
+
+    One string is a list of one line here.
 
     The methods do the work of those of `Translator` with the same names.
     """
 
     engine: Engine
-    tokenizers: Tokenizers
+    source: Source
+    tokenizer: Tokenizer  # of the targets
     reader: Reader
     decode: DecodeConfig
 
@@ -64,7 +68,7 @@ class Call(NamedTuple):
     def score(self, src: Sequence[str], tgt: Sequence[str], *, attention: bool) -> Results[Translation]:
         """Given translations with their scores."""
         sources, targets = as_lines(src, "src"), as_lines_for(src, tgt, ("src", "tgt"))
-        self._check_attention(copies=False)
+        self.engine.check_attention(self.decode, copies=False)
         rows = [i for i, pair in enumerate(zip(sources, targets, strict=True)) if any(one.strip() for one in pair)]
         given = [sources[i] for i in rows], [targets[i] for i in rows]
         asked, num_cut = self.reader.given(*given, self.decode)
@@ -81,23 +85,16 @@ class Call(NamedTuple):
 
     @property
     def _speller(self) -> Speller:
-        return Speller(self.tokenizers, not self.engine.fixed_length, self.decode.copy_unknown)
+        return Speller(self.source, self.tokenizer, not self.engine.fixed_length, self.decode.copy_unknown)
 
     def _asked(self, given: Sequence[str], prefixes: Sequence[str] | None) -> tuple[list[int], list[Asked], int]:
         """The rows that are not blank, as requests, and the number of lines that were cut."""
         lines = as_lines(given)
         beginnings = [""] * len(lines) if prefixes is None else as_lines_for(given, prefixes)
-        self._check_attention()
+        self.engine.check_attention(self.decode)
         rows = [i for i, line in enumerate(lines) if line.strip()]
         filled = [lines[i] for i in rows], [beginnings[i] for i in rows]
         return rows, *self.reader.to_translate(*filled, self.decode)
-
-    def _check_attention(self, *, copies: bool = True) -> None:
-        """Refuse settings that need attention, where a model has none."""
-        if copies and self.decode.copy_unknown:
-            self.engine.require_attention("decode.copy_unknown (--copy-unknown)")
-        if self.decode.search == "beam" and self.decode.coverage_penalty:
-            self.engine.require_attention("decode.coverage_penalty (--coverage-penalty)")
 
     def _search(
         self, asked: Sequence[Asked], num_best: int, *, attention: bool, scores: bool = True

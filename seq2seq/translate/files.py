@@ -1,4 +1,11 @@
-"""Translate files. Any bytes are accepted, and an interrupted translation can be resumed."""
+r"""Translate files. Any bytes are accepted, and an interrupted translation can be resumed.
+
+Lines end only at "\n". A carriage return before it belongs to the line's end and is left out, as is a byte-order mark
+at the file's start. Both sides may be packed. A named output appears only when it is complete.
+
+Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses. So a program that
+sends a line and waits gets its translation. The text is the same.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +29,7 @@ from seq2seq.translate.translator import WINDOW, Translator
 
 WINDOW_BYTES = 1 << 23  # a window of long lines ends here
 RETURNS_INSIDE = "%s: its first line holds carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"
-RETURNS_TOO_MANY = "%s: %d lines end in a carriage return too many; tr -d '\\r' removes them"
+RETURNS_TOO_MANY = "%s: %d lines end in an extra carriage return; tr -d '\\r' removes them"
 NO_DIFFERENCE = {"batch_tokens"}  # decode settings that change no translation
 
 
@@ -53,61 +60,36 @@ def translate_file(
     wanted: outputs.Wanted | None = None,
     options: DecodeConfig | None = None,
 ) -> FileReport:
-    r"""Translate a file, or stdin, to a file, or stdout.
+    """Translate a file, or stdin (None), to a file, or stdout (None).
 
-    Line i of the output is the translation of line i of the input. With ``wanted`` an input line may have several
-    output lines, in the input's order.
-
-    Where the output is not a regular file (stdout, a pipe), a window also ends when the input pauses. So a program that
-    sends a line and waits gets its translation. The text is the same.
-
-    Lines end only at "\n". A carriage return before it belongs to the line's end and is left out, as is a byte-order
-    mark at the file's start. A named output appears only when it is complete. Both sides may be packed. Progress is
-    shown on stderr, if that is a terminal.
+    Line i of the output is the translation of line i of the input. Progress is shown on stderr, if that is a terminal.
 
     Args:
-        source, target: None for stdin and stdout.
         window: lines in memory at a time.
         strict: refuse bytes that are not UTF-8, instead of replacing them.
         shard: (k, n) for only the k-th of n blocks of the lines, from 1. The blocks joined in order are the whole.
-        resume: continue an interrupted output of an earlier call; the bytes are those of an uninterrupted call. A
-            finished output is left as it is.
-        made_with: other things that the translations depend on, for example the digest of a checkpoint. A resumed call
-            must have the same.
-        wanted: the kind of output for each line. Lines are numbered through all blocks. Alignments and pictures cannot
-            be resumed.
+        resume: continue an interrupted output to the bytes of an uninterrupted call; leave a finished one as it is.
+        made_with: other things that the translations depend on; a resumed call must have the same.
+        wanted: the kind of output for each line, which may be several lines. They are numbered through all blocks.
         options: decoding settings, in place of all of the translator's.
 
     Raises:
-        UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if another process is writing the
-            output, if a resumed call has another input or other settings, or if the translator lacks what ``wanted``
-            needs.
-        ValueError: if ``resume`` or ``shard`` is given without file names, for a shard out of range, or if ``wanted``
-            cannot be resumed.
+        UserError: if a file cannot be read or written, for bad UTF-8 with ``strict``, if a resumed call has other
+            settings, or if the translator lacks what ``wanted`` needs.
+        ValueError: for ``resume`` or ``shard`` without file names, and for a combination that has no meaning.
 
     Example:
-        >>> translate_file(translator, "test.en", "test.de", resume=True).num_lines  # doctest: +SKIP
-        1000
-        >>> wanted = outputs.Wanted(num_best=3)  # doctest: +SKIP
-        >>> translate_file(translator.with_options(beam=5), "test.en", "test.nbest", wanted=wanted)  # doctest: +SKIP
+        >>> report = translate_file(translator, "test.en", "test.de", resume=True)  # doctest: +SKIP
     """
     wanted = wanted or outputs.Wanted()
     translator = translator.with_options(options)
-    if (resume and None in (source, target)) or (shard and source is None):
-        raise ValueError("resume needs a named source and target, and shard a named source.")
-    if resume and wanted.attention:
-        raise ValueError("alignments and pictures cannot be resumed.")
+    _check_names(source, target, shard=shard, resume=resume, wanted=wanted)
     started = time.perf_counter()
     lines = _Lines(source, window=window, strict=strict, shard=shard, beside=wanted.beside)
-    settings = {**(made_with or {}), **_decode_settings(translator), "strict": strict, **wanted.settings()}
-    if wanted.has_scores:  # whose last digits depend on what stands in a batch, and where it is worked out
-        settings |= {"window": window, "decode.batch_tokens": translator.decode.batch_tokens}
-        settings["device"] = str(translator.device)
-    if shard:
-        settings["shard"] = f"{shard[0]}/{shard[1]} of {lines.num_lines_of_all} lines"
+    settings = {**(made_with or {}), **_settings(translator, wanted, lines)}
     with (
         outputs.writer(translator, wanted) as writer,
-        resumable.writing(target, settings, resume=resume) as output,
+        resumable.open_output(target, settings, resume=resume) as output,
     ):
         if output is None:
             return _finished_already(lines, str(target), started, wanted)
@@ -115,6 +97,20 @@ def translate_file(
         lines.ends_window_at_pause = isinstance(output, resumable.Stream)
         _translate(writer, lines, output)
     return FileReport(lines.num_lines, lines.num_cut, lines.num_replaced, time.perf_counter() - started, kept)
+
+
+def _check_names(
+    source: str | Path | None,
+    target: str | Path | None,
+    *,
+    shard: tuple[int, int] | None,
+    resume: bool,
+    wanted: outputs.Wanted,
+) -> None:
+    if (resume and None in (source, target)) or (shard and source is None):
+        raise ValueError("resume needs a named source and target, and shard a named source.")
+    if resume and wanted.attention:
+        raise ValueError("alignments and pictures cannot be resumed.")
 
 
 def _translate(writer: outputs.Writer, lines: _Lines, output: resumable.Stream | resumable.Partial) -> None:
@@ -135,7 +131,7 @@ def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) 
     """Skip the lines that an earlier call has translated, and return their number.
 
     Raises:
-        UserError: if they are not what they were.
+        UserError: if they have changed.
     """
     if not isinstance(output, resumable.Partial) or output.mark is None:
         return 0
@@ -143,7 +139,7 @@ def _skip_finished(lines: _Lines, output: resumable.Stream | resumable.Partial) 
     lines.skip(before["lines"])
     lines.num_cut, lines.num_replaced = before["cut"], before["replaced"]
     if lines.mark() != before:
-        raise output.refusal(f"the first {before['lines']} lines of {lines.name} are not what they were")
+        raise output.refusal(f"the first {before['lines']} lines of {lines.name} have changed")
     return lines.num_lines
 
 
@@ -155,9 +151,20 @@ def _finished_already(lines: _Lines, target: str, started: float, wanted: output
         what = "translations of lines" if wanted.num_best else "lines"
         raise UserError(
             f"{target} is finished, but has {found} {what} for {lines.num_lines} of {lines.name}; "
-            "leave out --resume to make it anew, or name another output."
+            "leave out resume=True to make it again, or name another output."
         )
     return FileReport(found, 0, 0, time.perf_counter() - started, num_kept=found, finished_already=True)
+
+
+def _settings(translator: Translator, wanted: outputs.Wanted, lines: _Lines) -> dict[str, Any]:
+    """Everything that an output depends on: a resumed call must have the same."""
+    settings = {**_decode_settings(translator), "strict": lines.strict, **wanted.settings()}
+    if wanted.has_scores:  # whose last digits depend on the other lines in a batch, and on the device
+        settings |= {"window": lines.window, "decode.batch_tokens": translator.decode.batch_tokens}
+        settings["device"] = str(translator.device)
+    if lines.shard:
+        settings["shard"] = f"{lines.shard[0]}/{lines.shard[1]} of {lines.num_lines_of_all} lines"
+    return settings
 
 
 def _decode_settings(translator: Translator) -> dict[str, Any]:
@@ -168,8 +175,9 @@ def _decode_settings(translator: Translator) -> dict[str, Any]:
 
 
 class _Lines:
-    """The lines of a file or a stream, or of one block of a file, as text and a window at a time; with them the lines
-    of the file ``beside``, or None.
+    """Read lines of a file, a stream or a block of a file, a window at a time.
+
+    With them come the lines of the file ``beside``, or None.
 
     Raises:
         UserError: if a file cannot be read, or the two are not line-aligned.
@@ -185,17 +193,16 @@ class _Lines:
         beside: str | Path | None = None,
     ) -> None:
         self.name = "stdin" if source is None else str(source)
-        self.num_lines = self.num_cut = self.num_replaced = 0  # of what is read so far
+        self.num_lines = self.num_cut = self.num_replaced = 0  # of the lines read so far
         self.num_lines_wanted: int | None = None  # None where it is not known
         self.num_lines_of_all: int | None = None
         self.ends_window_at_pause = False
-        self._window, self._strict = window, strict
+        self.window, self.strict, self.shard = window, strict, shard
         self._digest = hashlib.sha256()
         self._first = 0
         self._raw: Iterator[bytes | None] = _with_pauses(_stdin_groups() if source is None else iter_groups(source))
         self._beside = None if beside is None else outputs.Beside.of(beside, source)
         self._beside_digest = hashlib.sha256()
-        self._is_block = shard is not None
         if source is not None and shard:
             self._take_block(source, *shard)
 
@@ -220,7 +227,7 @@ class _Lines:
     def __iter__(self) -> Iterator[tuple[list[str], list[str] | None]]:
         read = self._raw if self.ends_window_at_pause else _without_pauses(self._raw)
         num_returns = 0
-        for window in _windows(read, self._window):
+        for window in _windows(read, self.window):
             num_returns += sum(line.endswith(b"\r") for line in window)
             if self.num_lines == 0 and len(window) == 1 and b"\r" in window[0].rstrip(b"\r"):
                 log.warning(RETURNS_INSIDE, self.name)
@@ -228,14 +235,14 @@ class _Lines:
             yield lines, self._count(window)
         if num_returns:
             log.warning(RETURNS_TOO_MANY, self.name, num_returns)
-        if self._beside is not None and not self._is_block:
+        if self._beside is not None and self.shard is None:
             self._beside.end()
         if self.num_lines_wanted not in (None, self.num_lines):
-            raise UserError(f"{self.name} has fewer lines than a moment ago; translate a file that nobody writes to.")
+            raise UserError(f"{self.name} has become shorter while it was read; translate a file that does not change.")
 
     def skip(self, num_lines: int) -> None:
         """Read at most ``num_lines`` lines, only for their digest and number."""
-        for window in _windows(itertools.islice(_without_pauses(self._raw), num_lines), self._window):
+        for window in _windows(itertools.islice(_without_pauses(self._raw), num_lines), self.window):
             self._count(window)
 
     def mark(self) -> dict[str, Any]:
@@ -270,14 +277,14 @@ class _Lines:
         try:
             return raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            if self._strict:
+            if self.strict:
                 raise not_utf8(self.name, number, raw, error) from None
             self.num_replaced += 1
             return raw.decode("utf-8", "replace")
 
 
 def _windows(lines: Iterable[bytes | None], window: int) -> Iterator[list[bytes]]:
-    """Lines in groups of ``window``; of fewer where they are long, and where None stands for a pause."""
+    """Lines in groups of ``window``, or fewer if they are long; None is a pause."""
     group: list[bytes] = []
     size = 0
     for line in lines:
@@ -306,4 +313,4 @@ def _stdin_groups() -> Iterator[list[bytes]]:
     try:
         yield from iter_groups(stream, "stdin")
     except OSError as error:
-        raise UserError(f"stdin cannot be read: {error.strerror or error}; check what is sent to it.") from None
+        raise UserError(f"stdin cannot be read: {error.strerror or error}; check its source.") from None

@@ -1,4 +1,4 @@
-"""Decoding settings that go in with a call: a whole `DecodeConfig`, or keywords that change a few of them."""
+"""The decoding settings of a call: a `DecodeConfig`, or keywords."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from seq2seq.config.keys import fields_below
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.errors import UserError
 
-# Settings that only one search reads.
-SEARCH_OF = {"beam_size": "beam", "length_penalty": "beam", "coverage_penalty": "beam"}
-SEARCH_OF |= dict.fromkeys(("temperature", "top_k", "top_p", "seed"), "sample")
-NAMES = frozenset(one.name for one in dataclasses.fields(DecodeConfig))
+SEARCH_OF = {name: facts.search for name, _, facts in fields_below(DecodeConfig)}
 
 
 def settings(default: DecodeConfig, options: DecodeConfig | None, changes: Mapping[str, Any]) -> DecodeConfig:
@@ -33,12 +31,14 @@ def settings(default: DecodeConfig, options: DecodeConfig | None, changes: Mappi
     changes = dict(changes)
     if "beam" in changes:
         changes = {"search": "beam", "beam_size": changes.pop("beam"), **changes}
-    unknown = sorted(changes.keys() - NAMES)
+    unknown = sorted(changes.keys() - SEARCH_OF.keys())
     if unknown:
-        raise TypeError(f"{unknown[0]} is not a decoding setting; the settings are beam, {', '.join(sorted(NAMES))}.")
+        raise TypeError(
+            f"{unknown[0]} is not a decoding setting; the settings are beam, {', '.join(sorted(SEARCH_OF))}."
+        )
     made = dataclasses.replace(base, **changes)
     for name, search in SEARCH_OF.items():
-        if name in changes and made.search != search:
+        if name in changes and search not in ("", made.search):
             raise UserError(
                 f"decode.{name} is for decode.search={search}, and this is {made.search}; give both, or leave it out."
             )

@@ -1,4 +1,4 @@
-"""Outputs for each line of an input: a translation, an n-best list, or the scores of a given translation.
+"""The output of a line: a translation, an n-best list, or a given translation's scores.
 
 Alignments and pictures of the attention can be written beside them.
 """
@@ -22,17 +22,17 @@ from seq2seq.translate.translator import Translator
 log = logging.getLogger(__name__)
 
 SEPARATOR = " ||| "
-BLANK = Translation("", 0.0, 0.0, [], [])  # of a blank line, which the model is not asked for
+BLANK = Translation("", 0.0, 0.0, [], [])  # of a blank line, without the model
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to write for each line.
+    """The outputs to write for each line.
 
     Args:
-        num_best: 0 for only the translation. Otherwise at most so many translations, each on a line
-            ``index ||| translation ||| score``: the line's number from 0, and what the search ranked it by. A blank
-            line has one, blank and of score 0. See `parse_n_best`.
+        num_best: 0 for only the translation. Otherwise at most this many translations, each on a line
+            ``index ||| translation ||| score``: the line's number from 0, and the search's score. A blank line has one
+            blank translation with score 0. See `parse_n_best`.
         references: a file with a translation of each line, to be scored: the log-probability of all its tokens, the
             mean of them, and what a search would have ranked it by, with tabs between them.
         prefix: what every translation begins with.
@@ -91,20 +91,22 @@ class Wanted:
         """Refuse an output that this translator cannot make.
 
         Raises:
-            UserError: if it cannot have so many translations of a line, or no attention.
+            UserError: if its search finds fewer translations, or it has no attention.
         """
         search, size = translator.decode.search, translator.decode.beam_size
         if search == "greedy" and self.num_best > 1:
             raise UserError(
-                f"--n-best {self.num_best} needs a search with more than one result; add --beam N or --sample."
+                f"num_best={self.num_best} needs a search with more than one result; use decode.search=beam or "
+                "decode.search=sample."
             )
         if search == "beam" and self.num_best > size:
             raise UserError(
-                f"--n-best {self.num_best} is more than a beam of {size} holds; add --beam {self.num_best}."
+                f"num_best={self.num_best} is more than a beam of {size} holds; use decode.beam_size={self.num_best}."
             )
-        for flag, value in (("--alignments", self.alignments), ("--attention-plot", self.pictures)):
-            if value is not None:
-                translator.engine.require_attention(flag)
+        if self.alignments is not None:
+            translator.engine.require_attention("a file of alignments")
+        if self.pictures is not None:
+            translator.engine.require_attention("a picture of the attention")
 
 
 class Output(NamedTuple):
@@ -197,8 +199,9 @@ def _listed(number: int, translation: Translation) -> str:
 
 
 def parse_n_best(line: str) -> tuple[int, str, float]:
-    """Number, translation and score of a line of an n-best list. The translation may hold `` ||| `` itself: the first
-    separator and the last one of a line count.
+    """Parse a line of an n-best list into number, translation and score.
+
+    The translation may hold `` ||| `` itself: the line's first and last separators count.
 
     Raises:
         UserError: if the line is not of that form.

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources.base import Bounded, Source
+from seq2seq.data.sources.text import TextSource
 from seq2seq.decoding.engine import Request
 from seq2seq.errors import UserError
-from seq2seq.tokens.bounded import Encoded, encode, refuse_endless
+from seq2seq.tokens.base import Tokenizer
+from seq2seq.tokens.bounded import refuse_endless
 from seq2seq.tokens.detect import FormWatch
 
 log = logging.getLogger(__name__)
@@ -28,12 +30,13 @@ class Reader:
     """Encodes lines.
 
     Args:
+        tokenizer: of the targets.
         fixed_length: the model's; 0 where it has an end symbol.
     """
 
-    def __init__(self, tokenizers: Tokenizers, fixed_length: int) -> None:
-        self._tokenizers, self._fixed = tokenizers, fixed_length
-        self._watch = FormWatch(tokenizers.src)
+    def __init__(self, source: Source, tokenizer: Tokenizer, fixed_length: int) -> None:
+        self._source, self._tokenizer, self._fixed = source, tokenizer, fixed_length
+        self._watch = FormWatch(source.tokenizer) if isinstance(source, TextSource) else None
 
     def to_translate(
         self, lines: Sequence[str], prefixes: Sequence[str], decode: DecodeConfig
@@ -48,11 +51,12 @@ class Reader:
         fixed = self._fixed
         asked = []
         refuse_endless(prefixes, "prefix")
-        prefix_ids = self._tokenizers.tgt.encode([prefix if prefix.strip() else "" for prefix in prefixes])
+        prefix_ids = self._tokenizer.encode([prefix if prefix.strip() else "" for prefix in prefixes])
         encoded, num_cut = self._encode(lines, decode.max_source)
-        for (line, ids, _), prefix, own in zip(encoded, prefixes, prefix_ids, strict=True):
-            limit = fixed or max(decode.max_length(len(ids) + 1), len(own) + decode.max_extra if own else 0)
-            asked.append(Asked(line, prefix, Request(ids, own, limit)))
+        for (line, item, _), prefix, own in zip(encoded, prefixes, prefix_ids, strict=True):
+            size = self._source.size(item)
+            limit = fixed or max(decode.max_length(size + 1), len(own) + decode.max_extra if own else 0)
+            asked.append(Asked(line, prefix, Request(item, own, limit)))
             if fixed and len(own) > fixed:
                 raise UserError(
                     f"the prefix {prefix[:40]!r} has {len(own)} tokens, but model.fixed_length={fixed}; shorten it."
@@ -74,28 +78,31 @@ class Reader:
         asked = []
         refuse_endless(tgt, "reference")
         encoded, num_cut = self._encode(src, decode.max_source, warn=warn)
-        for (line, ids, _), text, own in zip(encoded, tgt, self._tokenizers.tgt.encode(tgt), strict=True):
-            if fixed and (not ids or len(own) != fixed):
-                problem = f"has {len(own)} tokens" if ids else "has a blank source"
+        for (line, item, _), text, own in zip(encoded, tgt, self._tokenizer.encode(tgt), strict=True):
+            if fixed and (not self._source.size(item) or len(own) != fixed):
+                problem = f"has {len(own)} tokens" if self._source.size(item) else "has a blank source"
                 raise UserError(
                     f"the reference {text[:40]!r} {problem}, but model.fixed_length={fixed} allows {fixed} tokens for "
                     "a source that is not blank, and nothing else; leave it out."
                 )
-            asked.append(Asked(line, text, Request(ids, own, len(own) + (not fixed))))
+            asked.append(Asked(line, text, Request(item, own, len(own) + (not fixed))))
         return asked, num_cut
 
-    def _encode(self, lines: Sequence[str], limit: int, *, warn: bool = True) -> tuple[list[Encoded], int]:
-        """The part of each line that is read, with at most ``limit`` ids, and how many lines were cut."""
-        encoded = encode(self._tokenizers.src, lines, limit)
-        self._watch.look([one.line for one in encoded])
+    def _encode(self, lines: Sequence[str], limit: int, *, warn: bool = True) -> tuple[list[Bounded], int]:
+        """The part of each line that is read, with at most ``limit`` positions, and how many lines were cut."""
+        source = self._source
+        encoded = source.bounded(lines, limit)
+        if self._watch is not None:
+            self._watch.look([one.line for one in encoded])
         num_cut = 0
         for i, one in enumerate(encoded):
-            if one.is_whole and len(one.ids) <= limit:
+            size = source.size(one.item)
+            if one.is_whole and size <= limit:
                 continue
-            count = f"{len(one.ids)}" if one.is_whole else f"more than {len(one.ids)}"
-            kept = one.ids[:limit]
+            count = f"{size}" if one.is_whole else f"more than {size}"
+            kept = source.cut(one.item, limit)
             if warn:
-                log.warning("a line of %s tokens is cut to its first %d: %.40s...", count, len(kept), one.line)
+                log.warning("a line of %s tokens is cut to its first %d: %.40s...", count, source.size(kept), one.line)
             num_cut += 1
-            encoded[i] = one._replace(ids=kept)
+            encoded[i] = one._replace(item=kept)
         return encoded, num_cut

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from seq2seq.decoding.fusion import check_weight as _check_weight
+from seq2seq.decoding.fusion import check_weight
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines
 from seq2seq.language_model import LanguageModel
@@ -54,11 +54,13 @@ def read_n_best(path: str | Path) -> list[Entry]:
 
 
 def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: float) -> list[Entry]:
-    """Each entry with ``weight`` times its log-probability, as a line by itself, added to its score; those of one
-    sentence stand together, the best first, of equals the earlier one, and sentences in the order of their numbers.
+    """Add ``weight`` times its log-probability to each entry's score, and sort.
+
+    Entries of one sentence stand together, the best first, and of equal ones the earlier. Sentences are in the order of
+    their numbers.
 
     Raises:
-        UserError: for a weight that is not a finite number from 0 up.
+        UserError: for a weight out of range; see `fusion.check_weight`.
     """
     check_weight(weight)
     log_probs = language_model.log_probs([entry.text for entry in entries])
@@ -67,15 +69,3 @@ def rescore(entries: Sequence[Entry], language_model: LanguageModel, weight: flo
         for entry, log_prob in zip(entries, log_probs, strict=True)
     ]
     return sorted(scored, key=lambda entry: (entry.number, -entry.score))
-
-
-def check_weight(weight: float) -> None:
-    """Refuse a weight that is not a finite number from 0 up.
-
-    Raises:
-        UserError: naming it.
-    """
-    try:
-        _check_weight(weight)
-    except ValueError as error:
-        raise UserError(f"--lm-weight {weight:g} is out of range: {error}") from None

@@ -16,6 +16,8 @@ import torch
 from seq2seq import checkpoint
 from seq2seq.config.schema import DecodeConfig, MetricsConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources.base import Source
+from seq2seq.data.sources.text import TextSource
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms.available import FORMS, usable
 from seq2seq.errors import UserError
@@ -34,7 +36,9 @@ WINDOW = 4096  # lines that are sorted by length and decoded together
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Translator:
-    """A trained model with its tokenizers: one output line for each input line, and a blank one for a blank one.
+    """A trained model with its tokenizers.
+
+    It gives one output line for each input line, and a blank line for a blank line.
 
     A line's translation depends only on that line, not on its neighbours, the batch size or the order. Nothing on a
     translator changes after it is made: threads, forked processes and notebook cells can share one.
@@ -49,6 +53,7 @@ class Translator:
         engine: the networks.
         decode: the settings of calls that give none.
         metrics: how `evaluate.evaluate` scores the translator.
+        source: kind of the lines, as ``engine`` has it too; by default the text of ``tokenizers``.
 
     Example:
         >>> translator = Translator.from_checkpoint("runs/phrasebook/seed-1")  # doctest: +SKIP
@@ -62,10 +67,14 @@ class Translator:
     tokenizers: Tokenizers
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
+    source: Source = None  # type: ignore[assignment]
     _reader: Reader = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_reader", Reader(self.tokenizers, self.engine.fixed_length))
+        fixed_length = self.engine.fixed_length
+        source = self.source or TextSource({}, self.tokenizers.src, end_symbol=not fixed_length)
+        object.__setattr__(self, "source", source)
+        object.__setattr__(self, "_reader", Reader(source, self.tokenizers.tgt, fixed_length))
 
     @classmethod
     def from_checkpoint(
@@ -103,15 +112,15 @@ class Translator:
         decode = usable(first.decode, models, shortlist=first.shortlist, asked=forms, name=str(paths[0]))
         if threads is None:
             threads = threads_of.of_network(sum(map(num_parameters, models)))
-        engine = Engine(models, shortlist=first.shortlist, trained=True, threads=threads)
-        return cls(engine, first.tokenizers, settings(decode, None, changes), first.metrics)
+        engine = Engine(models, shortlist=first.shortlist, trained=True, threads=threads, source=first.source)
+        return cls(engine, first.tokenizers, settings(decode, None, changes), first.metrics, first.source)  # type: ignore[arg-type]
 
     def with_options(self, options: DecodeConfig | None = None, **changes: Any) -> Translator:
         """Return a translator with the same networks and other settings for calls that give none."""
         return dataclasses.replace(self, decode=settings(self.decode, options, changes))
 
     def fuse(self, language_model: LanguageModel, weight: float, *, name: str = "the language model") -> Translator:
-        """Return a translator with the same networks in whose searches a language model has a say.
+        """Return a translator whose searches also use a language model (shallow fusion).
 
         See `fusion.fuse`. The language model is left in evaluation mode, on this translator's device.
 
@@ -325,11 +334,12 @@ class Translator:
 
     @property
     def normalization(self) -> str:
-        """The Unicode form of what it reads and writes; "none" if text is taken as it is."""
+        """The Unicode form of inputs and outputs; "none" leaves text unchanged."""
         return self.tokenizers.src.normalization
 
     def _call(self, options: DecodeConfig | None, changes: Mapping[str, Any]) -> Call:
-        return Call(self.engine, self.tokenizers, self._reader, settings(self.decode, options, changes))
+        decode = settings(self.decode, options, changes)
+        return Call(self.engine, self.source, self.tokenizers.tgt, self._reader, decode)
 
 
 def _load(paths: Sequence[str | Path]) -> list[checkpoint.Checkpoint]:
@@ -342,6 +352,13 @@ def _load(paths: Sequence[str | Path]) -> list[checkpoint.Checkpoint]:
     for path, other in zip(paths[1:], others, strict=True):
         if not all(map(same_pieces, other.tokenizers, first.tokenizers)):
             raise UserError(f"{path} has other tokenizers than {paths[0]}; an ensemble needs runs on the same data.")
+        if not _read_alike(other.source, first.source):
+            raise UserError(f"{path} and {paths[0]} do not read the same source (data.source); leave one of them out.")
         if other.model.fixed_length != first.model.fixed_length:
             raise UserError(f"{path} and {paths[0]} do not agree on model.fixed_length; leave one of them out.")
     return [first, *others]
+
+
+def _read_alike(one: Source | None, other: Source | None) -> bool:
+    """Whether two checkpoints read the same kind of source in the same way; the tokenizers are compared elsewhere."""
+    return type(one) is type(other) and (one is None or other is None or checkpoint.same_state(one, other))

@@ -1,4 +1,4 @@
-"""A sweep loses nothing: a failed job stops no other, a killed one goes on, and the report comes out the same."""
+"""A sweep loses nothing: a failed job stops no other, a killed one is resumed, and the report comes out the same."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,9 @@ from seq2seq.config.choices import TASKS
 from seq2seq.errors import Busy, UserError
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from tests.conftest import ROOT, SMALL_RUN, Command, small_run
+from tests import processes
+from tests.conftest import SMALL_RUN, Command, small_run
+from tests.processes import Started
 from tests.report.test_report import changed, make_run
 
 ARMS = ("model.reverse=false,true", "seed=1,2")
@@ -60,12 +61,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
-def start(cwd: Path, words: Sequence[str] = WORDS) -> subprocess.Popen[bytes]:
+def start(cwd: Path, words: Sequence[str] = WORDS) -> Started:
     """The sweep as a process of its own."""
-    command = [sys.executable, "-m", "seq2seq.cli.train", *words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with open(cwd / "stdout", "wb") as out, open(cwd / "stderr", "wb") as err:
-        return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, env=env, start_new_session=True)
+        return processes.start("train", *words, cwd=cwd, stdout=out, stderr=err, new_session=True)
 
 
 def report_of(cwd: Path, command: Command, out: Path) -> dict[str, bytes]:
@@ -123,25 +122,25 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(whole: Path, command: Command
     assert {"report.html", "report.md", "results.csv", "curves.svg"} <= mine.keys()
 
 
-@pytest.mark.parametrize("processes, whole_group", [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize("jobs, whole_group", [(1, False), (2, False), (2, True)])
 def test_a_sweep_that_gets_term_saves_its_runs_and_begins_no_other(
-    tmp_path: Path, processes: int, whole_group: bool
+    tmp_path: Path, jobs: int, whole_group: bool
 ) -> None:
     folder = tmp_path / "runs" / "s"
     words = ["-m", "name=s", *small_run("trainer.max_epochs=500", "data.train_size=3000"), "seed=1,2,3"]
-    words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if processes == 2 else []
+    words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if jobs == 2 else []
     process = start(tmp_path, words)
     until = time.monotonic() + 240
-    while len(list(folder.glob("*/metrics.csv"))) < processes:
+    while len(list(folder.glob("*/metrics.csv"))) < jobs:
         assert time.monotonic() < until and process.poll() is None, (tmp_path / "stderr").read_text()
         time.sleep(0.02)
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
     assert process.wait(120) == 143, (tmp_path / "stderr").read_text()
     said = (tmp_path / "stderr").read_text()
-    assert "Traceback" not in said and said.count("stopped and saved") == processes
-    assert "the same command goes on" in said
-    assert len(list(folder.glob("*/config.yaml"))) == processes
-    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == processes
+    assert "Traceback" not in said and said.count("stopped and saved") == jobs
+    assert "the same command resumes" in said
+    assert len(list(folder.glob("*/config.yaml"))) == jobs
+    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == jobs
     assert not [*finished(folder), *folder.glob("*/error.txt"), *folder.glob("report")]
     assert not (tmp_path / "stdout").read_text()
 
@@ -160,7 +159,7 @@ def test_a_failed_run_is_missing_in_the_report_and_a_rerun_makes_it(command: Com
     (bad / "checkpoints").write_text("in the way")
     done = command("train", *words)
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].endswith("The same command does what is missing.")
+    assert done.stderr.splitlines()[-1].endswith("Give the same command again to train the missing runs.")
     assert "Traceback" not in done.stderr
     markdown = (tmp_path / "runs" / "s" / "report" / "report.md").read_text()
     assert f"{bad.name.replace('_', '&')}: failed: " in markdown.replace("\\_", "&")
@@ -181,7 +180,7 @@ def test_a_crash_in_one_job_is_noted_and_not_passed_on(
     assert runs.read_error(tmp_path / "run") == "RuntimeError: no such luck"
     assert "Traceback" in capsys.readouterr().err
     with pytest.raises(
-        UserError, match="run failed: RuntimeError: no such luck. The same command does what is missing"
+        UserError, match="run failed: RuntimeError: no such luck. Give the same command again to train the missing runs"
     ):
         sweep.finish([tmp_path / "run"])
 
@@ -215,7 +214,7 @@ def test_a_sweep_shows_figures_of_every_task() -> None:
 def test_several_failures_are_counted(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         sweep.note_error(tmp_path / name, f"{name} went wrong.")
-    with pytest.raises(UserError, match="a failed: a went wrong; 2 more are not there either. The same command"):
+    with pytest.raises(UserError, match="a failed: a went wrong; 2 more are missing. The same command"):
         sweep.finish([tmp_path / name for name in ("a", "b", "c")])
 
 
@@ -238,7 +237,7 @@ def test_a_process_that_dies_is_noted_and_the_rest_is_reported(
 
     monkeypatch.setattr(train.hydra, "main", die)
     monkeypatch.setattr(sys, "argv", ["seq2seq-train", "-m"])
-    with pytest.raises(UserError, match="begun failed: its process, or one beside it, was killed or crashed"):
+    with pytest.raises(UserError, match="begun failed: its process, or a parallel one, was killed or crashed"):
         train._compose_and_run()
     assert runs.read_error(done) is None and runs.read_error(never) is None
 
@@ -250,7 +249,7 @@ def test_a_run_that_another_process_trains_is_left_to_it(tmp_path: Path, monkeyp
     monkeypatch.setattr(train, "_train", busy)
     train._job_of_sweep(OmegaConf.create({}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
-    with pytest.raises(UserError, match="run is not finished; another process may be at it. The same command"):
+    with pytest.raises(UserError, match="run is not finished; another process may be training it. The same command"):
         sweep.finish([tmp_path / "run"])
 
 
@@ -266,7 +265,7 @@ def test_a_finished_run_of_other_settings_is_said_and_stays_as_it_was(command: C
     assert done.returncode == 2
     assert re.search(
         r"seed-1 holds a run with other settings \(optim.clip_norm: 4.0 there, 5.0 here\); give this one another "
-        r"name=..., or start anew there with overwrite=true.$",
+        r"name=..., or start again there with overwrite=true.$",
         done.stderr.splitlines()[-1],
     )
     assert "report:" not in done.stdout

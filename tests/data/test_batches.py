@@ -1,4 +1,4 @@
-"""Batches hold every sentence once an epoch, in an order that can be repeated and gone on with."""
+"""Batches hold every sentence once an epoch, in an order that can be repeated and resumed."""
 
 from __future__ import annotations
 

@@ -178,7 +178,7 @@ def test_a_planted_link_to_a_folder_is_not_written_to(tmp_path: Path) -> None:
     [
         (
             b"one\r\r\ntwo\nthree\nfour\n",
-            r"a\.txt: line 1 ends in a carriage return too many, .*; remove them, for example",
+            r"a\.txt: line 1 ends in an extra carriage return, .*; remove them, for example",
         ),
         (
             b"one\ntwo\n\xef\xbb\xbfthree\nfour\n",
@@ -294,7 +294,7 @@ def test_the_books_own_file(tmp_path: Path) -> None:
     assert all((len(src), len(tgt)) == (7, 4) and int(tgt) == int(src.split("+")[0]) + 1 for src, tgt in rows)
     masked = prepare(config(tmp_path, **files, train_size=10))
     assert read_lines(masked / "train.src") == [src.rstrip() for src, _ in rows]
-    with pytest.raises(UserError, match=r"has 20 pairs, of which data.valid_size and data.test_size would hold out 25"):
+    with pytest.raises(UserError, match=r"has 20 pairs; data.valid_size and data.test_size would hold out 25"):
         prepare(config(tmp_path, **files, test_size=20))
 
 
@@ -318,7 +318,7 @@ def test_a_blank_side_of_a_training_tsv_is_refused(tmp_path: Path) -> None:
 
 def test_files_that_are_not_ours_are_not_written_over(tmp_path: Path) -> None:
     write(tmp_path / "own", **{"train.src": "precious\n"})
-    with pytest.raises(UserError, match=r"own holds a train.src that is not a dataset of ours; name another folder"):
+    with pytest.raises(UserError, match=r"own holds a train.src that seq2seq did not write; name another folder"):
         prepare(config(tmp_path), tmp_path / "own")
     assert (tmp_path / "own" / "train.src").read_text() == "precious\n"
 
@@ -327,7 +327,7 @@ def test_files_that_are_not_ours_are_not_written_over(tmp_path: Path) -> None:
 def test_a_dataset_json_of_somebody_else_is_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / "dataset.json").write_text(content)
     (tmp_path / "train.src").write_text("mine")
-    with pytest.raises(UserError, match="holds a dataset.json that is not a dataset of ours; name another folder"):
+    with pytest.raises(UserError, match="holds a dataset.json that seq2seq did not write; name another folder"):
         prepare(config(tmp_path), tmp_path)
     assert (tmp_path / "train.src").read_text() == "mine"
     assert (tmp_path / "dataset.json").read_text() == content

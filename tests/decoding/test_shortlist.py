@@ -14,7 +14,7 @@ import torch
 from seq2seq import checkpoint
 from seq2seq.cli import evaluate
 from seq2seq.cli import train as train_command
-from seq2seq.cli.common import _threads
+from seq2seq.cli.decode import _threads
 from seq2seq.config.schema import Config, DecodeConfig, ModelConfig
 from seq2seq.data.arrays import TokenArray, Tokenizers, write_tokens
 from seq2seq.decoding import shortlist

@@ -27,9 +27,10 @@ from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import collate
 from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
-from seq2seq.evaluation.probe import probe
+from seq2seq.evaluation.probe import probe as measure
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.results.probe import Probe
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from seq2seq.translate.translator import Translator
@@ -46,6 +47,11 @@ SOURCES, REFERENCES = [src for src, _ in PAIRS], [ref for _, ref in PAIRS]
 def tiny(decode: DecodeConfig | None = None, **options: object) -> Translator:
     """Random weights in float64, so that what is compared differs by more than rounding."""
     return Translator(Engine([tiny_model(vocab=VOCAB, **options).double()]), TOKENIZERS, decode or DecodeConfig())
+
+
+def probe(*arguments: Any, **options: Any) -> dict[str, Any]:
+    """The measurements as ``probe.json`` would hold them."""
+    return json.loads(json.dumps(measure(*arguments, **options).plain(), allow_nan=False))
 
 
 def numbers(value: Any) -> list[float | None]:
@@ -96,7 +102,7 @@ REACH_OPTIONS: list[dict[str, object]] = [
         for bidirectional in (False, True)
         for reverse in (False, True)
     ),
-    {"cell": "rnn", "nonlinearity": "relu", "num_layers": 2, "reverse": True},
+    {"cell": "rnn", "num_layers": 2, "reverse": True},
     {"cell": "gru", "num_layers": 3, "bidirectional": True, "bridge": "dense"},
     *({"peeky": peeky, "reverse": True} for peeky in PEEKY),
     {"bridge": "hidden_only", "fixed_length": 4, "reverse": True, "peeky": "both"},
@@ -483,9 +489,15 @@ def test_positions_beyond_the_last_that_is_told_apart_count_overall() -> None:
     assert short["gradient_reach"][0]["by_position"]["share"] == long["gradient_reach"][0]["by_position"]["share"][:2]
 
 
+@pytest.mark.parametrize("peeky", ["none", "both"])
+def test_a_probe_that_is_written_reads_as_it_was(peeky: str, tmp_path: Path) -> None:
+    result = measure(tiny(peeky=peeky), SOURCES, REFERENCES)
+    result.write(tmp_path / "probe.json")
+    assert Probe.read(tmp_path / "probe.json") == result
+
+
 def test_the_result_is_json_of_six_digits() -> None:
     result = probe(tiny(peeky="both"), SOURCES, REFERENCES)
-    assert json.loads(json.dumps(result, allow_nan=False)) == result
     assert list(result) == ["num_sentences", "gradient_reach", "peeky_reliance", "accuracy_by_position"]
     assert result["num_sentences"] == len(PAIRS)
     assert all(value == float(f"{value:.6g}") for value in numbers(result) if value is not None)
@@ -593,7 +605,7 @@ def test_help_comes_without_torch(command: Command) -> None:
 
 @pytest.mark.parametrize("peeky", ["none", "both"])
 def test_the_drawing_is_the_same_bytes_each_time_and_its_words_stay_text(tmp_path: Path, peeky: str) -> None:
-    result = probe(tiny(peeky=peeky), SOURCES, REFERENCES)
+    result = measure(tiny(peeky=peeky), SOURCES, REFERENCES)
     for name in ("one.svg", "other.svg"):
         _draw(tmp_path / name, result)
     assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "other.svg").read_bytes()
@@ -607,6 +619,6 @@ def test_without_matplotlib_the_drawing_is_left_out_with_a_word(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with caplog.at_level(logging.WARNING):
-        _draw(tmp_path / "probe.svg", probe(tiny(), SOURCES, REFERENCES))
+        _draw(tmp_path / "probe.svg", measure(tiny(), SOURCES, REFERENCES))
     assert "probe.svg is left out: matplotlib is not installed" in caplog.text
     assert not list(tmp_path.iterdir())

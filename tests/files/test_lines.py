@@ -49,7 +49,7 @@ def write_bytes(path: Path, content: bytes) -> Path:
     return path
 
 
-def message(error: pytest.ExceptionInfo[ValueError]) -> str:
+def message(error: pytest.ExceptionInfo[Exception]) -> str:
     text = str(error.value)
     assert "\n" not in text
     return text
@@ -120,7 +120,7 @@ def test_folder_in_place_of_a_file_is_named(path: Path) -> None:
     path.mkdir()
     with pytest.raises(UserError) as error:
         read_lines(path)
-    assert message(error) == f"{path} is a folder, where a text file was wanted; name a file inside it."
+    assert message(error) == f"{path} is a folder, not a text file; name a file inside it."
 
 
 def test_other_read_failures_give_the_reason(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_every_cut_and_every_changed_byte_of_a_packed_file_is_one_line(tmp_path:
         with contextlib.suppress(UserError):
             assert read_lines(path) == content.decode().split("\n")  # of a byte that says nothing
             continue
-        with pytest.raises(UserError, match=rf"a (is not a sound {packer} file: |ends in the middle of).* again\.$"):
+        with pytest.raises(UserError, match=rf"a (is not a valid {packer} file: |ends in the middle of).* again\.$"):
             read_lines(path)
 
 
@@ -194,7 +194,7 @@ def test_every_cut_and_every_changed_byte_of_a_packed_file_is_one_line(tmp_path:
 def test_other_bytes_after_a_packed_stream_are_not_dropped(tmp_path: Path, packer: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(PACKERS[packer](b"hello\n") + b"more text, which is plain\n")
-    with pytest.raises(UserError, match=rf"a (is not a sound {packer} file: .*|ends in the middle.*) again\.$"):
+    with pytest.raises(UserError, match=rf"a (is not a valid {packer} file: .*|ends in the middle.*) again\.$"):
         read_lines(path)
 
 
@@ -420,7 +420,7 @@ def test_a_write_to_a_full_device_is_refused_and_so_is_one_to_a_folder(tmp_path:
     with pytest.raises(UserError, match="/dev/full cannot be written: No space left on device; check its folder and"):
         writing.write_lines("/dev/full", ["line"])
     for folder in (tmp_path, Path()):
-        with pytest.raises(UserError, match="is a folder, where an output was wanted; name a file inside it"):
+        with pytest.raises(UserError, match="is a folder, not an output file; name a file inside it"):
             writing.write_lines(folder, ["line"])
 
 
@@ -536,9 +536,7 @@ def test_empty_file_of_pairs_is_refused(tmp_path: Path, read: object) -> None:
 # Line ends of other systems
 
 
-TWICE = (
-    "line 1 (and 1 more) ends in a carriage return too many, as if converted for DOS twice; remove them, for example"
-)
+TWICE = "line 1 (and 1 more) ends in an extra carriage return, as if converted for DOS twice; remove them, for example"
 
 
 def the_message(read: Callable[[], object]) -> str:
@@ -611,11 +609,11 @@ def test_a_planted_lock_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / ".lock").symlink_to(tmp_path / "victim")
     with (
-        pytest.raises(UserError, match=r"\.lock is a link or a special file, where a hidden file of ours was expected"),
+        pytest.raises(UserError, match=r"\.lock is a link or a special file, not a hidden file of seq2seq"),
         locked(tmp_path / "data"),
     ):
         pass
-    with pytest.raises(UserError, match=r"\.lock is a link"), runs.locked(tmp_path / "data"):
+    with pytest.raises(UserError, match=r"\.lock is a link"), runs.locked_run(tmp_path / "data"):
         pass
     with pytest.raises(UserError, match=r"\.lock is a link"):
         runs.write_plans([tmp_path / "data" / "run"])

@@ -21,7 +21,7 @@ def arguments(tokens: int, width: int, vocab: int, dtype: torch.dtype = torch.fl
 
 @pytest.fixture(autouse=True)
 def nothing_is_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FEW", 0)
+    monkeypatch.setattr(module, "FEW_LOGITS", 0)
 
 
 def both(smoothing: float, scale: float, *given: Tensor) -> list[list[Tensor]]:
@@ -37,7 +37,7 @@ def both(smoothing: float, scale: float, *given: Tensor) -> list[list[Tensor]]:
 @pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
 @pytest.mark.parametrize("chunk", [1, 21, 10**6])
 def test_loss_and_gradients_are_those_of_torch(smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)  # 1 is a row at a time, 21 three rows
+    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk)  # 1 is a row at a time, 21 three rows
     monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     for tokens in (1, 8):
         ours, theirs = both(smoothing, 0.37, *arguments(tokens, 5, 7))
@@ -53,7 +53,7 @@ def test_few_logits_have_the_loss_of_many(
     given = [one.detach().float().requires_grad_() for one in (features, weight, bias)]
     found = []
     for few in (0, 40 * 11 - 1, 40 * 11):
-        monkeypatch.setattr(module, "FEW", few)
+        monkeypatch.setattr(module, "FEW_LOGITS", few)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             loss = linear_cross_entropy(*given, targets, label_smoothing=smoothing)
         assert loss.dtype == torch.float32
@@ -66,7 +66,7 @@ def test_few_logits_have_the_loss_of_many(
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_gradients_are_those_of_differences(smoothing: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", 12)
+    monkeypatch.setattr(module, "CHUNK_LOGITS", 12)
     monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     *given, targets = arguments(5, 3, 6)
     assert torch.autograd.gradcheck(
@@ -90,7 +90,7 @@ def r_drop_of_torch(
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("chunk", [1, 42, 10**6])
 def test_r_drop_is_that_of_torch(smoothing: float, chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)  # 1 is a target at a time, 42 three targets
+    monkeypatch.setattr(module, "CHUNK_LOGITS", chunk)  # 1 is a target at a time, 42 three targets
     monkeypatch.setattr(module, "CHUNK_ROWS", 1)
     for tokens in (1, 8):
         features, weight, bias, _ = arguments(2 * tokens, 5, 7)

@@ -117,7 +117,7 @@ def test_strange_tensors_are_refused(tmp_path: Path, tokenizers: Tokenizers, str
     contents = contents_of(checkpoint.TRANSLATION, tokenizers)
     assert contents["state_dict"]["model.decoder.output.bias"].shape == strange.shape
     contents["state_dict"]["model.decoder.output.bias"] = strange
-    refuse_at_once(tmp_path / "a.ckpt", contents, "decoder.output.bias is no dense tensor of floating-point numbers")
+    refuse_at_once(tmp_path / "a.ckpt", contents, "decoder.output.bias is not a dense tensor of floating-point numbers")
 
 
 def test_names_that_are_missing_or_too_many_are_refused(tmp_path: Path, tokenizers: Tokenizers) -> None:

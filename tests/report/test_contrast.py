@@ -217,7 +217,7 @@ def test_few_sentences_of_difference_are_judged_about_as_mcnemars_exact_test_doe
 def test_the_same_seed_gives_the_same_contrast_and_chunks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     arms = sweep(np.random.default_rng(1), {"a": 0.1, "b": 0.0}, seeds=3, seed_spread=0.03, lean=0.1)
     first = contrast(resample(EXACT, arms, num_replicates=300, seed=4), DIFFERENCE)
-    monkeypatch.setattr(contrast_module, "CHUNK", 7)
+    monkeypatch.setattr(contrast_module, "REPLICATES_AT_ONCE", 7)
     assert contrast(resample(EXACT, arms, num_replicates=300, seed=4), DIFFERENCE) == first
     assert contrast(resample(EXACT, arms, num_replicates=300, seed=5), DIFFERENCE) != first
 

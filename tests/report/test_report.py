@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,13 +20,14 @@ import pytest
 import yaml
 from matplotlib.figure import Figure
 
-from seq2seq import runs
 from seq2seq.config.schema import Config, TrainerConfig
 from seq2seq.errors import UserError
-from seq2seq.report import plots, words
+from seq2seq.files.records import write_json
+from seq2seq.report import plots, probe_plots, words
 from seq2seq.report.analysis import Analysis, analyse
 from seq2seq.report.arms import Sweep, read_sweep, short, shown, sweep_of
 from seq2seq.report.write import CAPTIONS, write_report
+from seq2seq.results.probe import ReachByDistance
 
 SOURCES = [f"{a}+{b}" for a in range(10, 30) for b in (1, 22, 333)]
 REFERENCES = [str(eval(line)) for line in SOURCES]
@@ -207,7 +209,7 @@ def test_missing_runs_come_first_and_are_not_averaged_around(sweep_folder: Path,
 def test_a_run_that_left_no_trace_is_missed_where_the_others_have_its_seed(sweep_folder: Path) -> None:
     shutil.rmtree(sweep_folder / "True-none-2")
     (one,) = read_sweep([sweep_folder]).missing
-    assert (one.name, one.reason) == ("reverse, seed 2", "no such run, though other arms have this seed")
+    assert (one.name, one.reason) == ("reverse, seed 2", "missing, while other arms have this seed")
 
 
 def test_settings_that_change_together_are_one_factor(tmp_path: Path) -> None:
@@ -263,7 +265,7 @@ def test_one_seed_supports_no_verdict(tmp_path: Path) -> None:
     assert words.verdict(one) == words.UNKNOWN
     _, (said,) = words.findings(analyse(read_sweep([tmp_path])))
     assert "83.33 points of exact match better" in said
-    assert "With one seed, another seed might say otherwise" in said
+    assert "Another seed may give another result" in said
 
 
 def test_the_control_is_compared_with_the_arm_that_it_is_for(tmp_path: Path) -> None:
@@ -312,7 +314,7 @@ def test_another_test_set_is_not_compared_but_other_padding_is(tmp_path: Path) -
     assert found.uncompared == ("reverse, seed 1",)
     assert found.comparisons["exact_match"] == ()
     page = write_report(found, tmp_path / "out").read_text()
-    assert "Not compared, since the test set is another one: reverse, seed 1." in page
+    assert "Not compared, because the test set is different: reverse, seed 1." in page
 
 
 def test_two_runs_of_one_arm_with_one_seed_are_refused(tmp_path: Path) -> None:
@@ -332,7 +334,7 @@ def test_folders_without_a_finished_run_are_refused(tmp_path: Path) -> None:
 def test_a_run_without_its_test_lines_is_refused(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "a", BASE, 10)
     (folder / "test.ref").write_text("1\n")
-    with pytest.raises(UserError, match="its test files have 60, 1, 60 lines; train anew"):
+    with pytest.raises(UserError, match="its test files have 60, 1, 60 lines; train again"):
         read_sweep([tmp_path])
     (folder / "test.ref").unlink()
     with pytest.raises(UserError, match="has no test.ref; delete its test.json and give the run's command again"):
@@ -428,9 +430,9 @@ def test_every_picture_is_a_whole_svg_and_the_same_each_time(analysis: Analysis)
 def test_a_gradient_that_vanishes_has_numbers_at_its_axis(
     last: float, marks: set[str], analysis: Analysis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reach = [{"by_distance": {"norm": [0.3, last], "count": [9, 9]}}]
-    monkeypatch.setattr(plots, "probes", lambda arm: [{"gradient_reach": reach}])
-    figure = plots._decay(analysis)
+    reach = SimpleNamespace(by_distance=ReachByDistance(norm=(0.3, last), count=(9, 9)))
+    monkeypatch.setattr(probe_plots, "probes", lambda arm: [SimpleNamespace(gradient_reach=[reach])])
+    figure = probe_plots.draw_decay(analysis)
     assert figure is not None
     figure.canvas.draw()
     (axes,) = figure.axes
@@ -573,7 +575,7 @@ def test_three_options_are_compared_with_and_without_the_third(cube: Analysis) -
 
 def test_what_three_options_do_together_is_said_and_drawn(cube: Analysis) -> None:
     (three,) = [one for one in cube.comparisons["exact_match"] if one.kind == "three-way"]
-    subject = "With general attention against without, what reverse × peeky bring beyond their sum"
+    subject = "With general attention against without, the gain of reverse × peeky beyond the sum of their gains"
     for p, estimate, said in (
         (0.01, -5.0, f"{subject} is 5.00 points of exact match less (95"),
         (None, 5.0, f"{subject} is 5.00 points of exact match more (95"),
@@ -647,7 +649,7 @@ def test_there_is_no_average_around_a_missing_curve(sweep_folder: Path, tmp_path
 
 def test_an_infinite_perplexity_is_shown_as_such(sweep_folder: Path, tmp_path: Path) -> None:
     path = sweep_folder / "True-none-2" / "test.json"
-    runs.write_json(path, json.loads(path.read_text()) | {"perplexity": float("inf")})
+    write_json(path, json.loads(path.read_text()) | {"perplexity": float("inf")})
     assert "Infinity" not in path.read_text()
     write_report(analyse(read_sweep([sweep_folder])), tmp_path / "out")
     assert "| ∞ |" in (tmp_path / "out" / "report.md").read_text()
@@ -668,7 +670,7 @@ def test_the_test_set_that_most_runs_have_is_the_one_compared_on(sweep_folder: P
     (sweep_folder / "False-none-1" / "test.ref").write_text("x\n")
     for name in ("test.src", "test.hyp"):
         (sweep_folder / "False-none-1" / name).write_text("x\n")
-    assert "60 test sentences drawn anew" in words.chance(analyse(read_sweep([sweep_folder])))
+    assert "60 test sentences resampled" in words.chance(analyse(read_sweep([sweep_folder])))
 
 
 def test_an_arm_of_another_test_set_has_no_figures_of_it(tmp_path: Path) -> None:
@@ -736,9 +738,9 @@ def test_names_that_begin_alike_are_several_in_a_legend(tmp_path: Path) -> None:
 
 
 def test_positions_of_few_probed_sentences_are_not_drawn(tmp_path: Path) -> None:
-    forced = {"overall": {"accuracy": 0.5}, "by_position": {"accuracy": [1.0, 0.5, 0.0], "count": [40, 2, 1]}}
-    assert plots._common(forced, "accuracy") == [1.0, 0.5, None]
-    assert plots._average([[1.0, 0.5, None], [0.0, 0.5, 1.0]]) == [0.5, 0.5]
+    forced = ((1.0, 0.5, 0.0), (40, 2, 1))
+    assert probe_plots._common(*forced) == [1.0, 0.5, None]
+    assert probe_plots._average([[1.0, 0.5, None], [0.0, 0.5, 1.0]]) == [0.5, 0.5]
 
 
 def test_every_interaction_is_drawn(tmp_path: Path) -> None:
@@ -804,4 +806,4 @@ def test_a_difference_that_only_the_correction_takes_away_is_said_to_be_one(tmp_
     (one,) = [one for one in found.comparisons["exact_match"] if one.title.startswith("momentum 0.1 ")]
     assert one.contrast.p is not None and one.contrast.p < 0.05 < (one.p or 0)
     said = words.sentence(one, "exact_match")
-    assert "would count if it were the only question" in said and "does not among so many" in said
+    assert "would be significant as the only comparison" in said and "but is not among so many" in said

@@ -113,7 +113,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(tmp_path: Path, capsys: py
         ([first, first, "-o", out], f"an average needs two checkpoints at least; got only {first}."),
         ([first, tmp_path / "nowhere", "-o", out], "nowhere does not exist; name a .ckpt file or the folder"),
         ([first, wide, "-o", wide], "wide.ckpt is one of the checkpoints to average; name another output"),
-        ([first, wide, "-o", tmp_path], "is a folder, where a checkpoint was to be written; name a file inside it"),
+        ([first, wide, "-o", tmp_path], "is a folder, not a checkpoint file; name a file inside it"),
     ):
         assert give(*words) == 2
         said = capsys.readouterr().err

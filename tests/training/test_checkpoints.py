@@ -11,7 +11,8 @@ from seq2seq import checkpoint
 from seq2seq.errors import UserError
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.experiment import run
-from tests.training.test_training import config, equal, rows, weights
+from tests.conftest import equal, rows, weights
+from tests.training.test_training import config
 
 
 def test_no_minutes_between_saves_are_none_inside_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,7 +32,7 @@ def test_no_minutes_between_saves_are_none_inside_an_epoch(tmp_path: Path, monke
 
 def test_the_best_checkpoint_is_the_best_by_the_monitor(tmp_path: Path) -> None:
     settings = config(tmp_path, optim={"lr": 0.3, "clip_norm": 0.0}, trainer={"monitor": "loss", "max_epochs": 4})
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     losses = {int(row["step"]): float(row["valid/loss"]) for row in rows(tmp_path / "run")}
     assert result["best_step"] == min(losses, key=losses.__getitem__)
 
@@ -39,7 +40,7 @@ def test_the_best_checkpoint_is_the_best_by_the_monitor(tmp_path: Path) -> None:
 @pytest.mark.parametrize("keep_best", [1, 3, 9])
 def test_the_best_few_checkpoints_are_kept(tmp_path: Path, keep_best: int) -> None:
     trainer = {"monitor": "loss", "max_epochs": 6, "keep_best": keep_best}
-    result = run(config(tmp_path, optim={"lr": 0.1, "clip_norm": 0.0}, trainer=trainer), tmp_path / "run")
+    result = run(config(tmp_path, optim={"lr": 0.1, "clip_norm": 0.0}, trainer=trainer), tmp_path / "run").plain()
     losses = {int(row["step"]): float(row["valid/loss"]) for row in rows(tmp_path / "run")}
     assert len(losses) == 6
     best = sorted(losses, key=losses.__getitem__)[:keep_best]

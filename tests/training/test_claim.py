@@ -13,7 +13,8 @@ from seq2seq.errors import UserError
 from seq2seq.runs import read_config
 from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
-from tests.training.test_training import config, rows
+from tests.conftest import rows
+from tests.training.test_training import config
 
 
 def test_a_folder_with_another_run_is_refused_until_it_may_be_overwritten(tmp_path: Path) -> None:

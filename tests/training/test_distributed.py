@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,8 +17,8 @@ from seq2seq.errors import UserError
 from seq2seq.training.data import TranslationData
 from seq2seq.training.distributed import choose_strategy, without_gradient
 from seq2seq.training.tasks.translation import smallest_loss
-from tests.conftest import ROOT, tiny_model
-from tests.training.test_training import config, rows, weights
+from tests.conftest import by_one_and_two_processes, rows, tiny_model, weights
+from tests.training.test_training import config
 
 
 def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Path) -> None:
@@ -29,17 +26,8 @@ def test_two_processes_train_on_every_sentence_and_give_one_result(tmp_path: Pat
     words = ["data=addition", "tokenizer=char", "data.train_size=100", "data.valid_size=11", "data.test_size=10"]
     words += ["data.batch_sentences=16", "model.hidden_size=8", "model.dropout=0", "trainer.max_epochs=1"]
     words += ["optim=sgd", "optim.lr=0.1", "optim.ema=0.8", "trainer.samples=0"]
-    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("test BLEU") == 1
-    (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
+    (one, first), (two, second) = by_one_and_two_processes(tmp_path, words)
+    assert first.count("test BLEU") == second.count("test BLEU") == 1
     for checkpoint_name in ("last.ckpt", "best.ckpt"):
         for name, tensor in weights(one, checkpoint_name).items():
             torch.testing.assert_close(tensor, weights(two, checkpoint_name)[name], rtol=1e-4, atol=1e-6)
@@ -70,16 +58,7 @@ def test_two_processes_train_a_decoder_that_sees_no_source(tmp_path: Path) -> No
     words = ["data=addition", "tokenizer=char", "data.train_size=64", "data.valid_size=10", "data.test_size=10"]
     words += ["data.batch_sentences=16", "model.hidden_size=8", "model.bridge=zero", "trainer.max_epochs=1"]
     words += ["optim=sgd", "optim.lr=0.1", "optim.clip_norm=1", "model.dropout=0", "trainer.samples=0"]
-    for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-    (one,), (two,) = ((tmp_path / "runs" / name).iterdir() for name in ("one", "two"))
+    (one, _), (two, _) = by_one_and_two_processes(tmp_path, words)
     for name, tensor in weights(one).items():
         torch.testing.assert_close(tensor, weights(two)[name], rtol=1e-4, atol=1e-6)
 

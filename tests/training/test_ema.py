@@ -12,7 +12,8 @@ from seq2seq import checkpoint
 from seq2seq.training.ema import RunningAverage
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks.translation import LitTranslator
-from tests.training.test_training import config, equal, weights
+from tests.conftest import equal, weights
+from tests.training.test_training import config
 
 
 def test_the_best_checkpoint_has_the_running_average_and_the_last_one_the_weights(

@@ -24,7 +24,8 @@ from seq2seq.training.trainer import (
     cpu_has_bfloat16,
     trainer_arguments,
 )
-from tests.training.test_training import config, equal, rows, weights
+from tests.conftest import equal, rows, weights
+from tests.training.test_training import config
 
 
 def test_bfloat16_trains_too_or_is_refused_where_the_cpu_lacks_it(tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_a_run_on_one_device_does_not_mind_a_job_scheduler(
     trainer = {"loggers": ["csv", "tensorboard"]}
     settings = dataclasses.replace(config(tmp_path, trainer=trainer), seed=2)
     run(config(tmp_path), tmp_path / "other")
-    expected = run(settings, tmp_path / "alone")
+    expected = run(settings, tmp_path / "alone").plain()
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     for place in (tmp_path / "cwd", tmp_path / "job"):
@@ -98,7 +99,7 @@ def test_a_run_on_one_device_does_not_mind_a_job_scheduler(
     for variable, value in SCHEDULERS[name].items():
         monkeypatch.setenv(variable, value)
     monkeypatch.setattr(rank_zero_only, "rank", 1)  # as Lightning has it when it is imported under these variables
-    found = run(settings, tmp_path / "job")
+    found = run(settings, tmp_path / "job").plain()
     assert found["bleu"] == expected["bleu"]
     assert rows(tmp_path / "job") == rows(tmp_path / "alone")
     assert equal(weights(tmp_path / "job"), weights(tmp_path / "alone"))
@@ -116,7 +117,7 @@ def test_what_the_trainer_refuses_is_said_in_one_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "extra, said",
     [
-        ({"limit_val_batches": 2}, "limit_val_batches would put a loss of a part of the validation set beside a score"),
+        ({"limit_val_batches": 2}, "limit_val_batches would compute the loss on only a part of the validation set"),
         ({"limit_train_batches": 0.001}, "lightning.Trainer refuses limit_train_batches=0.001: "),
     ],
 )

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import math
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,14 +34,16 @@ from seq2seq.data.batches import Batch, collate
 from seq2seq.data.pairs import SPLITS
 from seq2seq.errors import UserError
 from seq2seq.files.lines import read_lines
-from seq2seq.runs import read_config, read_result
+from seq2seq.results.result import Result
+from seq2seq.runs import read_config
 from seq2seq.training import experiment, tasks
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks.base import LitModel
 from seq2seq.training.tasks.translation import LitTranslator
-from tests.conftest import ROOT
+from tests.conftest import ROOT, Command, equal, rows, weights
+from tests.processes import start
 
 
 def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
@@ -62,25 +61,11 @@ def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
     return Config(name="t", **{s: kinds[s](**{**settings[s], **sections.get(s, {})}) for s in settings})
 
 
-def weights(folder: Path, name: str = "last.ckpt") -> dict[str, torch.Tensor]:
-    return checkpoint.read(folder / "checkpoints" / name)["state_dict"]
-
-
-def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    """The rows of metrics.csv without the columns that are times."""
-    with open(folder / "metrics.csv", newline="") as stream:
-        return [{k: v for k, v in row.items() if "second" not in k} for row in csv.DictReader(stream)]
-
-
 def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = config(tmp_path)
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     assert json.loads((tmp_path / "run" / "test.json").read_text()) == result
     assert read_config(tmp_path / "run") == settings
     assert [row["epoch"] for row in rows(tmp_path / "run")] == ["1", "2"]
@@ -102,7 +87,7 @@ def test_a_run_leaves_its_config_metrics_hypotheses_and_scores(
 def test_tokenised_text_is_scored_as_it_stands_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = config(tmp_path, trainer={"max_steps": 1})
     settings.data.variant = "tokenized"  # only Multi30k can have it, whose files are not here
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     assert "tok:none" in result["bleu_tokenized_signature"] and "tok:13a" in result["bleu_signature"]
     assert f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature nrefs:1" in capsys.readouterr().out
 
@@ -266,7 +251,7 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.parametrize("bound", [-1, 1000])
-def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, bound: int) -> None:
+def test_a_killed_process_goes_on_when_the_command_is_repeated(command: Command, tmp_path: Path, bound: int) -> None:
     """SIGKILL at whatever moment, of a real process; without a bound in steps, and with one that is never reached."""
     words = [
         "data=addition",
@@ -278,12 +263,10 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, b
     ]
     words += ["data.batch_sentences=16", "model.hidden_size=16", "model.embedding_size=8", "trainer.max_epochs=6"]
     words += ["trainer.save_minutes=1e-9", "model.dropout=0.2", f"trainer.max_steps={bound}"]
-    command = [sys.executable, "-m", "seq2seq.cli.train", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for cwd in ("whole", "killed"):
         (tmp_path / cwd).mkdir()
-    subprocess.run(command, cwd=tmp_path / "whole", env=environment, check=True, capture_output=True)
-    child = subprocess.Popen(command, cwd=tmp_path / "killed", env=environment, stderr=subprocess.DEVNULL)
+    assert command("train", *words, cwd=tmp_path / "whole").returncode == 0
+    child = start("train", *words, cwd=tmp_path / "killed", stderr=subprocess.DEVNULL)
     waited = time.monotonic()
     while not list((tmp_path / "killed").glob("runs/k/*/checkpoints/last.ckpt")):
         assert time.monotonic() - waited < 120
@@ -291,7 +274,7 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, b
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    subprocess.run(command, cwd=tmp_path / "killed", env=environment, check=True, capture_output=True)
+    assert command("train", *words, cwd=tmp_path / "killed").returncode == 0
     (whole,), (killed,) = ((tmp_path / cwd).glob("runs/k/*") for cwd in ("whole", "killed"))
     assert equal(weights(whole), weights(killed))
     assert rows(whole) == rows(killed)
@@ -308,7 +291,7 @@ def test_a_run_that_is_stopped_and_killed_before_its_validation_is_validated_whe
             run(config(tmp_path, trainer=trainer), tmp_path / "run")
     last = weights(tmp_path / "run")
     steps = checkpoint.read(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"]
-    result = run(config(tmp_path, trainer=trainer), tmp_path / "run")
+    result = run(config(tmp_path, trainer=trainer), tmp_path / "run").plain()
     assert equal(weights(tmp_path / "run", "best.ckpt"), last)
     assert result["best_step"] == steps > 0
     assert [row["step"] for row in rows(tmp_path / "run")] == [str(steps)]
@@ -325,7 +308,7 @@ def test_pieces_of_another_run_have_to_suit(tmp_path: Path) -> None:
     like = {"like": str(tmp_path / "two")}
     with pytest.raises(UserError, match="model.tie=all needs one vocabulary for both sides, and tokenizer.like=.* has"):
         run(config(tmp_path, tokenizer={**like, "joint": True}, model={"tie": "all"}), tmp_path / "a")
-    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs pieces that can be cut anew, and those of"):
+    with pytest.raises(UserError, match=r"tokenizer.sampling=0.3 needs a tokenizer that can sample, and those of"):
         run(config(tmp_path, tokenizer={**like, "type": "unigram", "vocab_size": 99, "sampling": 0.3}), tmp_path / "b")
 
 
@@ -336,7 +319,7 @@ def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
         raise UserError("there is nothing to probe")
 
     monkeypatch.setattr("seq2seq.training.tasks.translation.probe", nothing)
-    assert "bleu" in run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "run")
+    assert "bleu" in run(config(tmp_path, trainer={"max_steps": 1}), tmp_path / "run").plain()
     assert "probe.json is not written: there is nothing to probe" in caplog.text
 
 
@@ -345,10 +328,10 @@ def test_a_test_set_that_cannot_be_probed_is_scored_all_the_same(
     [
         (
             DecodeConfig(int8=True),
-            r"decode.int8 \(--int8\) is for networks on the CPU, of torch's own recurrent layers",
+            r"decode.int8 is for networks on the CPU, of torch's own recurrent layers",
         ),
-        (DecodeConfig(shortlist=True), r"decode.shortlist \(--shortlist\) is for networks on the CPU, of torch's own"),
-        (DecodeConfig(cuda_graphs=True), r"decode.cuda_graphs \(--cuda-graphs\) is for networks on a GPU, and this"),
+        (DecodeConfig(shortlist=True), r"decode.shortlist is for networks on the CPU, of torch's own"),
+        (DecodeConfig(cuda_graphs=True), r"decode.cuda_graphs is for networks on a GPU, and this"),
     ],
 )
 def test_what_the_network_cannot_be_decoded_with_is_refused_before_it_is_trained(
@@ -365,14 +348,14 @@ def test_8_bits_that_this_machine_lacks_are_refused_before_training(
 ) -> None:
     monkeypatch.setattr("seq2seq.decoding.forms.products.has_int8", lambda: False)
     monkeypatch.setattr("lightning.Trainer.fit", lambda *_, **__: pytest.fail("trained in vain"))
-    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
+    with pytest.raises(UserError, match=r"decode.int8 needs oneDNN's 8-bit products and a processor with"):
         run(dataclasses.replace(config(tmp_path), decode=DecodeConfig(int8=True)), tmp_path / "run")
 
 
 def test_a_finished_run_is_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = run(config(tmp_path), tmp_path / "run")
+    first = run(config(tmp_path), tmp_path / "run").plain()
     monkeypatch.setattr(experiment, "fit", None)
-    assert run(config(tmp_path), tmp_path / "run") == first
+    assert run(config(tmp_path), tmp_path / "run").plain() == first
 
 
 def files_of(tmp_path: Path, lines: list[str]) -> dict[str, Any]:
@@ -466,10 +449,10 @@ def test_resume_shows_progress_as_its_own_command_says(tmp_path: Path, monkeypat
 
 def test_a_run_that_stopped_early_does_not_train_on_when_only_its_test_was_lost(tmp_path: Path) -> None:
     settings = config(tmp_path, optim={"lr": 1e-9}, trainer={"max_epochs": 50, "patience": 2})
-    first = run(settings, tmp_path / "run")
+    first = run(settings, tmp_path / "run").plain()
     before = rows(tmp_path / "run")
     (tmp_path / "run" / "test.json").unlink()
-    again = run(settings, tmp_path / "run")
+    again = run(settings, tmp_path / "run").plain()
     assert rows(tmp_path / "run") == before
     assert again["best_step"] == first["best_step"]
     assert again["bleu"] == first["bleu"]
@@ -495,14 +478,14 @@ def test_a_fixed_length_is_not_sampled(tmp_path: Path) -> None:
 def test_a_result_that_is_no_json_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "test.json").write_text("{")
     with pytest.raises(UserError, match=r"test.json is not valid JSON: .*; delete it to have the run scored again"):
-        read_result(tmp_path)
+        Result.read(tmp_path / "test.json")
 
 
 def test_a_fixed_length_has_no_place_for_a_blank_source(tmp_path: Path) -> None:
     for split, lines in (("train", "a\tb\n"), ("valid", "\tb\n"), ("test", "a\tb\n")):
         (tmp_path / split).write_text(lines)
     files = {f"{split}_src": str(tmp_path / split) for split in ("train", "valid", "test")}
-    with pytest.raises(UserError, match="model.fixed_length has no end symbol to stand for a blank source"):
+    with pytest.raises(UserError, match="model.fixed_length leaves out the end symbol, so a source cannot be blank"):
         run(config(tmp_path, data={"kind": "files", **files}, model={"fixed_length": 1}), tmp_path / "run")
 
 
@@ -557,7 +540,7 @@ def test_it_learns_pairs_by_heart(tmp_path: Path) -> None:
         optim={"lr": 1e-2},
         trainer={"max_epochs": 100, "validate_every": 50.0, "monitor": "loss", "progress": False, "samples": 0},
     )
-    result = run(settings, tmp_path / "run")
+    result = run(settings, tmp_path / "run").plain()
     assert float(rows(tmp_path / "run")[-1]["train/loss"]) < 0.5
     from seq2seq.translate.translator import Translator
 

@@ -204,7 +204,7 @@ def test_a_prefix_keeps_its_own_unknown_words() -> None:
 
 def test_copying_needs_attention(tmp_path: Path) -> None:
     blind = attentive.load(attentive.save(tmp_path / "a.ckpt", attention="none"), copy_unknown=True)
-    with pytest.raises(UserError, match="decode.copy_unknown .* needs a model with attention, and this one has none"):
+    with pytest.raises(UserError, match="decode.copy_unknown needs a model with attention, and this one has none"):
         blind.translate(["a"])
     seeing = attentive.load(attentive.save(tmp_path / "b.ckpt"), copy_unknown=True)
     both = Translator(Engine([seeing.model, blind.model]), seeing.tokenizers, seeing.decode)

@@ -41,6 +41,7 @@ from seq2seq.translate.files import translate_file
 from seq2seq.translate.results import Results
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT, Command
+from tests.processes import PIPE, Started, run, start
 from tests.translate.test_translator import translator
 
 FROZEN = ROOT / "tests" / "data" / "v1.ckpt"
@@ -311,25 +312,16 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue().decode().splitlines() == TRANSLATOR.translate(LINES)
 
 
-def talking(*words: object, **options: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*map(str, command)], **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": env, **options}
-    )
+def talking(*words: object, stdin: int | None = PIPE) -> Started:
+    return start("translate", FROZEN, *words, cwd=ROOT, stdin=stdin, stdout=PIPE, stderr=PIPE)
 
 
 @pytest.mark.parametrize("flags, parts", [((), 1), (("--n-best", 1), 3)])
 def test_a_process_that_writes_a_line_and_waits_gets_its_answer(flags: tuple[object, ...], parts: int) -> None:
     lines = [b"1+1\n", b"\n", b"22+33\n", b"\xff\n", b"4+5\n"]
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *map(str, flags)],
-        input=b"".join(lines),
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
+    with talking(*flags) as process:
+        together = process.communicate(b"".join(lines), timeout=60)[0]
+    assert process.returncode == 0
     with talking(*flags) as process:
         assert process.stdin is not None and process.stdout is not None
         killer = threading.Timer(60, process.kill)  # where no answer comes
@@ -342,7 +334,7 @@ def test_a_process_that_writes_a_line_and_waits_gets_its_answer(flags: tuple[obj
         process.stdin.close()
         assert process.stdout.read() == b""
         killer.cancel()
-    for answer, expected in zip(answers, done.stdout.splitlines(keepends=True), strict=True):
+    for answer, expected in zip(answers, together.splitlines(keepends=True), strict=True):
         *texts, last = answer.split(b" ||| ")
         *texts_there, last_there = expected.split(b" ||| ")
         assert len(texts) == parts - 1
@@ -406,7 +398,7 @@ def test_a_terminal_sees_progress(tmp_path: Path) -> None:
     assert b"30/" in os.read(terminal, 1 << 16)
 
 
-# Killed and gone on with
+# Killed and resumed
 
 
 @pytest.fixture
@@ -424,8 +416,7 @@ def test_killed_again_and_again_it_becomes_the_same_file(
     many: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = many.with_name(name)
-    command = [sys.executable, "-m", "tests.killed_files", many, target, "6", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = run("tests.killed_files", many, target, "6", "1", cwd=ROOT)
     assert done.returncode == 0, done.stderr
     kills, places = map(int, done.stdout.split())
     assert kills >= places >= 20
@@ -531,7 +522,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_translates_the_rest_alone(
     stopped(many, target)
     assert target.read_text() == "old"
     assert caplog.messages == [
-        f"{target}: the text so far is kept in {many.parent}/.out.part; --resume continues after it."
+        f"{target}: the text so far is kept in {many.parent}/.out.part; resume=True continues after it."
     ]
     seen: list[str] = []
     report = upper(many, target, seen.extend, resume=True, window=7)
@@ -578,9 +569,9 @@ def edited(path: Path, old: bytes, new: bytes) -> None:
     [
         (
             lambda path: path.write_bytes(b"new\n" + path.read_bytes()),
-            r"the first 30 lines of .*in are not what they were",
+            r"the first 30 lines of .*in have changed",
         ),
-        (lambda path: path.write_bytes(b"a\n" * 29), r"the first 30 lines of .*in are not what they were"),
+        (lambda path: path.write_bytes(b"a\n" * 29), r"the first 30 lines of .*in have changed"),
         ({"made_with": {"the checkpoint": "b" * 64}}, r"the checkpoint was aaaaaaaaaaaa... and is bbbbbbbbbbbb...;"),
         (
             {"decode": DecodeConfig(max_extra=3, max_ratio=9)},
@@ -609,7 +600,7 @@ def test_resume_refuses_by_name_what_has_changed(many: Path, change: Any, messag
     before = {path: path.read_bytes() for path in many.parent.iterdir()}
     with pytest.raises(UserError, match=r"out cannot be resumed: .*" + message) as refused:
         translate_file(stub, many, target, resume=True, **options)  # type: ignore[arg-type]
-    assert str(refused.value).endswith("; leave out --resume to begin it anew.")
+    assert str(refused.value).endswith("; leave out resume=True to start it again.")
     assert {path: path.read_bytes() for path in many.parent.iterdir()} == before
 
 
@@ -641,8 +632,7 @@ def test_a_planted_link_is_not_followed(
         if ending == ".part":
             assert status == 2
             assert said == (
-                "seq2seq-translate: .out.part is a link or a special file, where a hidden file of ours was expected; "
-                "remove it.\n"
+                "seq2seq-translate: .out.part is a link or a special file, not a hidden file of seq2seq; remove it.\n"
             )
             assert not (tmp_path / "out").exists()
             assert names(tmp_path) == {"in", "victim", ".out.part"}
@@ -669,7 +659,7 @@ def test_a_journal_that_is_a_link_is_not_read(many: Path) -> None:
     journal = many.with_name(".out.part.json")
     journal.rename(many.with_name("elsewhere"))
     journal.symlink_to(many.with_name("elsewhere"))
-    with pytest.raises(UserError, match=r"\.out\.part\.json, is damaged; leave out --resume"):
+    with pytest.raises(UserError, match=r"\.out\.part\.json is a link or a special file, .*; remove it\."):
         upper(many, target, resume=True)
 
 
@@ -737,7 +727,7 @@ def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
             (5, 7, r"decode.batch_tokens was \d+ and is 7"),
         ):
             other = translator(decode=dataclasses.replace(one.decode, batch_tokens=batch_tokens))
-            with pytest.raises(UserError, match=rf"cannot be resumed: {said}; leave out --resume"):
+            with pytest.raises(UserError, match=rf"cannot be resumed: {said}; leave out resume=True"):
                 translate_file(other, tmp_path / "in", tmp_path / "out", window=window, wanted=wanted, resume=True)
         report = translate_file(one, tmp_path / "in", tmp_path / "out", window=5, wanted=wanted, resume=True)
         assert report.num_kept == 10
@@ -749,7 +739,7 @@ def test_scores_are_resumed_with_the_same_batches_only(tmp_path: Path) -> None:
 def test_line_ends_of_other_systems_are_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     for content, said in (
         (b"a\rb\rc\r", "carriage returns; if they are line ends, convert it with tr '\\r' '\\n'"),
-        (b"a\r\r\nb\r\r\n", "in: 2 lines end in a carriage return too many; tr -d '\\r' removes them"),
+        (b"a\r\r\nb\r\r\n", "in: 2 lines end in an extra carriage return; tr -d '\\r' removes them"),
         (b"a\r\nb\r\n", ""),
     ):
         caplog.clear()
@@ -774,7 +764,7 @@ def test_resume_leaves_a_finished_output_alone_if_it_fits(many: Path) -> None:
     assert report.num_lines == 300
     assert target.stat().st_mtime_ns == stamp
     many.write_bytes(many.read_bytes() + b"\nmore\n")
-    with pytest.raises(UserError, match=r"out is finished, but has 300 lines for 301 of .*in; leave out --resume"):
+    with pytest.raises(UserError, match=r"out is finished, but has 300 lines for 301 of .*in; leave out resume=True"):
         upper(many, target, resume=True)
 
 
@@ -854,12 +844,12 @@ def test_the_command_is_killed_refuses_a_second_and_goes_on(here: Here, tmp_path
     assert not (tmp_path / "out").exists()
     status, said = here(*words, "--resume", "--max-extra", "7")
     assert (status, said.count("\n")) == (2, 1)
-    assert "decode.max_extra was 20 and is 7" in said
+    assert "decode.max_extra (--max-extra) was 20 and is 7" in said
     status, said = here(*words, "--resume")
     assert (status, " before) in " in said) == (0, True), said
     says = Translator.from_checkpoint(FROZEN).translate(read_lines(tmp_path / "in"))
     assert read_lines(tmp_path / "out") == says
-    finished = "out is finished already, 3000 lines; without --resume it is made anew\n"
+    finished = "out is finished already, 3000 lines; without --resume it is made again\n"
     assert here(*words, "--resume") == (0, finished)
 
 
@@ -1005,11 +995,10 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
     """A process may write no file beyond a limit; like a full disk, this comes in the middle of a write."""
     (tmp_path / "in").write_text("".join(f"{i}+{i}\n" for i in range(12_000)))
     words = ["-i", "in", "-o", "out", "--window", "1000"]
-    program = f"ulimit -f {limit}; exec {sys.executable} -m seq2seq.cli.translate {FROZEN} {' '.join(words)}"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(["bash", "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2
-    *kept, last = done.stderr.splitlines()
+    with start("translate", FROZEN, *words, cwd=tmp_path, stderr=PIPE, file_bytes=limit * 1024) as process:
+        said = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 2
+    *kept, last = said.splitlines()
     assert last == "seq2seq-translate: out cannot be written: File too large; check its folder and the free space."
     assert len(kept) == (limit > 1)
     assert names(tmp_path) == {"in", *([".out.part", ".out.part.json"] if kept else [])}
@@ -1020,8 +1009,8 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["-i", "folder", "-o", "out"], "folder is a folder, where a text file was wanted"),
-        (["-i", "in", "-o", "folder"], "folder is a folder, where an output was wanted; name a file inside it"),
+        (["-i", "folder", "-o", "out"], "folder is a folder, not a text file"),
+        (["-i", "in", "-o", "folder"], "folder is a folder, not an output file; name a file inside it"),
         (["-i", "in", "-o", "no/out"], "no/out cannot be written: No such file or directory; check its folder"),
         (["-i", "in", "-o", "in/out"], "in/out cannot be written: Not a directory"),
         (["-i", "in", "-o", "/dev/full"], "/dev/full cannot be written: No space left on device"),
@@ -1031,13 +1020,13 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
         ),
         (["-i", "in", "--resume"], "--resume needs a named input and a named output"),
         (["-o", "out", "--resume"], "--resume needs a named input and a named output"),
-        (["-o", "out", "--shard", "1/2"], "--shard needs a named input, whose lines are counted first"),
+        (["-o", "out", "--shard", "1/2"], "--shard needs a named input, because its lines are counted first"),
         (["-i", "/dev/stdin", "-o", "out", "--shard", "1/2"], "/dev/stdin can be read only once"),
         (["-i", "in", "--shard", "3/2"], "--shard 3/2 is not a block of lines; write K/N, from 1/N to N/N"),
         (["-i", "in", "--shard", "0/2"], "--shard 0/2 is not a block of lines"),
         (["-i", "in", "--shard", "half"], "--shard half is not a block of lines"),
         (["-i", "in", "in.de", "--suffix", "de"], "in.de is both input and output; name another output"),
-        (["-i", "in", "--suffix", "."], "--suffix is empty; give the ending"),
+        (["-i", "in", "--suffix", "."], "--suffix is empty; give an ending"),
         (["-i", "in", "-o", "x" * 300], "... is too long for a file's name (300 bytes); shorten it."),
     ],
 )
@@ -1063,7 +1052,7 @@ def test_a_stdin_that_cannot_be_read_is_said_in_one_line(monkeypatch: pytest.Mon
             raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Broken())))
-    with pytest.raises(UserError, match="stdin cannot be read: Input/output error; check what is sent to it"):
+    with pytest.raises(UserError, match="stdin cannot be read: Input/output error; check its source"):
         translate_file(TRANSLATOR, None, None)
 
 
@@ -1083,9 +1072,8 @@ def test_an_output_by_a_link_replaces_what_the_link_leads_to(tmp_path: Path) -> 
 def test_a_named_pipe_whose_reader_leaves_ends_quietly(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "in").write_text("1+2\n" * 20_000)
-    command = [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, "-i", "in", "-o", "pipe", "--window", "10"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE) as process:
+    words = ["-i", "in", "-o", "pipe", "--window", "10"]
+    with start("translate", FROZEN, *words, cwd=tmp_path, stderr=PIPE) as process:
         with open(tmp_path / "pipe", "rb") as reader:
             assert reader.readline() == b"1\n"
         assert process.communicate(timeout=120)[1] == b""

@@ -150,7 +150,7 @@ def test_resume_sees_references_that_have_changed(
     with pytest.raises(Killed):
         translate_file(beam, "in", "out", **options)
     write("ref", ["other", *INPUT[1:]])
-    with pytest.raises(UserError, match="the first 5 lines of in are not what they were"):
+    with pytest.raises(UserError, match="the first 5 lines of in have changed"):
         translate_file(beam, "in", "out", resume=True, **options)
 
 
@@ -432,18 +432,33 @@ def test_pictures_of_the_first_lines_and_of_one(model: Path, folder: Path) -> No
 
 
 MISTAKES = {
-    "an n-best list of greedy search": (["--n-best", 2], "--n-best 2 needs a search with more than one result"),
-    "more than the beam": (["--beam", 2, "--n-best", 3], "--n-best 3 is more than a beam of 2 holds; add --beam 3"),
+    "an n-best list of greedy search": (
+        ["--n-best", 2],
+        "num_best=2 (--n-best) needs a search with",
+    ),
+    "more than the beam": (
+        ["--beam", 2, "--n-best", 3],
+        "num_best=3 (--n-best) is more than a beam of 2",
+    ),
     "none best": (["--beam", 2, "--n-best", 0], "--n-best 0 is out of range; it must be at least 1"),
     "no picture": (["--plot-lines", 0], "--plot-lines 0 is out of range; it must be at least 1"),
     "pictures of none": (
         ["--plot-lines", 3],
-        "--plot-lines is of the pictures of --attention-plot, and there",
+        "--plot-lines has no effect without --attention-plot",
     ),
-    "alignments without": (["--alignments", "a"], "--alignments needs a model with attention, and this one has none"),
-    "a picture without": (["--attention-plot", "a"], "--attention-plot needs a model with attention"),
-    "copies without": (["--copy-unknown"], "--copy-unknown needs a model with attention"),
-    "coverage without": (["--beam", 2, "--coverage-penalty", 1], "--coverage-penalty needs a model with attention"),
+    "alignments without": (
+        ["--alignments", "a"],
+        "a file of alignments (--alignments) needs",
+    ),
+    "a picture without": (
+        ["--attention-plot", "a"],
+        "a picture of the attention (--attention-plot)",
+    ),
+    "copies without": (["--copy-unknown"], "decode.copy_unknown (--copy-unknown) needs a model with attention"),
+    "coverage without": (
+        ["--beam", 2, "--coverage-penalty", 1],
+        "decode.coverage_penalty (--coverage-penalty)",
+    ),
     "scores and lists": (["--score", "in", "--beam", 2, "--n-best", 2], "--score translates nothing; leave out"),
     "scores after a prefix": (["--score", "in", "--prefix", "a"], "--score translates nothing; leave out"),
     "scores and copies": (
@@ -455,10 +470,13 @@ MISTAKES = {
     "no references": (["--score", "nowhere"], "nowhere does not exist"),
     "a prefix of two lines": (["--prefix", "a\nb"], "--prefix 'a\\nb' has more than one line; give one, or a"),
     "alignments on resume": (["--alignments", "a", "--resume"], "--alignments cannot be resumed; leave out"),
-    "alignments over the input": (["--alignments", "in"], "--alignments in is another file of this command"),
-    "alignments over the output": (["--alignments", "out"], "--alignments out is another file of this command"),
-    "alignments over references": (["--alignments", "short", "--score", "short"], "--alignments short is another file"),
-    "the output over references": (["--score", "out"], "--score out is another file of this command"),
+    "alignments over the input": (["--alignments", "in"], "--alignments in is already another file of this command"),
+    "alignments over the output": (["--alignments", "out"], "--alignments out is already another file of this command"),
+    "alignments over references": (
+        ["--alignments", "short", "--score", "short"],
+        "--alignments short is already another file",
+    ),
+    "the output over references": (["--score", "out"], "--score out is already another file of this command"),
 }
 
 
@@ -528,7 +546,7 @@ def test_blank_lines_have_no_picture_which_is_said(model: Path, folder: Path, ca
 def test_files_beside_several_inputs_are_refused(model: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write("other", INPUT)
     assert give(model, "-i", "in", "other", "--suffix", "de", "--alignments", "a") == 2
-    assert "--alignments is of one input; translate the 2 one by one." in capsys.readouterr().err
+    assert "--alignments works with one input; translate the 2 inputs one by one." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("num", [2, 5])

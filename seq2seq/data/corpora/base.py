@@ -1,4 +1,4 @@
-"""What a dataset is: which settings decide it, and how its pairs or lines are read."""
+"""A kind of dataset: its settings, and how its pairs or lines are read."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Corpus:
     Args:
         read: makes the splits; gets the settings and the folder in which downloads are kept.
         settings: the keys of `DataConfig` that decide what the dataset holds.
-        takes: further keys that it reads, which do not decide what it holds.
-        inputs: checksums of further files that decide what it holds, by their names.
+        takes: further keys that it reads, which do not change its content.
+        inputs: checksums of further files that decide its content, by name.
     """
 
     read: Callable[[DataConfig, Path], Pairs | Lines]
@@ -49,7 +49,7 @@ class Corpus:
 
 
 def sizes(config: DataConfig) -> dict[str, int]:
-    """The number of pairs that each split of a generated dataset is to have."""
+    """The number of pairs in each split of a generated dataset."""
     return {"train": config.train_size, "valid": config.valid_size, "test": config.test_size}
 
 
@@ -62,4 +62,6 @@ def generated(draw: Callable[[], dict[str, list[Pair]]]) -> Pairs:
     try:
         return Pairs(draw())
     except ValueError as error:
-        raise UserError(f"{str(error).rstrip('.')}; make data.train_size, valid_size or test_size smaller.") from None
+        raise UserError(
+            f"{str(error).rstrip('.')}; make data.train_size, data.valid_size or data.test_size smaller."
+        ) from None

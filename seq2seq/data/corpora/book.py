@@ -28,7 +28,7 @@ def _reader(task: Callable[..., dict[str, list[Pair]]]) -> Callable[[DataConfig,
 
 
 def _split_book_file(config: DataConfig, path: str) -> dict[str, list[Pair]]:
-    """The book's file, shuffled by ``data.seed``: the held-out pairs, then as many to train on as are asked for."""
+    """Shuffle the book's file, and split off the held-out and the training pairs."""
     pairs = read_question_answer(path)
     held_out = config.valid_size + config.test_size
     answers = dict(reversed(pairs))  # by question, the first answer of each
@@ -37,7 +37,7 @@ def _split_book_file(config: DataConfig, path: str) -> dict[str, list[Pair]]:
     pairs = [(question, answers[question]) for question in dict(pairs)]
     if held_out >= len(pairs):
         raise UserError(
-            f"{path} has {len(pairs)} pairs, of which data.valid_size and data.test_size "
+            f"{path} has {len(pairs)} pairs; data.valid_size and data.test_size "
             f"would hold out {held_out}; make them smaller."
         )
     rows = [pair if config.book_exact else (pair[0].rstrip(" "), pair[1].rstrip(" ")) for pair in pairs]

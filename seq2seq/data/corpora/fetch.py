@@ -32,7 +32,7 @@ TIMEOUT = 30  # seconds without a byte
 
 
 class RemoteFile(NamedTuple):
-    """A file of a corpus: where it is, and the checksums of its bytes there and of its text, if known."""
+    """A file of a corpus, with its URL and known checksums."""
 
     url: str
     sha256: str
@@ -47,7 +47,7 @@ def read_pairs(
     mirror: str | Path | None,
     downloads: Path,
 ) -> Pairs:
-    """Fetch and pair the files of a corpus, without the training pairs that have a blank side.
+    """Fetch and pair the files of a corpus, without blank training pairs.
 
     Validation and test sets stay line for line.
 
@@ -81,7 +81,7 @@ def fetch(
     mirror: str | Path | None = None,
     unpacked_sha256: str | None = None,
 ) -> Path:
-    """The path of a local file with the content that ``url`` had when ``sha256`` was recorded.
+    """Fetch a file, or find it in a mirror, and check its checksum.
 
     With a mirror nothing is downloaded or copied: the path is that of the file in the mirror. Otherwise it is
     ``target``, downloaded unless it is there already; a download gets that name only after its checksum was
@@ -107,7 +107,7 @@ def fetch(
 
 
 def _other_form(name: str) -> str:
-    """A file's name packed if it is not, and unpacked if it is."""
+    """The name of the packed or unpacked form of a file."""
     return name.removesuffix(".gz") if name.endswith(".gz") else f"{name}.gz"
 
 
@@ -145,7 +145,7 @@ def _download(url: str, sha256: str, target: Path) -> None:
 
 
 def _pieces(url: str) -> Iterator[bytes]:
-    """The bytes at a URL, with a progress bar on a terminal; a failing network is said in one line."""
+    """Yield the bytes at a URL, with a progress bar on a terminal."""
     bar = progress_bar(DownloadColumn(), TransferSpeedColumn())
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response, bar:

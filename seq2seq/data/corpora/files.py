@@ -1,4 +1,4 @@
-"""The user's own parallel text: two line-aligned files for each split, or one of two columns (TSV)."""
+"""The user's own parallel text, in line-aligned files or TSV files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILES = tuple(f"{split}_{side}" for split in SPLITS for side in ("src", "tgt"))
 
 
 def read(config: DataConfig, downloads: Path) -> Pairs:
-    """Read the files; blank lines stay in validation and test sets, and in a training set where filters drop them."""
+    """Read the files; blank lines stay unless training filters drop them."""
     return Pairs(
         {split: _read_split(config, split, allow_blank=split != "train" or config.skip_blank) for split in SPLITS}
     )

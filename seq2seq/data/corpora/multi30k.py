@@ -66,7 +66,7 @@ def read(config: DataConfig, downloads: Path) -> Pairs:
 
 
 def unchecked(config: DataConfig) -> dict[str, str]:
-    """The SHA-256 of those files of a mirror that `read` would use unchecked, by their names; empty as a rule.
+    """The SHA-256 of those files of a mirror that `read` would use unchecked, by their names; usually empty.
 
     They make the dataset another one than that of the official files.
     """

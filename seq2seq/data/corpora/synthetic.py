@@ -128,7 +128,7 @@ def _splits(
     every: Iterable[T],
     num_sources: int,
 ) -> dict[str, list[T]]:
-    """Cut valid, test and train, in this order, from a stream of items no two of which have the same key."""
+    """Cut valid, test and train, in this order, from items with different keys."""
     unknown = [name for name in sizes if name not in SPLITS]
     if unknown:
         raise ValueError(f"sizes may name {', '.join(SPLITS)}; got {', '.join(unknown)}.")

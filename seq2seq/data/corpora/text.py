@@ -11,7 +11,7 @@ from seq2seq.files.lines import read_lines, refuse_line_ends
 
 
 def read(config: DataConfig, downloads: Path) -> Lines:
-    """Read one file for each split, or hold out the last lines of the training file for validation and test."""
+    """Read one file for each split, or hold out the last training lines."""
     assert config.train_tgt is not None
     lines = lines_of(config.train_tgt)
     if config.valid_tgt is not None and config.test_tgt is not None:
@@ -19,7 +19,7 @@ def read(config: DataConfig, downloads: Path) -> Lines:
     held_out = config.valid_size + config.test_size
     if held_out >= len(lines):
         raise UserError(
-            f"{config.train_tgt} has {len(lines)} lines, of which data.valid_size and data.test_size "
+            f"{config.train_tgt} has {len(lines)} lines; data.valid_size and data.test_size "
             f"would hold out {held_out}; make them smaller."
         )
     first = len(lines) - held_out

@@ -1,4 +1,4 @@
-"""Which form a network is decoded with, and which forms are available here."""
+"""Choose the form for decoding a network, and check which forms are available."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.decoding.forms.base import Form
-from seq2seq.decoding.forms.cpu import Inference, is_known, why_not
+from seq2seq.decoding.forms.cpu import CpuForm, is_known, why_not
 from seq2seq.decoding.forms.module import GraphForm, ModuleForm
 from seq2seq.decoding.forms.products import require_int8
 from seq2seq.decoding.shortlist import Shortlist
@@ -24,7 +24,7 @@ FORMS = ("int8", "cuda_graphs", "shortlist")  # keys of decode
 
 
 def build_form(model: Seq2Seq, *, int8: bool = False, cuda_graphs: bool = False) -> Form:
-    """Make the fastest form that a network has: CUDA graphs if asked for, else the CPU form, else its module.
+    """Make the fastest form of a network: CUDA graphs if requested, CPU form, or module.
 
     One line in the log says where a network on a CPU has no CPU form. Call `check_form` before.
     """
@@ -32,7 +32,7 @@ def build_form(model: Seq2Seq, *, int8: bool = False, cuda_graphs: bool = False)
         return GraphForm(model)
     reason = why_not(model)
     if reason is None:
-        return Inference(model, int8=int8)
+        return CpuForm(model, int8=int8)
     if next(model.parameters()).device.type == "cpu":
         _say_once(f"This network is decoded by its module's own step, which is slower than the CPU form: {reason}.")
     return ModuleForm(model)
@@ -55,14 +55,13 @@ def check_form(decode: DecodeConfig, model: Seq2Seq, device: str) -> None:
     """
     if decode.cuda_graphs and device not in GRAPHED:
         raise UserError(
-            f"decode.cuda_graphs (--cuda-graphs) is for networks on a GPU, and this one is on {device}; use a GPU, or "
-            "leave it out (--no-cuda-graphs)."
+            f"decode.cuda_graphs is for networks on a GPU, and this one is on {device}; use a GPU, or "
+            "decode.cuda_graphs=false."
         )
     for name, asked in (("int8", decode.int8), ("shortlist", decode.shortlist)):
         if asked and not (device == "cpu" and is_known(model)):
             raise UserError(
-                f"decode.{name} (--{name}) is for networks on the CPU, of torch's own recurrent layers; leave it out "
-                f"(--no-{name})."
+                f"decode.{name} is for networks on the CPU, of torch's own recurrent layers; use decode.{name}=false."
             )
 
 
@@ -74,8 +73,8 @@ def check_shortlist(shortlist: Shortlist | None) -> None:
     """
     if shortlist is None:
         raise UserError(
-            "decode.shortlist (--shortlist): this checkpoint has none; train with trainer.shortlist=10, or use "
-            "--no-shortlist."
+            "decode.shortlist: this checkpoint has none; train with trainer.shortlist=10, or use "
+            "decode.shortlist=false."
         )
 
 
@@ -87,7 +86,7 @@ def usable(
     asked: Mapping[str, bool],
     name: str,
 ) -> DecodeConfig:
-    """Return a checkpoint's decoding settings without the forms that are not available here, each with a warning.
+    """Return a checkpoint's decoding settings without unavailable forms, with a warning for each.
 
     A checkpoint keeps the settings of its training, which may have been on another machine.
 
@@ -108,7 +107,7 @@ def usable(
 
 
 def _problem(form: str, models: Sequence[Seq2Seq], shortlist: Shortlist | None) -> str | None:
-    """Why a form is not available, in the words of the refusal; None if it is."""
+    """Why a form is unavailable, as in the refusal; None if it is available."""
     wanted: dict[str, Any] = {form: True}
     try:
         for model in models:

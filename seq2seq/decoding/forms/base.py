@@ -11,7 +11,10 @@ from seq2seq.decoding.step import Step
 
 
 class Form(Protocol):
-    """A way to compute a network's steps: by its module, on a CPU with prepared weights, as CUDA graphs."""
+    """A way to compute a network's steps.
+
+    Examples are its module, prepared weights on a CPU, and CUDA graphs.
+    """
 
     takes_columns: bool  # whether `start` takes ``columns``
 

@@ -1,9 +1,10 @@
-"""The CPU form: a trained network in the form in which a CPU decodes fastest, with the same numbers but for rounding.
+"""The CPU form: a trained network prepared for fast decoding on a CPU.
 
-Whatever does not depend on the last token or the state is computed in advance: the first layer's part of the gates for
-each token of the vocabulary, the summary's part for each sentence, the attention's keys. What remains are matrix
-products, the output layer's being the largest, and a few elementwise operations in place. Hypotheses of one sentence
-share its memory, which stays in place while they change rows.
+Its numbers equal the network's up to rounding. All parts that depend on neither the last token nor the state are
+computed in advance: the first layer's part of the gates for each token of the vocabulary, the summary's part for each
+sentence, the attention's keys. What remains are matrix products, the output layer's being the largest, and a few
+elementwise operations in place. Hypotheses of one sentence share its memory, which stays in place while they change
+rows.
 
 With ``int8`` the matrices are 8-bit integers with a scale for each output. Inputs are 16-bit integers, in two parts of
 8 bits, with a scale for each row. 8-bit inputs would be twice as fast and about as accurate, but not reproducible. The
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from seq2seq.decoding.forms.cell import Cell
 from seq2seq.decoding.forms.int8 import Int8Encoder
-from seq2seq.decoding.forms.products import Build, Linear, build_float, build_int8, require_int8
+from seq2seq.decoding.forms.products import Build, FloatLinear, build_float, build_int8, require_int8
 from seq2seq.decoding.forms.state import Columns, InferenceState, PerSentence
 from seq2seq.models.decoder import StepParts
 from seq2seq.models.seq2seq import Seq2Seq
@@ -30,7 +31,7 @@ from seq2seq.models.seq2seq import Seq2Seq
 TABLE_BYTES = 1 << 28  # largest table of the first layer; a larger one is replaced by a product at each step
 
 
-class Inference:
+class CpuForm:
     """A network's CPU form. It copies the weights: after further training, make another one.
 
     Args:
@@ -74,7 +75,7 @@ class Inference:
         """The first layer's inputs, as a table for all tokens unless it is too large."""
         embedding, first = parts.embedding, self.cells[0]
         own, peeked = first.weight.split([embedding.shape[1], first.weight.shape[1] - embedding.shape[1]], 1)
-        self.peek = Linear(peeked) if parts.peek_input else None
+        self.peek = FloatLinear(peeked) if parts.peek_input else None
         self.table = self.lookup = None
         if embedding.shape[0] * own.shape[0] * embedding.element_size() <= TABLE_BYTES:
             self.table = F.linear(embedding, own, first.bias)

@@ -19,7 +19,7 @@ LENGTHS = 16
 POSITIONS = 2**14  # rows times source tokens up to which a step is recorded; a larger one has enough to compute
 
 Outputs = tuple[Tensor, DecoderState]
-Step = Callable[[Tensor, DecoderState], Outputs]
+DecoderStep = Callable[[Tensor, DecoderState], Outputs]
 # record(work) -> (outputs, replay); replay() recomputes `outputs` in place.
 Record = Callable[[Callable[[], Outputs]], tuple[Outputs, Callable[[], None]]]
 
@@ -46,7 +46,7 @@ class StepGraphs:
         record: `cuda_graph`.
     """
 
-    def __init__(self, step: Step, record: Record) -> None:
+    def __init__(self, step: DecoderStep, record: Record) -> None:
         self.step = step
         self.record = record
         self.recorded: dict[tuple[int, int], _Recorded] = {}  # by rows and source length
@@ -66,7 +66,7 @@ class _Recorded:
     """The step for one number of rows and one source length."""
 
     def __init__(
-        self, step: Step, record: Record, last: Tensor, state: DecoderState, rows: int, src_length: int
+        self, step: DecoderStep, record: Record, last: Tensor, state: DecoderState, rows: int, src_length: int
     ) -> None:
         def of_rows(tensor: Tensor) -> Tensor:
             return tensor.new_zeros(rows, *tensor.shape[1:])

@@ -1,4 +1,4 @@
-"""Forms that use the network as it is: its module's own step, or that step recorded as CUDA graphs."""
+"""Forms that use the network's module, directly or recorded as CUDA graphs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ MIDDLE = 128  # the byte that stands for 0
 LEAST_ROWS = 8
 
 
-class Linear:
+class FloatLinear:
     """x @ weight.T + bias, in float32, for x ``(rows, inputs)``.
 
     With ``onto`` ``(rows, outputs)`` the product is added to that instead, possibly in place.
@@ -32,15 +32,17 @@ class Linear:
             return onto.addmm_(x, self.weight)
         return x @ self.weight if self.bias is None else torch.addmm(self.bias, x, self.weight)
 
-    def outputs(self, which: Tensor) -> Linear:
+    def outputs(self, which: Tensor) -> FloatLinear:
         """The layer with only these outputs."""
-        some = Linear.__new__(Linear)
+        some = FloatLinear.__new__(FloatLinear)
         some._set(self.weight.index_select(1, which), None if self.bias is None else self.bias[which])
         return some
 
 
 class Int8Linear:
-    """The same with a weight of 8-bit integers and x as two of them: x = (high + low / 254) * scale / 127.
+    """x @ weight.T + bias, with an 8-bit weight and 16-bit x.
+
+    x is two 8-bit integers: x = (high + low / 254) * scale / 127.
 
     Args:
         bounded: whether all numbers in x lie in [-1, 1]. Else each row is scaled by its largest.
@@ -101,14 +103,14 @@ def rounded(rows: int) -> int:
     return max(-(-rows // step) * step, LEAST_ROWS)
 
 
-AnyLinear = Linear | Int8Linear
+AnyLinear = FloatLinear | Int8Linear
 
 
 Build = Callable[..., AnyLinear]  # from weight, bias and bounded
 
 
-def build_float(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Linear:
-    return Linear(weight, bias)
+def build_float(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> FloatLinear:
+    return FloatLinear(weight, bias)
 
 
 def build_int8(weight: Tensor, bias: Tensor | None, *, bounded: bool) -> Int8Linear:
@@ -123,8 +125,8 @@ def require_int8() -> None:
     """
     if not has_int8():
         raise UserError(
-            "decode.int8 (--int8) needs oneDNN's 8-bit products and a processor with VNNI; torch "
-            f"{torch.__version__} finds them not here. Leave it out (--no-int8)."
+            "decode.int8 needs oneDNN's 8-bit products and a processor with VNNI; torch "
+            f"{torch.__version__} does not find them here. Use decode.int8=false."
         )
 
 

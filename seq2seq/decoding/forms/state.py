@@ -1,4 +1,4 @@
-"""The state of a decoder's step on a CPU: what changes with each step, and what each sentence keeps."""
+"""The state of a decoder's step on a CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ FULLNESS = 3 / 4  # share of sentences that are still decoded, below which the m
 
 
 class PerSentence(NamedTuple):
-    """Tensors that stay the same at every step. Dimension 0 of each is the sentences; all hypotheses share them."""
+    """Tensors that stay the same at every step.
+
+    Dimension 0 of each is the sentences; all hypotheses share them.
+    """
 
     memory: Tensor | None = None  # (sentences, src_length, memory)
     mask: Tensor | None = None  # (sentences, src_length), True at real positions
@@ -29,7 +32,7 @@ class PerSentence(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """The rows of a batch arranged by sentence, so that rows of one sentence are queries to one memory.
+    """The rows of a batch arranged by sentence, to query its memory together.
 
     A grid has a line for each sentence, and as many places in a line as the most rows that any sentence has.
 
@@ -78,7 +81,10 @@ class Grid(NamedTuple):
 
 
 class InferenceState(NamedTuple):
-    """All that the next step needs. Dimension 0 of every tensor is the batch, except in `per_sentence`."""
+    """The state for the next step.
+
+    Dimension 0 of every tensor is the batch, except in `per_sentence`.
+    """
 
     hidden: tuple[tuple[Tensor, ...], ...]  # of each layer, (h,) or (h, c), each (batch, hidden)
     per_sentence: PerSentence
@@ -94,7 +100,7 @@ class InferenceState(NamedTuple):
         return None if self.per_sentence.mask is None else self.per_sentence.mask[self.sentence]
 
     def select(self, rows: Tensor) -> InferenceState:
-        """The state of these rows of the batch, in this order; a row may come twice or not at all."""
+        """Select and reorder rows; a row may be repeated or dropped."""
 
         def pick(tensor: Tensor | None) -> Tensor | None:
             return None if tensor is None else tensor.index_select(0, rows)
@@ -110,7 +116,7 @@ class InferenceState(NamedTuple):
         return picked._rearrange() if self.per_sentence.size and len(rows) else picked
 
     def _rearrange(self) -> InferenceState:
-        """Drop sentences that no row belongs to, if they are many, and arrange the rows anew."""
+        """Drop sentences without rows, if there are many, and arrange the rows again."""
         per_sentence, sentence = self.per_sentence, self.sentence
         left = torch.unique(sentence)
         if len(left) < FULLNESS * per_sentence.size:
@@ -120,7 +126,10 @@ class InferenceState(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """A part of the target vocabulary that a batch is decoded with. A search then numbers tokens by their columns."""
+    """A part of the target vocabulary for one batch.
+
+    A search then numbers tokens by their columns.
+    """
 
     tokens: Tensor  # (columns,), ascending
     allowed: Tensor  # (sentences, columns): whether a sentence may choose the token

@@ -20,7 +20,7 @@ Product = Callable[..., Tensor]
 
 
 class StepWeights(NamedTuple):
-    """One layer of a stack in one direction, taken apart so that single steps can be computed without the module.
+    """One layer of a stack in one direction, as weights for single steps.
 
     The numbers are the weights' own, or copies in another order.
 
@@ -52,7 +52,7 @@ class Stack(nn.Module):
     Shapes:
         x ``(batch, length, input)``; lengths ``(batch,)``, at least 1, on the CPU to spare a device its
         synchronisation, or None where all rows are full; state: `num_states` tensors
-        ``(batch, layers, directions * hidden)``, the first of which is h, or an empty tuple for zeros. Returns y
+        ``(batch, layers, directions * hidden)``, first h, or an empty tuple for zeros. Returns y
         ``(batch, length, directions * hidden)`` and the state after each row's last token. y at padding is not used.
     """
 
@@ -78,7 +78,7 @@ class Stack(nn.Module):
         return []
 
     def second_biases(self) -> list[nn.Parameter]:
-        """Biases that are only added to another one, so that the two would learn at twice the rate."""
+        """Biases that are only added to another one, and would double its learning rate."""
         return []
 
     def step_weights(self) -> list[list[StepWeights]]:
@@ -94,7 +94,7 @@ class Stack(nn.Module):
         return []
 
     def describe(self) -> list[str]:
-        """Words that tell this stack's kind apart from others of the same size, the cell's name first."""
+        """Words that distinguish this stack from others of its size, the cell's name first."""
         return [type(self).__name__.lower()]
 
 
@@ -102,7 +102,7 @@ class TorchStack(Stack):
     """One of torch's recurrent modules as a `Stack`. A subclass also inherits from that module.
 
     Args:
-        settings: width, layers, nonlinearity.
+        settings: width and layers.
         dropout: probability in [0, 1) between layers.
     """
 
@@ -118,13 +118,7 @@ class TorchStack(Stack):
             # torch warns of dropout that has no place to act
             dropout=dropout if settings.num_layers > 1 else 0.0,
             bidirectional=bidirectional,
-            **self.options(settings),
         )
-
-    @staticmethod
-    def options(settings: schema.Stack) -> dict[str, Any]:
-        """Arguments that only this module of torch's takes."""
-        return {}
 
     def run(self, x: Any, hidden: Any) -> tuple[Any, Any]:
         """Compute torch's ``forward``: packed or padded sequences, states ``(layers * directions, batch, hidden)``."""

@@ -201,7 +201,7 @@ def _product(rows: Tensor, weight: Tensor, out: Tensor) -> None:
 
 
 def _add_product(total: Tensor, rows: Tensor, weight: Tensor) -> None:
-    """Add ``rows @ weight``, which have one type, to a total that may have a more exact one."""
+    """Add ``rows @ weight`` to a total, which may have a more exact type."""
     if rows.dtype == total.dtype:
         total.addmm_(rows, weight)
     else:
@@ -209,8 +209,9 @@ def _add_product(total: Tensor, rows: Tensor, weight: Tensor) -> None:
 
 
 def _steps(sizes: list[int], backwards: bool, *parts: Any) -> Iterator[tuple[Any, ...]]:
-    """The number of sentences of each step, and its rows of each of some tensors, or tuples of them, in the order in
-    which the steps are taken.
+    """Split packed tensors, or tuples of them, by step.
+
+    Yields each step's number of sentences and its rows, in the order of the steps.
     """
     by_step = (
         zip(*(one.split(sizes) for one in part), strict=True) if isinstance(part, tuple) else part.split(sizes)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from seq2seq.config.schema import Stack
+from seq2seq.config.schema import ModelConfig, Stack
 from seq2seq.models.cells.stack import build_recurrent
-from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
-from seq2seq.models.encoders.base import Encoded, EncoderParts
+from seq2seq.models.dropout import Lookup, build_dropout, build_lookup, drop_weights
+from seq2seq.models.encoders.base import Encoded, EncoderParts, Reading
 from seq2seq.models.padding import length_mask, reverse_padded
+from seq2seq.tokens.base import PAD
 
 
 class RNNEncoder(nn.Module):
@@ -36,6 +37,8 @@ class RNNEncoder(nn.Module):
         Sutskever et al. (2014), section 3.3, https://arxiv.org/abs/1409.3215, for ``reverse``.
     """
 
+    reads = "ids"
+
     def __init__(
         self,
         embedding: nn.Embedding,
@@ -58,9 +61,31 @@ class RNNEncoder(nn.Module):
         self.reverse = reverse
         self.end_symbol = end_symbol
         self.keep_memory = keep_memory
+        self.cell: str | None = stack.cell
         self.num_layers = self.rnn.num_layers
         self.state_bounded, self.memory_bounded = self.rnn.state_bounded, self.rnn.bounded
         self.state_size = self.memory_size = stack.hidden_size * (2 if bidirectional else 1)
+
+    @staticmethod
+    def inputs(config: ModelConfig, src_size: int) -> nn.Embedding:
+        """Build the source embeddings."""
+        return nn.Embedding(src_size, config.embedding_size, padding_idx=PAD)
+
+    @classmethod
+    def from_config(cls, config: ModelConfig, inputs: nn.Module) -> RNNEncoder:
+        """Build the encoder that a config describes around its embeddings."""
+        assert isinstance(inputs, nn.Embedding)
+        return cls(
+            inputs,
+            config.stack("encoder"),
+            reverse=config.reverse,
+            bidirectional=config.bidirectional,
+            end_symbol=config.fixed_length == 0,
+            keep_memory=config.attention != "none",
+            dropout=config.dropout,
+            memory_dropout=config.memory_dropout,
+            lookup=build_lookup(config, config.src_word_dropout),
+        )
 
     def forward(self, src: Tensor, src_lengths: Tensor) -> Encoded:
         turned = src_lengths - 1 if self.end_symbol else src_lengths
@@ -89,6 +114,12 @@ class RNNEncoder(nn.Module):
             end_symbol=self.end_symbol,
             keep_memory=self.keep_memory,
         )
+
+    def reading(self) -> Reading | None:
+        """The order of its steps; None for a subclass, which may read in another one."""
+        if type(self) is not RNNEncoder:
+            return None
+        return Reading(self.embedding, self.reverse, self.end_symbol, self.rnn.bidirectional)
 
     def _memory(self, memory: Tensor, src_lengths: Tensor, turned: Tensor) -> tuple[Tensor, Tensor]:
         if self.reverse:

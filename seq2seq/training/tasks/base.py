@@ -17,16 +17,18 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from seq2seq import checkpoint
 from seq2seq.config.schema import Config
+from seq2seq.config.tasks import FIGURES
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.data.batches import Batch, Shape, is_out_of_memory
 from seq2seq.data.stream import Window
 from seq2seq.errors import UserError
+from seq2seq.results.scores import Scores
 from seq2seq.training.ema import RunningAverage
 from seq2seq.training.gradients import GradientNorms
 from seq2seq.training.optimiser import build_optimizer, lr_factor
 
 PROGRESS = "valid/progress"  # the figure that early stopping and the plateau schedule watch
-SEEDS_AT_ONCE = 64  # seeds are computed for so many steps at a time, which is faster than one by one
+SEEDS_AT_ONCE = 64  # steps whose seeds are computed at a time, which is faster than one by one
 PENDING = 1000  # losses on a GPU that may wait to be added
 
 
@@ -97,7 +99,7 @@ class LitModel(L.LightningModule):
     def _build_plateau(self, optimizer: torch.optim.Optimizer) -> ReduceLROnPlateau:
         plateau = ReduceLROnPlateau(
             optimizer,
-            mode="min" if self.config.trainer.monitor == "loss" else "max",
+            mode="min" if FIGURES[self.config.trainer.monitor].lower else "max",
             factor=self.config.optim.plateau_factor,
             patience=self.config.optim.plateau_patience,
             threshold=0.0,
@@ -215,7 +217,7 @@ class LitModel(L.LightningModule):
             self._refuse_loss(self.train_loss)
 
     def _validated(self, figures: dict[str, float]) -> None:
-        """Publish a validation's figures, and start the sums anew."""
+        """Publish a validation's figures, and reset the sums."""
         self.valid_figures = figures
         self.train_loss, self.train_tokens = 0.0, 0
         self.norms.reset()
@@ -226,8 +228,9 @@ class LitModel(L.LightningModule):
 
     def _progress(self) -> float:
         """Return the monitored figure, or the negative loss while the figure is 0."""
-        figure = self.valid_figures[f"valid/{self.config.trainer.monitor}"]
-        return figure if figure > 0 or self.config.trainer.monitor == "loss" else -self.valid_figures["valid/loss"]
+        monitor = self.config.trainer.monitor
+        figure = self.valid_figures[f"valid/{monitor}"]
+        return figure if figure > 0 or FIGURES[monitor].lower else -self.valid_figures["valid/loss"]
 
     def _gather(self, mine: Any) -> list[Any]:
         """Return the given object of every process, in the order of their ranks."""
@@ -273,7 +276,8 @@ class Built(NamedTuple):
 class Task(Protocol):
     """What a network learns: the steps of an experiment that depend on it.
 
-    A task is an entry of `seq2seq.training.tasks.TASKS`, under its name in the config's key ``task``.
+    A task is an entry of `seq2seq.training.tasks.TASKS`, under its name in the config's key ``task``. What others have
+    to know of its runs, such as the files and figures that `score` leaves, is a row of `seq2seq.config.tasks.TASKS`.
     """
 
     kind: str  # of its checkpoints; see `seq2seq.checkpoint`
@@ -295,18 +299,15 @@ class Task(Protocol):
             fresh: whether the training starts from first weights, which ``warm_start`` may replace.
         """
 
-    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> Scores:
         """Score the best checkpoint on the test set.
 
         Args:
             folder: of the run; outputs and other files of the score are written into it.
-
-        Returns:
-            The task's figures for ``test.json``, with ``parameters`` among them.
         """
 
-    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
-        """Print a result, and some outputs, on stdout."""
+    def show(self, config: Config, folder: Path, scores: Scores) -> None:
+        """Print the scores, and some outputs, on stdout."""
 
 
 def num_batches(config: Config, loader: Sized) -> int:

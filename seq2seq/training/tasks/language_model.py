@@ -21,11 +21,12 @@ from seq2seq.data.stream import Window
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
 from seq2seq.files.writing import write_lines
-from seq2seq.language_model import LanguageModel, TextScore
+from seq2seq.language_model import LanguageModel
 from seq2seq.models.build import build_language_model, num_parameters
 from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.decoder import DecoderState
 from seq2seq.models.language_model import RNNLanguageModel
+from seq2seq.results.scores import LanguageModelScores, Scores, TextScores
 from seq2seq.runs import (
     CHECKPOINTS,
     LINE_NLL,
@@ -201,7 +202,7 @@ class LanguageModelling:
         counts = step_counts(config, num_windows)
         return Built(data, LitLanguageModel(config, model, tokenizer, valid_words=data.valid_words, **counts))
 
-    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> LanguageModelScores:
         """Compute the perplexity of the best checkpoint on all three texts, each read as one stream.
 
         Of the training text only the first lines are read, with at most ``trainer.score_tokens`` tokens. A stream
@@ -210,11 +211,9 @@ class LanguageModelling:
         """
         best = folder / CHECKPOINTS / checkpoint.BEST
         language_model = LanguageModel.from_checkpoint(best, device=scoring_device(config))
-        figures: dict[str, Any] = {"task": config.task}
-        lines, num_lines = _first_lines(config, data_folder, language_model.tokenizer)
-        figures |= {"train_scored_lines": len(lines), "train_lines": num_lines}
-        figures |= _figures("train_", language_model.score(lines))
-        figures |= _figures("valid_", language_model.score(read_lines(data_folder / "valid.tgt")))
+        first_lines, num_lines = _first_lines(config, data_folder, language_model.tokenizer)
+        train = language_model.score(first_lines).scores()
+        valid = language_model.score(read_lines(data_folder / "valid.tgt")).scores()
         lines = read_lines(data_folder / "test.tgt")
         started = time.perf_counter()
         score = language_model.score(lines)
@@ -222,43 +221,41 @@ class LanguageModelling:
         write_lines(folder / REFERENCES, lines)
         write_lines(folder / LINE_NLL, [repr(round(nll, 6)) for nll in score.line_nll])
         write_lines(folder / SAMPLES, language_model.generate(max(config.trainer.samples, 5)))
-        return figures | {
-            **_figures("", score),
-            "num_sentences": len(lines),
-            "parameters": num_parameters(language_model.model),
-            "seconds": round(seconds, 3),
-            "tokens_per_second": round(score.num_tokens / seconds, 1),
-        }
+        return LanguageModelScores(
+            train_scored_lines=len(first_lines),
+            train_lines=num_lines,
+            train=train,
+            valid=valid,
+            test=score.scores(),
+            num_sentences=len(lines),
+            parameters=num_parameters(language_model.model),
+            seconds=round(seconds, 3),
+            tokens_per_second=round(score.num_tokens / seconds, 1),
+        )
 
-    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
+    def show(self, config: Config, folder: Path, scores: Scores) -> None:
+        assert isinstance(scores, LanguageModelScores)
         if config.trainer.samples and (folder / SAMPLES).is_file():
             show(show_lines(read_lines(folder / SAMPLES)[: config.trainer.samples]) + "\n")
-        for split, prefix in (("train", "train_"), ("valid", "valid_"), ("test", "")):
-            unknown = result[f"{prefix}num_unknown"]
-            scored, all_lines = (result.get(f"{prefix}{name}") for name in ("scored_lines", "lines"))
-            show(
-                f"{split:5} perplexity {result[f'{prefix}perplexity']:.2f} per token, "
-                f"{result[f'{prefix}word_perplexity']:.2f} per word ({result[f'{prefix}num_tokens']:,} tokens"
-                + (f", {unknown:,} of them unknown" if unknown else "")
-                + (f"; the first {scored:,} of {all_lines:,} lines" if scored != all_lines else "")
-                + ")"
-            )
+        scored, every = scores.train_scored_lines, scores.train_lines
+        first = f"; the first {scored:,} of {every:,} lines" if scored != every else ""
+        texts = (("train", scores.train, first), ("valid", scores.valid, ""), ("test", scores.test, ""))
+        for split, text, lines in texts:
+            if text is not None:
+                show(f"{split:5} {_described(text, lines)}")
+
+
+def _described(text: TextScores, lines: str) -> str:
+    unknown = f", {text.num_unknown:,} of them unknown" if text.num_unknown else ""
+    return (
+        f"perplexity {text.perplexity:.2f} per token, {text.word_perplexity:.2f} per word "
+        f"({text.num_tokens:,} tokens{unknown}{lines})"
+    )
 
 
 def show_lines(lines: list[str]) -> str:
     """Return generated lines below each other, for people to look at."""
     return "\n".join(f"  {printable(line)}" for line in lines)
-
-
-def _figures(prefix: str, score: TextScore) -> dict[str, Any]:
-    """Return the figures of one text for ``test.json``."""
-    return {
-        f"{prefix}perplexity": score.perplexity,
-        f"{prefix}word_perplexity": score.word_perplexity,
-        f"{prefix}num_tokens": score.num_tokens,
-        f"{prefix}num_words": score.num_words,
-        f"{prefix}num_unknown": score.num_unknown,
-    }
 
 
 def _first_lines(config: Config, data_folder: Path, tokenizer: Tokenizer) -> tuple[list[str], int]:

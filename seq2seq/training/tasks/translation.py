@@ -17,6 +17,7 @@ from seq2seq import checkpoint, metrics
 from seq2seq.config.schema import Config, ModelConfig
 from seq2seq.data.arrays import Tokenizers, encode_corpus, train_tokenizers
 from seq2seq.data.batches import Batch, Shape, collate, enough_memory, out_of_memory
+from seq2seq.data.sources.base import Source
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms.available import check_form
 from seq2seq.decoding.forms.products import require_int8
@@ -30,17 +31,17 @@ from seq2seq.metrics import bleu, scorer
 from seq2seq.models.build import build_seq2seq, num_parameters, widened
 from seq2seq.models.cells.stack import spectral_radius
 from seq2seq.models.seq2seq import Seq2Seq
+from seq2seq.results.scores import Scores, TranslationScores
 from seq2seq.runs import (
     CHECKPOINTS,
     HYPOTHESES,
     PROBE,
     REFERENCES,
     SOURCES,
-    write_json,
 )
 from seq2seq.terminal import show
 from seq2seq.tokens.base import UNK
-from seq2seq.training.data import TranslationData, load_like
+from seq2seq.training.data import TranslationData, check_source, load_like, reads_text
 from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
@@ -53,6 +54,7 @@ class LitTranslator(LitModel):
 
     Args:
         valid_src, valid_tgt: the lines of the validation text.
+        source: of the network; None for the text of ``tokenizers``.
         num_steps, steps_per_epoch: as for `LitModel`.
     """
 
@@ -68,13 +70,14 @@ class LitTranslator(LitModel):
         valid_tgt: Sequence[str],
         num_steps: int,
         steps_per_epoch: int,
+        source: Source | None = None,
     ) -> None:
         super().__init__(config, model, num_steps=num_steps, steps_per_epoch=steps_per_epoch)
         # A shortlist is learnt after training. A CUDA graph would keep reading memory that the weights have left.
         # 8-bit weights need the CPU, where the test set is translated if decode.int8 is set.
         int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
         decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
-        self.translator = Translator(Engine([model]), tokenizers, decode)
+        self.translator = Translator(Engine([model], source=source), tokenizers, decode, source=source)  # type: ignore[arg-type]
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation
         self._valid_nll, self._valid_tokens = 0.0, 0
@@ -142,11 +145,13 @@ class LitTranslator(LitModel):
         return show_samples(self.valid_src[:count], self.valid_tgt[:count], self.hypotheses[:count])
 
     def smallest_loss(self) -> Tensor:
-        return smallest_loss(self.model)
+        source = self.translator.source
+        return smallest_loss(self.model) if source.is_text else smallest_loss(self.model, source, self.valid_src[0])
 
     def section(self) -> dict[str, Any]:
-        config = self.config
-        return checkpoint.section(config.model, config.decode, self.translator.tokenizers, metrics=config.metrics)
+        config, translator = self.config, self.translator
+        options: dict[str, Any] = {"metrics": config.metrics, "source": translator.source}
+        return checkpoint.section(config.model, config.decode, translator.tokenizers, **options)
 
     def _out_of_memory(self) -> UserError:
         assert isinstance(self._at_work, Shape)
@@ -166,16 +171,19 @@ class Translation:
 
     def check(self, config: Config) -> None:
         scorer(config.metrics.tokenizer)  # a tokenizer of BLEU may have to be installed first
+        check_source(config)
 
     def tokenizers(self, config: Config, data_folder: Path) -> Tokenizers:
-        """Train both tokenizers, or load those that ``tokenizer.like`` names.
+        """Train the tokenizers of all sides that are text, or load those that ``tokenizer.like`` names.
 
         Raises:
             UserError: if it names a language model, which has one tokenizer; see also `load_like`.
         """
         if config.tokenizer.like is None:
-            return train_tokenizers(data_folder, config.tokenizer)
+            return train_tokenizers(data_folder, config.tokenizer, tgt_only=not reads_text(config))
         kind, found = load_like(config)
+        if not reads_text(config):
+            return Tokenizers(found.tgt, found.tgt)
         if kind == checkpoint.LANGUAGE_MODEL:
             raise UserError(
                 f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name "
@@ -185,14 +193,14 @@ class Translation:
 
     def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
         data = TranslationData(config, data_folder, tokenizers)
-        network = widened(config.model, len(tokenizers.src), len(tokenizers.tgt))
-        model = _network(config, network, tokenizers)
+        sizes = data.source.input_size, len(tokenizers.tgt)
+        network = widened(config.model, *sizes)
+        model = _network(config, network, *sizes)
         if fresh and config.warm_start is not None:
             warm_start(model, tokenizers.tgt, config.warm_start)
         rank_zero_only(log.info)(
             "%d + %d pieces, %s parameters, %d training pairs",
-            len(tokenizers.src),
-            len(tokenizers.tgt),
+            *sizes,
             f"{num_parameters(model):,}",
             len(data.train_corpus.src),
         )
@@ -202,11 +210,12 @@ class Translation:
             tokenizers,
             valid_src=data.valid_src,
             valid_tgt=data.valid_tgt,
+            source=data.source,
             **step_counts(config, num_batches(config, data.train_dataloader())),
         )
         return Built(data, module)
 
-    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> dict[str, Any]:
+    def score(self, config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers) -> TranslationScores:
         """Translate, score and probe the test set with the best checkpoint.
 
         If the config asks for a shortlist, it is added to the checkpoint first.
@@ -222,36 +231,37 @@ class Translation:
         if config.trainer.probe:
             probed = slice(0, config.trainer.probe)
             _write_probe(folder / PROBE, translator, sources[probed], references[probed])
-        figures = evaluation.figures
-        if config.data.variant == "tokenized":
-            tokenized = bleu(evaluation.hypotheses, references, tokenizer="none")
-            figures |= {"bleu_tokenized": tokenized.value, "bleu_tokenized_signature": tokenized.signature}
-        return figures
+        if config.data.variant != "tokenized":
+            return evaluation.scores
+        value, signature = bleu(evaluation.hypotheses, references, tokenizer="none")
+        return dataclasses.replace(evaluation.scores, bleu_tokenized=value, bleu_tokenized_signature=signature)
 
-    def show(self, config: Config, folder: Path, result: dict[str, Any]) -> None:
+    def show(self, config: Config, folder: Path, scores: Scores) -> None:
+        assert isinstance(scores, TranslationScores)
         lines = [folder / name for name in (SOURCES, REFERENCES, HYPOTHESES)]
         if config.trainer.samples and all(path.is_file() for path in lines):
             shown = slice(0, config.trainer.samples)
             show(show_samples(*(read_lines(path)[shown] for path in lines)) + "\n")
         show(
-            f"test BLEU {result['bleu']:.2f}  chrF {result['chrf']:.2f}  TER {result['ter']:.2f}  "
-            f"exact match {result['exact_match']:.2f} %  perplexity {result['perplexity']:.3f}"
+            f"test BLEU {scores.bleu:.2f}  chrF {scores.chrf:.2f}  TER {scores.ter:.2f}  "
+            f"exact match {scores.exact_match:.2f} %  perplexity {scores.perplexity:.3f}"
         )
-        show(f"signature {result['bleu_signature']}")
-        if "bleu_tokenized" in result:
-            show(f"test BLEU of tokens {result['bleu_tokenized']:.2f}, signature {result['bleu_tokenized_signature']}")
+        show(f"signature {scores.bleu_signature}")
+        if scores.bleu_tokenized is not None:
+            show(f"test BLEU of tokens {scores.bleu_tokenized:.2f}, signature {scores.bleu_tokenized_signature}")
 
 
-def smallest_loss(model: Seq2Seq) -> Tensor:
-    """Return the loss of one pair with one token on each side."""
-    batch = collate([[UNK]], [[UNK]], [0], end_symbol=not model.fixed_length)
+def smallest_loss(model: Seq2Seq, source: Source | None = None, line: str = "") -> Tensor:
+    """Return the loss of one pair with one token on each side; a source that is not text reads a line instead."""
+    items = [[UNK]] if source is None else source.encode([line])
+    batch = collate(items, [[UNK]], [0], end_symbol=not model.fixed_length, layout=source)
     return model.loss(batch.src, batch.src_lengths, batch.tgt_in, batch.tgt_out)
 
 
-def _network(config: Config, network: ModelConfig, tokenizers: Tokenizers) -> Seq2Seq:
+def _network(config: Config, network: ModelConfig, src_size: int, tgt_vocab: int) -> Seq2Seq:
     """Build a network, and check that it can be decoded as ``decode`` says."""
     torch.manual_seed(config.seed)
-    model = build_seq2seq(network, len(tokenizers.src), len(tokenizers.tgt))
+    model = build_seq2seq(network, src_size, tgt_vocab)
     check_form(config.decode, model, scoring_device(config))
     if config.decode.int8:
         require_int8()
@@ -269,6 +279,6 @@ def _add_shortlist(config: Config, folder: Path, data_folder: Path, tokenizers: 
 def _write_probe(path: Path, translator: Translator, sources: Sequence[str], references: Sequence[str]) -> None:
     """Probe the memory, or log why that is not possible."""
     try:
-        write_json(path, probe(translator, sources, references))
+        probe(translator, sources, references).write(path)
     except UserError as error:
         log.warning("%s is not written: %s", path, error)

@@ -5,18 +5,19 @@ import itertools
 import re
 import runpy
 import shutil
+from collections.abc import Iterator
 
 import pytest
 
 from seq2seq.data.corpora.phrasebook import generate as generating
 from seq2seq.data.corpora.phrasebook import lexicon, rows
-from seq2seq.data.corpora.phrasebook.drawing import Dice, all_noun_phrases, nouns_of
+from seq2seq.data.corpora.phrasebook.drawing import Dice, noun_forms, nouns_of
 from seq2seq.data.corpora.phrasebook.english import english
 from seq2seq.data.corpora.phrasebook.generate import generate
 from seq2seq.data.corpora.phrasebook.german import german, prepositional
 from seq2seq.data.corpora.phrasebook.inflection import conjugate, third_person
-from seq2seq.data.corpora.phrasebook.lexicon import ADJECTIVES, MODALS, NAMES, NOUNS, TIMES, VERBS
-from seq2seq.data.corpora.phrasebook.phrases import PRONOUNS, WHO, Adjunct, Clause, noun_phrase, proper_name
+from seq2seq.data.corpora.phrasebook.lexicon import ADJECTIVES, MODALS, NAMES, NOUNS, NUMBERS, TIMES, VERBS, Noun
+from seq2seq.data.corpora.phrasebook.phrases import PRONOUNS, WHO, Adjunct, Clause, Phrase, noun_phrase, proper_name
 from seq2seq.data.corpora.phrasebook.sentences import Sentence, draw_sentence
 from seq2seq.errors import UserError
 
@@ -101,6 +102,14 @@ she | sie | sie | ihr
 we | wir | uns | uns
 they | sie | sie | ihnen
 """
+
+
+def all_noun_phrases(noun: Noun, role: str) -> Iterator[Phrase]:
+    """Each phrase that ``draw_noun_phrase`` can draw for this noun, once."""
+    for form in dict.fromkeys(noun_forms(noun, role)):
+        for adjective in (None, *(ADJECTIVES[en] for en in noun.adjectives)):
+            for number in NUMBERS if form.numbered else ("",):
+                yield noun_phrase(noun, form.determiner, plural=form.plural, adjective=adjective, number=number)
 
 
 @pytest.mark.parametrize("row", DECLENSION.strip().splitlines())

@@ -12,17 +12,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seq2seq.config.choices import ATTENTIONS, CELLS, PEEKY
-from seq2seq.config.schema import DecodeConfig, StackConfig
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import cpu
-from seq2seq.decoding.forms.cpu import Inference, is_known
-from seq2seq.decoding.forms.products import Int8Linear, Linear, has_int8, rounded
+from seq2seq.decoding.forms.cpu import CpuForm, is_known
+from seq2seq.decoding.forms.products import FloatLinear, Int8Linear, has_int8, rounded
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.decoding.step import _highest
 from seq2seq.errors import UserError
+from seq2seq.models.bridge import Bridge
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS
 from seq2seq.tokens.pieces import Pieces
@@ -40,16 +41,15 @@ GRID = [
         "reverse": reverse,
         "peeky": peeky,
         "attention": attention,
-        "attention_heads": heads,
         "tie": tie,
         "num_layers": layers,
     }
-    for cell, bidirectional, reverse, peeky, (attention, heads), tie, layers in itertools.product(
+    for cell, bidirectional, reverse, peeky, attention, tie, layers in itertools.product(
         CELLS,
         [False, True],
         [False, True],
         PEEKY,
-        [(ATTENTIONS[0], 1), *itertools.product(ATTENTIONS[1:], [1, 2])],
+        ATTENTIONS,
         ["none", "decoder"],
         [1, 2],
     )
@@ -65,7 +65,7 @@ def sources() -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def assert_alike(model: Seq2Seq, form: Inference, tolerance: float) -> None:
+def assert_alike(model: Seq2Seq, form: CpuForm, tolerance: float) -> None:
     """Steps as a beam takes them: rows of a sentence are doubled, change places, and leave; so do sentences."""
     src, lengths = sources()
     state = model.encode(src, lengths)
@@ -87,14 +87,15 @@ def test_every_network_has_the_steps_of_its_inference_form() -> None:
     for options in GRID[::13]:
         model = tiny_model(1, VOCAB, **options)
         assert is_known(model)
-        assert_alike(model, Inference(model), 2e-5)
+        assert_alike(model, CpuForm(model), 2e-5)
 
 
+@pytest.mark.usefixtures("relu_cell")
 def test_a_relu_stack_and_one_too_wide_for_a_table_are_alike_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "TABLE_BYTES", 0)
-    for options in ({"cell": "lstm"}, {"cell": "gru", "peeky": "both"}, {"cell": "rnn", "nonlinearity": "relu"}):
+    for options in ({"cell": "lstm"}, {"cell": "gru", "peeky": "both"}, {"cell": "relu"}):
         model = tiny_model(1, VOCAB, attention="general", **options)
-        assert_alike(model, Inference(model), 2e-5)
+        assert_alike(model, CpuForm(model), 2e-5)
 
 
 def of_whole_numbers(model: Seq2Seq) -> Seq2Seq:
@@ -119,29 +120,32 @@ def test_int8_is_the_network_of_the_rounded_weights(monkeypatch: pytest.MonkeyPa
         model = of_whole_numbers(tiny_model(1, VOCAB, **{**options, "tie": "none"}))
         if options["peeky"] in ("input", "both") and not table_bytes:
             continue  # whose two parts of the first matrix have scales of their own
-        assert_alike(model, Inference(model, int8=True), 5e-3)
+        assert_alike(model, CpuForm(model, int8=True), 5e-3)
 
 
 @needs_int8
+@pytest.mark.usefixtures("relu_cell")
 def test_int8_takes_stacks_that_are_not_bounded() -> None:
     for options in ({"attention": "general"}, {"peeky": "output"}, {"tie": "decoder", "bidirectional": True}):
-        model = of_whole_numbers(tiny_model(1, VOCAB, cell="rnn", nonlinearity="relu", num_layers=2, **options))
+        model = of_whole_numbers(tiny_model(1, VOCAB, cell="relu", num_layers=2, **options))
         if options.get("tie"):
             model.decoder.output.weight = nn.Parameter(model.decoder.output.weight.detach().clone())
             of_whole_numbers(model)
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.mul_(0.5)  # whose states else grow
-        assert_alike(model, Inference(model, int8=True), 5e-3)
+        assert_alike(model, CpuForm(model, int8=True), 5e-3)
 
 
 @needs_int8
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.usefixtures("relu_cell")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "relu"])
 @pytest.mark.parametrize("options", [{}, {"peeky": "both"}, {"attention": "general"}, {"num_layers": 2}], ids=str)
 def test_int8_takes_a_decoder_that_begins_with_what_is_not_bounded(cell: str, options: dict[str, Any]) -> None:
     """The book's bridge, from an encoder of ReLU units, whose state here is far above 1."""
-    encoder = StackConfig(cell="rnn")
-    model = tiny_model(1, VOCAB, cell=cell, encoder=encoder, nonlinearity="relu", bridge="hidden_only", **options)
+    encoder = tiny_model(1, VOCAB, cell="relu", **options).encoder
+    decoder = tiny_model(1, VOCAB, cell=cell, **options).decoder
+    model = Seq2Seq(encoder, Bridge("hidden_only", encoder, decoder), decoder).eval()
     with torch.no_grad():
         for name, weight in model.encoder.rnn.named_parameters():
             weight.mul_(0.3 if "weight_hh" in name else 2)
@@ -150,7 +154,7 @@ def test_int8_takes_a_decoder_that_begins_with_what_is_not_bounded(cell: str, op
     of_whole_numbers(model)
     first = model.bridge(model.encoder(*sources()).final)[0]
     assert first.max() > 3
-    assert_alike(model, Inference(model, int8=True), 5e-3)
+    assert_alike(model, CpuForm(model, int8=True), 5e-3)
 
 
 @needs_int8
@@ -176,7 +180,7 @@ def test_a_product_of_8_bit_weights_and_16_bit_inputs(
     assert (layer(x, onto.clone()) - onto - wanted).abs().max() <= tolerance
     some = torch.arange(0, outputs, 2)
     assert (layer.outputs(some)(x) - with_bias[:, some]).abs().max() <= tolerance
-    exact = Linear(weight, own)
+    exact = FloatLinear(weight, own)
     torch.testing.assert_close(exact.outputs(some)(x), with_bias[:, some], atol=1e-3, rtol=1e-4)
 
 
@@ -223,7 +227,7 @@ def columns() -> Columns:
 def test_columns_hold_the_networks_own_shares_of_what_is_allowed(int8: bool) -> None:
     model = tiny_model(2, VOCAB, attention="general", peeky="both")
     src, lengths = sources()
-    form, part = Inference(model, int8=int8), columns()
+    form, part = CpuForm(model, int8=int8), columns()
     step, state = form.start(src, lengths, columns=part)
     whole, other = form.start(src, lengths)
     last, sentences = torch.full((len(src),), BOS), torch.arange(len(src))
@@ -256,7 +260,7 @@ SEARCHES = [{"search": "greedy"}, {"search": "beam", "beam_size": 4}, {"search":
 NETWORKS = [
     {"attention": "general", "bidirectional": True, "num_layers": 2},
     {"cell": "gru", "peeky": "both", "reverse": True},
-    {"cell": "rnn", "attention": "additive", "attention_heads": 2, "tie": "decoder"},
+    {"cell": "rnn", "attention": "additive", "tie": "decoder"},
 ]
 
 
@@ -372,11 +376,11 @@ def test_what_has_no_inference_form_takes_its_own_step_and_cannot_be_asked_for_8
     assert double.translate(LINES) == translator().translate(LINES)
     for name in ("int8", "shortlist"):
         double = double.with_options(DecodeConfig(**{name: True}))
-        with pytest.raises(UserError, match=rf"decode.{name} \(--{name}\) is for networks on the CPU, of torch's own"):
+        with pytest.raises(UserError, match=rf"decode.{name} is for networks on the CPU, of torch's own"):
             double.translate(LINES)
     without = translator()
     without = Translator(Engine(without.models), without.tokenizers, DecodeConfig(shortlist=True))
-    with pytest.raises(UserError, match=r"decode.shortlist \(--shortlist\): this checkpoint has none; train with"):
+    with pytest.raises(UserError, match=r"decode.shortlist: this checkpoint has none; train with"):
         without.translate(LINES)
 
 
@@ -390,19 +394,19 @@ def test_a_machine_without_right_8_bit_products_is_named(
         return torch.full((len(x), len(layer.scale)), products)
 
     monkeypatch.setattr(Int8Linear, "_product", product)
-    with pytest.raises(UserError, match=r"decode.int8 \(--int8\) needs oneDNN's 8-bit products and a processor with"):
-        Inference(tiny_model(), int8=True)
+    with pytest.raises(UserError, match=r"decode.int8 needs oneDNN's 8-bit products and a processor with"):
+        CpuForm(tiny_model(), int8=True)
 
 
 def test_attention_without_a_memory_is_refused() -> None:
     model = tiny_model(attention="general")
     model.encoder.keep_memory = False  # type: ignore[attr-defined]
     with pytest.raises(ValueError, match="a decoder with attention needs the encoder's outputs; got none"):
-        Inference(model).start(*sources())
+        CpuForm(model).start(*sources())
 
 
 def test_greedy_without_normalising_finds_the_same() -> None:
-    form = Inference(tiny_model(3, VOCAB))
+    form = CpuForm(tiny_model(3, VOCAB))
     found = []
     for normalise in (True, False):
         step, state = form.start(*sources(), normalise=normalise)

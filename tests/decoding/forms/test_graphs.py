@@ -46,7 +46,7 @@ RECORDERS += [("cuda", cuda_graph)] if torch.cuda.is_available() else []
 NETWORKS = [
     {"attention": "general", "peeky": "both"},
     {"attention": "additive", "cell": "gru", "bidirectional": True, "num_layers": 2},
-    {"attention": "dot", "attention_heads": 2, "hidden_size": 8},
+    {"attention": "dot", "hidden_size": 8},
     {"cell": "rnn", "peeky": "input"},
 ]
 
@@ -117,7 +117,7 @@ def test_what_a_step_returns_outlives_the_next_one() -> None:
 
 def test_a_translator_uses_them_where_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = save(tmp_path / "a.ckpt")
-    with pytest.raises(UserError, match=r"--cuda-graphs\) is for networks on a GPU, and this one is on cpu; use"):
+    with pytest.raises(UserError, match=r"decode.cuda_graphs is for networks on a GPU, and this one is on cpu; use"):
         load(path, cuda_graphs=True).translate(LINES)
     plain = load(path).translate(LINES)
     monkeypatch.setattr(available, "GRAPHED", ("cpu",))

@@ -10,7 +10,7 @@ import torch
 from seq2seq.decoding.forms import available
 from seq2seq.decoding.forms.available import build_form
 from seq2seq.decoding.forms.base import Form
-from seq2seq.decoding.forms.cpu import Inference
+from seq2seq.decoding.forms.cpu import CpuForm
 from seq2seq.decoding.forms.module import GraphForm, ModuleForm
 from seq2seq.decoding.forms.state import Columns, Grid
 from seq2seq.models.decoder import RNNDecoder
@@ -23,7 +23,7 @@ SRC, LENGTHS = torch.tensor([[4, 5, 3], [6, 3, 0]]), torch.tensor([3, 2])
 @torch.no_grad()
 def test_all_forms_take_the_networks_steps() -> None:
     model = tiny_model(attention="general")
-    forms: list[Form] = [ModuleForm(model), GraphForm(model, again), Inference(model)]
+    forms: list[Form] = [ModuleForm(model), GraphForm(model, again), CpuForm(model)]
     last, found = torch.tensor([2, 2]), []
     for form in forms:
         step, state = form.start(SRC, LENGTHS)
@@ -37,7 +37,7 @@ def test_all_forms_take_the_networks_steps() -> None:
 def test_only_a_form_that_takes_columns_is_given_some() -> None:
     model = tiny_model()
     columns = Columns(torch.tensor([2, 3]), torch.ones(2, 2, dtype=torch.bool))
-    assert Inference.takes_columns
+    assert CpuForm.takes_columns
     for form in (ModuleForm(model), GraphForm(model, again)):
         assert not form.takes_columns
         with pytest.raises(ValueError, match="chooses from the whole vocabulary; leave out columns"):
@@ -53,7 +53,7 @@ def test_a_network_without_a_cpu_form_is_decoded_by_its_module_and_one_line_says
 ) -> None:
     available._say_once.cache_clear()
     caplog.set_level(logging.INFO, logger="seq2seq")
-    assert type(build_form(tiny_model())) is Inference
+    assert type(build_form(tiny_model())) is CpuForm
     assert type(build_form(tiny_model(), cuda_graphs=True)) is GraphForm
     assert not caplog.records
     other = tiny_model()

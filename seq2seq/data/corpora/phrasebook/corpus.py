@@ -10,7 +10,10 @@ from seq2seq.data.corpora.phrasebook.rows import edited_tables
 
 
 def read(config: DataConfig, downloads: Path) -> Pairs:
-    """Draw the sentences. The tables of words are read only here, so that a mistake in them stops nothing else."""
+    """Draw the sentences.
+
+    The tables of words are read only here, so that a mistake in them affects no other dataset.
+    """
     from seq2seq.data.corpora.phrasebook.generate import generate
 
     return generated(lambda: generate(config.seed, sizes(config)))

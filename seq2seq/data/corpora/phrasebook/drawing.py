@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import NamedTuple, TypeVar
 
@@ -92,14 +92,6 @@ def noun_forms(noun: Noun, role: str) -> tuple[Form, ...]:
     return tuple(forms)
 
 
-def all_noun_phrases(noun: Noun, role: str) -> Iterator[Phrase]:
-    """Each phrase that ``draw_noun_phrase`` can draw for this noun, once."""
-    for form in dict.fromkeys(noun_forms(noun, role)):
-        for adjective in (None, *(ADJECTIVES[en] for en in noun.adjectives)):
-            for number in NUMBERS if form.numbered else ("",):
-                yield noun_phrase(noun, form.determiner, plural=form.plural, adjective=adjective, number=number)
-
-
 @cache
 def nouns_of(kinds: frozenset[str]) -> tuple[Noun, ...]:
     return tuple(noun for noun in NOUNS.values() if noun.is_one_of(kinds))
@@ -156,14 +148,14 @@ class Plan(NamedTuple):
     verbs: tuple[Verb, ...]
     past: bool = False
     subject: Phrase | None = None
-    without: str = ""  # "object", "place" or "time": what a question asks for
+    without: str = ""  # "object", "place" or "time": the answer to a question
     asked: bool = False
     timed: float = 0.3  # probability of a time adverbial
     denied: float = 0.14
     adjectives: float = 0.35
     taken: frozenset[str] = frozenset()
     modals: tuple[str, ...] = tuple(MODALS)
-    joined: bool = False  # to another clause: then nobody is old or young, only tired or hungry
+    joined: bool = False  # to another clause: then people are not old or young, only tired or hungry
 
 
 def draw_clause(dice: Dice, plan: Plan) -> Clause:

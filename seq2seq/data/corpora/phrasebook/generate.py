@@ -14,8 +14,7 @@ from collections.abc import Mapping
 
 from seq2seq.data.corpora.phrasebook.drawing import Dice
 from seq2seq.data.corpora.phrasebook.sentences import draw_sentence
-
-Pair = tuple[str, str]
+from seq2seq.data.pairs import Pair
 
 _MAX_MISSES = 2000
 

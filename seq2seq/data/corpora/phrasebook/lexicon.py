@@ -1,4 +1,4 @@
-"""The words of the phrasebook and their forms, with what grammar and good sense ask of each.
+"""The words of the phrasebook, with their forms and possible combinations.
 
 The words are in the tables of the folder ``words``, which any spreadsheet can edit; ``words/README.md`` explains the
 columns. The order of the rows decides which sentences a seed gives. A noun lists the adjectives that suit it and the
@@ -91,7 +91,7 @@ DETERMINERS = {
     "place": _words("the this"),
 }
 PEOPLE = frozenset({"person", "kin"})
-STATES = ("tired", "hungry")  # what anybody can be today, names and pronouns included
+STATES = ("tired", "hungry")  # states of any person, names and pronouns included
 FRAMES = _words("intransitive accusative dative ditransitive auf mit motion residence clause predicate")
 GENDERS = ("m", "f", "n")
 PRONOUNS = ("he", "she")

@@ -1,4 +1,4 @@
-"""Noun phrases and clauses: what is said, in both languages."""
+"""Noun phrases and clauses: the meaning that both languages express."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Phrase(NamedTuple):
     """Someone or something in both languages, in every case.
 
     ``definiteness`` orders the German sentence: pronoun, definite, indefinite or negative ("kein"). ``heads``
-    are the things it names, so that nobody is both subject and object. ``pronoun`` can refer back to it; ``states`` are
-    the adjectives that it can be said to be.
+    are the people and things it names, so that no one is both subject and object. ``pronoun`` can refer back to it;
+    ``states`` are its possible adjectives after "be".
     """
 
     en: str
@@ -111,7 +111,7 @@ class Adjunct(NamedTuple):
 
 
 class Clause(NamedTuple):
-    """What is said, before either language says it; ``objects`` is (object,) or (recipient, object)."""
+    """A meaning without words; ``objects`` is (object,) or (recipient, object)."""
 
     subject: Phrase
     verb: Verb

@@ -46,7 +46,7 @@ class Row:
         return self.cells[column]
 
     def several_of(self, column: str, known: Collection[str]) -> tuple[str, ...]:
-        """The words of a cell between spaces, each of which must be known."""
+        """The words of a cell between spaces; all must be known."""
         words = tuple(self.cells[column].split())
         for word in words:
             if word not in known:

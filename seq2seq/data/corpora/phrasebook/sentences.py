@@ -46,7 +46,7 @@ _PERSONAL = tuple(verb for verb in _ACTIONS if "person" in verb.subjects)
 
 _DATED = tuple(verb for verb in _ACTIONS if not verb.stative)
 
-_JOINED = tuple(verb for verb in _ACTIONS if verb.en != "belong to")  # what clauses can be joined about
+_JOINED = tuple(verb for verb in _ACTIONS if verb.en != "belong to")  # verbs of joined clauses
 
 _SIMPLE = tuple(verb for verb in _ACTIONS if verb.frame in ("intransitive", "predicate"))
 
