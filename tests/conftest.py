@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import logging
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,11 +16,14 @@ from seq2seq import checkpoint
 from seq2seq.config.schema import ModelConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.models.build import build_seq2seq
+from seq2seq.models.cells import CELLS
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
+from tests.processes import ROOT as ROOT
+from tests.processes import run as run_command
+from tests.relu import ReLU
 
-ROOT = Path(__file__).resolve().parent.parent
 LINES = ["a dog runs", "the cat sleeps here", "two birds sing", "a cat sees the dog", "birds run", "the dog sings well"]
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -45,6 +47,15 @@ def tiny_model(seed: int = 0, vocab: int = 12, **options: object) -> Seq2Seq:
     return model.eval()
 
 
+@pytest.fixture
+def relu_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One more cell, ``relu``, whose outputs have no bound."""
+    (field,) = [one for one in dataclasses.fields(ModelConfig) if one.name == "cell"]
+    facts = field.metadata["facts"]
+    monkeypatch.setattr(field, "metadata", {"facts": facts._replace(choices=(*facts.choices, "relu"))})
+    monkeypatch.setitem(CELLS, "relu", ReLU)
+
+
 @pytest.fixture(scope="session")
 def tokenizers() -> Tokenizers:
     """One character tokenizer for both sides."""
@@ -60,20 +71,11 @@ def command(tmp_path: Path) -> Command:
         name: str,
         *arguments: object,
         stdin: bytes | None = None,
-        env: dict[str, str] | None = None,
+        env: Mapping[str, str] | None = None,
         cwd: Path = tmp_path,
+        fresh: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        module = f"seq2seq.cli.{name}"
-        return subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=cwd,
-            input=None if stdin is None else stdin.decode("utf-8", "surrogateescape"),
-            capture_output=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-            timeout=300,
-        )
+        return run_command(name, *arguments, cwd=cwd, stdin=stdin, env=env, fresh=fresh)
 
     return run
 
@@ -106,14 +108,7 @@ def last_of_each(words: Sequence[str]) -> tuple[str, ...]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small finished run, made by the command."""
     cwd = tmp_path_factory.mktemp("trained")
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq.cli.train", "name=small", *SMALL_RUN],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=300,
-    )
+    done = run_command("train", "name=small", *SMALL_RUN, cwd=cwd, fresh=True)
     assert done.returncode == 0, done.stderr
     (folder,) = (cwd / "runs" / "small").iterdir()
     return folder
@@ -123,13 +118,8 @@ def by_one_and_two_processes(cwd: Path, words: Sequence[str]) -> list[tuple[Path
     """Train one experiment in one process and in two; the folder of each run, and what its command printed."""
     found = []
     for name, extra in (("one", []), ("two", ["trainer=ddp", "trainer.accelerator=cpu"])):
-        done = subprocess.run(
-            [sys.executable, "-m", "seq2seq.cli.train", f"name={name}", *words, *extra],
-            cwd=cwd,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        # DDP starts processes like itself, so that one has to be a new interpreter.
+        done = run_command("train", f"name={name}", *words, *extra, cwd=cwd, fresh=bool(extra))
         assert done.returncode == 0, done.stderr
         (folder,) = (cwd / "runs" / name).iterdir()
         found.append((folder, done.stdout))

@@ -449,7 +449,7 @@ def resized(contents: dict[str, Any]) -> dict[str, Any]:
     section = copy.deepcopy(contents[checkpoint.SECTION])
     section["model"] |= {"hidden_size": 3, "embedding_size": 2}
     src, tgt = (len(Pieces(section["tokenizer"][side])) for side in ("src", "tgt"))
-    model = build_seq2seq(from_dict(checkpoint.ModelConfig, section["model"]), src, tgt)
+    model = build_seq2seq(from_dict(checkpoint.ModelConfig, section["model"], "model"), src, tgt)
     return {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import __main__, work
+from bench import __main__, loading, work
 from bench.__main__ import PAGE, page
 from bench.forked import Forked
 from bench.parts import HEADINGS, PARTS, PICTURES, Sizes, start, train
@@ -219,3 +219,15 @@ def test_the_page_in_the_docs_has_a_place_for_every_part() -> None:
     assert HEADINGS.keys() == PARTS.keys()
     assert ROOT / "docs" / "benchmarks.md" == PAGE
     page(PAGE.read_text(encoding="utf-8"), {part: ["### Heading"] for part in PARTS}, "make bench")
+
+
+def test_what_loading_costs_has_a_row_for_each_setting(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["loading", "--pairs", "200", "--passes", "2"])
+    monkeypatch.setattr(loading, "PIECES", 400)
+    monkeypatch.setattr(loading, "WORKERS", (0, 1))
+    loading.main()
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [(row[0].strip("| "), row[1]) for row in rows] == [("0", "0"), ("0", "1"), ("0.1", "0"), ("0.1", "1")]
+    assert all(re.match(r"\d+\.\d \(\d+\.\d to \d+\.\d\)", figure) for row in rows for figure in row[2:])

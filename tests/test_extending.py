@@ -89,7 +89,7 @@ def test_a_monitor_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_cell_reads_no_padding_and_gets_gradients(page: dict[str, Any]) -> None:
-    cell = page["LeakyRNN"](schema.Stack("leaky", 5, 1, "tanh"), 4, dropout=0.0, bidirectional=False)
+    cell = page["LeakyRNN"](schema.Stack("leaky", 5, 1), 4, dropout=0.0, bidirectional=False)
     x = torch.randn(2, 6, 4)
     _, (whole,) = cell(x, torch.tensor([6, 3]))
     _, (short,) = cell(x[1:, :3])

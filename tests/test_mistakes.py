@@ -425,6 +425,7 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a checkpoint with a changed bit": a_changed_bit,
     "a checkpoint of a newer version": a_checkpoint(format=9, version="9.0"),
     "a checkpoint that would run a program": a_payload,
+    "a checkpoint with a removed setting": a_checkpoint(model={"attention": "dot", "attention_heads": 2}),
     "a checkpoint with an unknown setting": a_checkpoint(model={"coverage": True}),
     "a checkpoint with an unknown Unicode form": a_checkpoint(tokenizer={"normalization": "nfd"}),
     "a checkpoint with an unknown metric": a_checkpoint(metrics={"tokenizer": "moses"}),

@@ -48,7 +48,8 @@ def _export(options: argparse.Namespace) -> None:
         from seq2seq.export import folder, verify
         from seq2seq.files.folders import appearing, write_files
     with stopping.Ending(lambda number: False):
-        output, check = Path(options.output), partial(folder.check_target, replace=options.force)
+        output, remedy = Path(options.output), "replace it with --force"
+        check = partial(folder.check_target, replace=options.force, remedy=remedy)
         check(output)
         lines = _sample(options, checkpoint.find(options.checkpoint))
         source = folder.load(options.checkpoint)

@@ -7,7 +7,6 @@ from seq2seq.config import tasks
 TASKS = tuple(tasks.TASKS)
 CELLS = ("rnn", "gru", "lstm")
 ENCODERS = ("recurrent",)
-NONLINEARITIES = ("tanh", "relu")
 BRIDGES = ("auto", "copy", "dense", "hidden_only", "zero")
 PEEKY = ("none", "input", "output", "both")
 ATTENTIONS = ("none", "dot", "general", "additive")

@@ -232,17 +232,6 @@ MODEL = (
             "model.attention=general, or set model.encoder.hidden_size or model.decoder.hidden_size."
         ).format(*_widths(model)),
     ),
-    Rule(
-        lambda model: (
-            _is_recurrent(model)
-            and model.attention != "none"
-            and any(width % model.attention_heads for width in _widths(model))
-        ),
-        lambda model: (
-            f"model.attention_heads={model.attention_heads} must divide the decoder's width {_widths(model)[0]} and "
-            f"the encoder's {_widths(model)[1]}."
-        ),
-    ),
 )
 
 OPTIM = (

@@ -24,7 +24,6 @@ from seq2seq.config.choices import (
     LOGGERS,
     METRIC_TOKENIZERS,
     MONITORS,
-    NONLINEARITIES,
     NORMALIZATIONS,
     OPTIMIZERS,
     PEEKY,
@@ -63,7 +62,6 @@ WARMUP_ONLY = only("optim.schedule", *(one for one in SCHEDULES if one != "plate
 PLATEAU_ONLY = only("optim.schedule", "plateau")
 LINEAR_ONLY = only("optim.schedule", "linear")
 DECAY_ONLY = only("optim.schedule", "decay")
-RNN_ONLY = When("cell=rnn in the encoder or decoder", lambda config: config.model.has_cell("rnn"))
 WORD_DROPOUT_ONLY = When(
     "model.src_word_dropout or model.tgt_word_dropout above 0",
     lambda config: config.model.src_word_dropout or config.model.tgt_word_dropout,
@@ -224,9 +222,8 @@ class TokenizerConfig:
 
 @dataclass
 class StackConfig:
-    """One recurrent stack, where it differs from ``model.cell``, ``model.hidden_size`` and ``model.num_layers``."""
+    """One recurrent stack, where it differs from ``model.hidden_size`` and ``model.num_layers``."""
 
-    cell: str | None = key(None, "recurrent cell; null takes the model's", choices=CELLS)
     hidden_size: int | None = key(None, "width of the state (in each direction); null takes the model's", low=1)
     num_layers: int | None = key(None, "layers; null takes the model's", low=1)
 
@@ -242,7 +239,6 @@ class ModelConfig:
         choices=(*PEEKY, "true", "false"),
     )
     cell: str = key("lstm", "recurrent cell of encoder and decoder", choices=CELLS)
-    nonlinearity: str = key("tanh", "of cell rnn", choices=NONLINEARITIES, applies=RNN_ONLY)
     hidden_size: int = key(256, "width of the recurrent state, in each direction", low=1)
     num_layers: int = key(1, "stacked recurrent layers", low=1)
     bidirectional: bool = key(False, "read the source in both directions")
@@ -251,7 +247,6 @@ class ModelConfig:
     encoder: StackConfig = section(StackConfig)
     decoder: StackConfig = section(StackConfig)
     attention: str = key("none", "look back at the source at every step", choices=ATTENTIONS)
-    attention_heads: int = key(1, "heads of the attention; they share out the widths", low=1, applies=ATTENTION_ONLY)
     bridge: str = key(
         "auto",
         "from encoder to decoder; auto is copy where the shapes agree, else dense",
@@ -325,18 +320,13 @@ class ModelConfig:
         check_keys(self, "model.")
         check_rules(MODEL, self)
 
-    def has_cell(self, cell: str) -> bool:
-        """Whether the encoder or the decoder has this cell."""
-        return cell in (self.stack("encoder").cell, self.stack("decoder").cell)
-
     def stack(self, side: str) -> Stack:
         """The settings of the encoder's or the decoder's stack, without null values."""
         own: StackConfig = getattr(self, side)
         return Stack(
-            cell=self.cell if own.cell is None else own.cell,
+            cell=self.cell,
             hidden_size=self.hidden_size if own.hidden_size is None else own.hidden_size,
             num_layers=self.num_layers if own.num_layers is None else own.num_layers,
-            nonlinearity=self.nonlinearity,
             residual=self.residual,
             layer_norm=self.layer_norm,
             locked_dropout=self.locked_dropout,
@@ -351,7 +341,6 @@ class Stack:
     cell: str
     hidden_size: int
     num_layers: int
-    nonlinearity: str
     residual: bool = False
     layer_norm: bool = False
     locked_dropout: bool = False

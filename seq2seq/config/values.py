@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from seq2seq.config.checks import plain, shown
+from seq2seq.config.removed import without_removed
 from seq2seq.config.schema import _refuse_objects, _refuse_unwritable
 from seq2seq.errors import UserError
 
@@ -25,12 +26,15 @@ def unknown_key(name: str, allowed: Sequence[str], section: str) -> UserError:
 def from_dict(cls: type[Section], values: Mapping[str, Any], section: str = "") -> Section:
     """Build a config dataclass from plain values; an unknown key is refused by name.
 
+    A key that older versions had may say what this one does anyway (`seq2seq.config.removed`).
+
     Raises:
-        UserError: for a stray key, a section that is not a mapping, a value of another type or out of range.
+        UserError: for a stray key, one that asks for what is gone, a section that is not a mapping, a value of another
+            type or out of range.
     """
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     built: dict[str, Any] = {}
-    for name, value in values.items():
+    for name, value in without_removed(values, section).items():
         if name not in fields:
             raise unknown_key(name if isinstance(name, str) else shown(name), list(fields), section)
         where = f"{section}.{name}" if section else name

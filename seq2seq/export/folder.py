@@ -107,8 +107,11 @@ def _config(source: Source, tokens: Mapping[str, Any], *, int8: bool) -> dict[st
     }
 
 
-def check_target(folder: Path, *, replace: bool = False) -> None:
+def check_target(folder: Path, *, replace: bool = False, remedy: str = "give replace=True") -> None:
     """Refuse to write over anything but an empty folder or, with ``replace``, an exported one.
+
+    Args:
+        remedy: what a message says of an exported folder besides naming another one.
 
     Raises:
         UserError: for other files, and for an exported folder without ``replace``.
@@ -122,7 +125,7 @@ def check_target(folder: Path, *, replace: bool = False) -> None:
     if not _is_export(folder):
         raise UserError(f"{folder} holds other files than an exported model; name another folder.")
     if not replace:
-        raise UserError(f"{folder} holds an exported model; name another folder, or replace it with --force.")
+        raise UserError(f"{folder} holds an exported model; name another folder, or {remedy}.")
 
 
 def _is_export(folder: Path) -> bool:

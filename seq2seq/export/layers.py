@@ -1,4 +1,4 @@
-"""What encoder and decoder share: what stands between layers, and the summary's part of the first one."""
+"""Parts that encoder and decoder share: joins between layers, and the summary's part of the first one."""
 
 from __future__ import annotations
 

@@ -42,7 +42,6 @@ class Fused:
             *(x, *weights, self.lengths),
             hidden_size=size,
             direction="bidirectional" if len(ways) > 1 else "forward",
-            activations=list(cell.activations * len(ways)) or None,
             **cell.attributes,
         )
         y = graph.reshape(graph.transpose(y, 0, 2, 1, 3), 0, 0, len(ways) * size)  # from (length, directions, ...)

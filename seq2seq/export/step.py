@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
 from seq2seq.export.graph import BOOL, FLOAT, INT64, Graph
 from seq2seq.export.layers import join, peeked
 from seq2seq.export.parts import NetworkParts
@@ -67,33 +65,31 @@ class _StepWriter:
         Rows of one sentence are queries to one memory: ``places`` holds the row at each place of a grid with a line for
         each sentence, and ``rows`` each row's place, counted line by line.
         """
-        graph, size, heads = self.graph, self.network.memory_size, attention.num_heads
+        graph, size = self.graph, self.network.memory_size
         assert self.step.attend is not None
         memory = graph.input("memory", FLOAT, "sentences", "length", size)
         weights = self._weights(attention, seen)
-        found = graph.add("MatMul", weights, self._heads(memory, size, heads))
-        if heads > 1:
-            found = graph.transpose(found, 0, 2, 1, 3)
-            weights = graph.add("ReduceMean", weights, axes=[1], keepdims=0)
         rows = graph.input("rows", INT64, "rows")
-        looked = graph.add("Gather", self._lines(weights), rows)
-        graph.output("attention", looked, FLOAT, "rows", "length")
-        context = graph.add("Gather", graph.reshape(found, -1, size), rows)
+        graph.output("attention", graph.add("Gather", self._lines(weights), rows), FLOAT, "rows", "length")
+        found = graph.reshape(graph.add("MatMul", weights, memory), -1, size)
         attended = self.products.linear(self.step.attend, None, name="attend", fine=True)
-        return graph.add("Tanh", attended(graph.concat([context, seen])))
+        return graph.add("Tanh", attended(graph.concat([graph.add("Gather", found, rows), seen])))
 
     def _weights(self, attention: Attention, seen: str) -> str:
-        """The weights of each place of the grid, ``(sentences, heads, places, length)``."""
-        graph, heads = self.graph, attention.num_heads
+        """The weights of each place of the grid, ``(sentences, places, length)``."""
+        graph = self.graph
         keys = graph.input("keys", FLOAT, "sentences", "length", self.network.width)
         mask = graph.input("mask", BOOL, "sentences", "length")
         places = graph.input("places", INT64, "sentences", "places")
         if attention.kind == "additive":
             query = attention.query
             seen = self.products.linear(query.weight, query.bias, name="query", fine=True)(seen)
-        score = self._additive if attention.kind == "additive" else self._multiplied
-        scores = score(attention, graph.add("Gather", seen, places), keys)
-        real = graph.add("Unsqueeze", mask, graph.ints(1, 2) if heads > 1 else graph.ints(1))
+        queries = graph.add("Gather", seen, places)
+        if attention.kind == "additive":
+            scores = self._additive(attention, queries, keys)
+        else:
+            scores = graph.add("MatMul", queries, graph.transpose(keys, 0, 2, 1))
+        real = graph.add("Unsqueeze", mask, graph.ints(1))
         return graph.add("Softmax", graph.add("Where", real, scores, graph.floats(-math.inf)), axis=-1)
 
     def _lines(self, grid: str) -> str:
@@ -101,43 +97,18 @@ class _StepWriter:
         shape = self.graph.add("Slice", self.graph.add("Shape", grid), self.graph.ints(2), self.graph.ints(3))
         return self.graph.add("Reshape", grid, self.graph.concat([self.graph.ints(-1), shape], axis=0))
 
-    def _heads(self, vectors: str, size: int, heads: int, *, last: bool = False) -> str:
-        """``(sentences, positions, width)`` to ``(sentences, heads, positions, share)``; ``last`` exchanges the last
-        two, and with one head there is no axis for it.
-        """
-        if heads == 1:
-            return self.graph.transpose(vectors, 0, 2, 1) if last else vectors
-        cut = self.graph.reshape(vectors, 0, 0, heads, size // heads)
-        return self.graph.transpose(cut, *((0, 2, 3, 1) if last else (0, 2, 1, 3)))
-
-    def _multiplied(self, attention: Attention, queries: str, keys: str) -> str:
-        """Scores of dot and general attention, ``(sentences, heads, places, length)``."""
-        width, heads = self.network.width, attention.num_heads
-        if heads > 1:
-            queries = self.graph.add("Mul", queries, self.graph.floats((width // heads) ** -0.5))
-        queries, keys = self._heads(queries, width, heads), self._heads(keys, width, heads, last=True)
-        return self.graph.add("MatMul", queries, keys)
-
     def _additive(self, attention: Attention, queries: str, keys: str) -> str:
-        """Scores of additive attention, ``(sentences, heads, places, length)``."""
-        graph, width, heads = self.graph, self.network.width, attention.num_heads
-        together = graph.add(
-            "Add", graph.add("Unsqueeze", queries, graph.ints(2)), graph.add("Unsqueeze", keys, graph.ints(1))
-        )
-        # A column for each head, which has its share of the score vector and zeros elsewhere.
-        score = np.zeros((width, heads), np.float32)
-        share = width // heads
-        for head, own in enumerate(attention.score.detach().numpy()):
-            score[head * share : (head + 1) * share, head] = own
-        scores = graph.add("MatMul", graph.add("Tanh", together), graph.weight(score, "score"))
-        if heads == 1:
-            return graph.add("Squeeze", scores, graph.ints(3))
-        return graph.transpose(scores, 0, 3, 1, 2)
+        """Scores of additive attention, ``(sentences, places, length)``."""
+        graph = self.graph
+        queries, keys = (graph.add("Unsqueeze", one, graph.ints(axis)) for one, axis in ((queries, 2), (keys, 1)))
+        together = graph.add("Tanh", graph.add("Add", queries, keys))
+        score = graph.weight(attention.score.detach().reshape(-1, 1), "score")
+        return graph.add("Squeeze", graph.add("MatMul", together, score), graph.ints(3))
 
     def predict(self, seen: str) -> None:
         """Logits and log-probabilities, ``(rows, vocabulary)``.
 
-        onnxruntime computes all outputs, also those that nobody asks for. ``scored`` says of how many rows, from the
+        onnxruntime computes all outputs, wanted or not. ``scored`` says of how many rows, from the
         first, the log-probabilities are wanted: a search that only takes the likeliest token sets it to 0.
         """
         graph, step = self.graph, self.step

@@ -60,7 +60,7 @@ def check(found: Comparison, *, int8: bool) -> None:
     """
     value, most = (found.mean, WORST_MEAN) if int8 else (found.largest, WORST)
     if not value <= most:
-        remedy = "export it without --int8" if int8 else "upgrade onnxruntime, or report it with the checkpoint"
+        remedy = "export it in float32" if int8 else "upgrade onnxruntime, or report it with the checkpoint"
         raise UserError(
             f"the exported network is not the one in torch: log-probabilities differ by {value:.3g}, and at most "
             f"{most:g} was expected; {remedy}."

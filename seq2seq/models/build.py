@@ -42,8 +42,7 @@ def build_seq2seq(config: ModelConfig, src_size: int, tgt_vocab: int) -> Seq2Seq
     stack = config.stack("decoder")
     attention = None
     if config.attention != "none":
-        heads = config.attention_heads
-        attention = Attention(config.attention, stack.hidden_size, encoder.memory_size, num_heads=heads)
+        attention = Attention(config.attention, stack.hidden_size, encoder.memory_size)
     decoder = RNNDecoder(
         tgt_embedding,
         stack,
@@ -81,8 +80,7 @@ def widened(config: ModelConfig, src_size: int, tgt_vocab: int) -> ModelConfig:
         return num_parameters(model)
 
     wanted = size(own.hidden_size, "both")
-    # Three times the width is far more than peeky can add; heads must divide it.
-    widths = range(own.hidden_size, 3 * own.hidden_size + 1, own.attention_heads)
+    widths = range(own.hidden_size, 3 * own.hidden_size + 1)  # far more than peeky can add
     above = bisect.bisect_left(widths, wanted, key=lambda width: size(width, "none"))
     return min(
         (dataclasses.replace(own, hidden_size=width) for width in widths[max(above - 1, 0) : above + 1]),

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,7 +25,9 @@ from seq2seq.config.choices import TASKS
 from seq2seq.errors import Busy, UserError
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
-from tests.conftest import ROOT, SMALL_RUN, Command, small_run
+from tests import processes
+from tests.conftest import SMALL_RUN, Command, small_run
+from tests.processes import Started
 from tests.report.test_report import changed, make_run
 
 ARMS = ("model.reverse=false,true", "seed=1,2")
@@ -60,12 +61,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cwd
 
 
-def start(cwd: Path, words: Sequence[str] = WORDS) -> subprocess.Popen[bytes]:
+def start(cwd: Path, words: Sequence[str] = WORDS) -> Started:
     """The sweep as a process of its own."""
-    command = [sys.executable, "-m", "seq2seq.cli.train", *words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
     with open(cwd / "stdout", "wb") as out, open(cwd / "stderr", "wb") as err:
-        return subprocess.Popen(command, cwd=cwd, stdout=out, stderr=err, env=env, start_new_session=True)
+        return processes.start("train", *words, cwd=cwd, stdout=out, stderr=err, new_session=True)
 
 
 def report_of(cwd: Path, command: Command, out: Path) -> dict[str, bytes]:
@@ -123,25 +122,25 @@ def test_a_killed_sweep_ends_as_if_it_had_not_been(whole: Path, command: Command
     assert {"report.html", "report.md", "results.csv", "curves.svg"} <= mine.keys()
 
 
-@pytest.mark.parametrize("processes, whole_group", [(1, False), (2, False), (2, True)])
+@pytest.mark.parametrize("jobs, whole_group", [(1, False), (2, False), (2, True)])
 def test_a_sweep_that_gets_term_saves_its_runs_and_begins_no_other(
-    tmp_path: Path, processes: int, whole_group: bool
+    tmp_path: Path, jobs: int, whole_group: bool
 ) -> None:
     folder = tmp_path / "runs" / "s"
     words = ["-m", "name=s", *small_run("trainer.max_epochs=500", "data.train_size=3000"), "seed=1,2,3"]
-    words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if processes == 2 else []
+    words += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if jobs == 2 else []
     process = start(tmp_path, words)
     until = time.monotonic() + 240
-    while len(list(folder.glob("*/metrics.csv"))) < processes:
+    while len(list(folder.glob("*/metrics.csv"))) < jobs:
         assert time.monotonic() < until and process.poll() is None, (tmp_path / "stderr").read_text()
         time.sleep(0.02)
     (os.killpg if whole_group else os.kill)(process.pid, signal.SIGTERM)
     assert process.wait(120) == 143, (tmp_path / "stderr").read_text()
     said = (tmp_path / "stderr").read_text()
-    assert "Traceback" not in said and said.count("stopped and saved") == processes
+    assert "Traceback" not in said and said.count("stopped and saved") == jobs
     assert "the same command resumes" in said
-    assert len(list(folder.glob("*/config.yaml"))) == processes
-    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == processes
+    assert len(list(folder.glob("*/config.yaml"))) == jobs
+    assert len(list(folder.glob("*/checkpoints/last.ckpt"))) == jobs
     assert not [*finished(folder), *folder.glob("*/error.txt"), *folder.glob("report")]
     assert not (tmp_path / "stdout").read_text()
 

@@ -167,7 +167,7 @@ def test_other_words_stay_as_they_are() -> None:
 
 def test_plain_text_is_what_the_schema_says() -> None:
     texts = {name for name, _, _ in documented_keys() if is_text(name)}
-    assert {"name", "runs", "resume", "data.mirror", "model.encoder.cell", "trainer.precision"} <= texts
+    assert {"name", "runs", "resume", "data.mirror", "model.cell", "trainer.precision"} <= texts
     assert not {"seed", "trainer.loggers", "trainer.lightning", "model.reverse", "model.hidden_size"} & texts
     assert is_text("hydra.run.dir") and is_text("hydra.sweep.subdir")
     assert not is_text("hydra.launcher.n_jobs") and not is_text("data") and not is_text("nothing.at.all")

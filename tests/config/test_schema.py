@@ -67,13 +67,12 @@ REFUSED: list[tuple[type, dict[str, Any], str]] = [
     (ModelConfig, {"hidden_size": 0}, r"model.hidden_size=0 is out of range; it must be at least 1"),
     (ModelConfig, {"dropout": 1.0}, r"model.dropout=1 is out of range; it must be in \[0, 1\)"),
     (ModelConfig, {"dropout": math.nan}, r"model.dropout=nan is out of range"),
-    (ModelConfig, {"encoder": StackConfig(cell="x")}, r"model.encoder.cell=x is not known"),
     (ModelConfig, {"decoder": StackConfig(num_layers=0)}, r"model.decoder.num_layers=0 is out of range"),
     (
         ModelConfig,
-        {"bridge": "copy", "cell": "gru", "num_layers": 2, "encoder": StackConfig(cell="lstm")},
+        {"bridge": "copy", "num_layers": 2, "encoder": StackConfig(num_layers=1)},
         r"model.bridge=copy needs equal encoder and decoder \(cell, layers, size\); "
-        r"got \(lstm, 2, 256\) and \(gru, 2, 256\). Use model.bridge=dense",
+        r"got \(lstm, 1, 256\) and \(lstm, 2, 256\). Use model.bridge=dense",
     ),
     (
         ModelConfig,
@@ -144,7 +143,7 @@ def test_peeky_true_means_both_and_false_none(given: str, meant: str) -> None:
 
 
 def test_a_config_survives_the_way_through_plain_values() -> None:
-    config = Config(model=ModelConfig(peeky="true", encoder=StackConfig(cell="gru")), name="x")
+    config = Config(model=ModelConfig(peeky="true", encoder=StackConfig(num_layers=2)), name="x")
     assert from_dict(Config, dataclasses.asdict(config)) == config
 
 
@@ -260,10 +259,9 @@ IDLE: list[tuple[dict[str, dict[str, Any]], list[str]]] = [
     ({"optim": {"algorithm": "sgd", "eps_hat": True, "beta1": 0.5}}, ["optim.beta1=0.5", "optim.eps_hat=true"]),
     ({"optim": {"momentum": 0.9, "warmup_steps": 3}}, ["optim.momentum=0.9"]),
     ({"optim": {"schedule": "plateau", "warmup_steps": 3, "decay_start": 0.1}}, ["optim.warmup_steps", "optim.decay_"]),
-    ({"model": {"nonlinearity": "relu", "memory_dropout": 0.1}}, ["model.nonlinearity=relu", "model.memory_dropout"]),
-    ({"model": {"nonlinearity": "relu", "encoder": {"cell": "rnn"}}}, []),
+    ({"model": {"init_range": 0.2, "memory_dropout": 0.1}}, ["model.memory_dropout=0.1", "model.init_range=0.2"]),
     (
-        {"model": {"word_dropout_kind": "unk", "attention": "general", "attention_heads": 2}},
+        {"model": {"word_dropout_kind": "unk", "attention": "general", "memory_dropout": 0.1}},
         ["model.word_dropout_kind"],
     ),
     ({"model": {"word_dropout_kind": "unk", "tgt_word_dropout": 0.1, "init": "uniform", "init_range": 0.2}}, []),

@@ -102,7 +102,7 @@ REACH_OPTIONS: list[dict[str, object]] = [
         for bidirectional in (False, True)
         for reverse in (False, True)
     ),
-    {"cell": "rnn", "nonlinearity": "relu", "num_layers": 2, "reverse": True},
+    {"cell": "rnn", "num_layers": 2, "reverse": True},
     {"cell": "gru", "num_layers": 3, "bidirectional": True, "bridge": "dense"},
     *({"peeky": peeky, "reverse": True} for peeky in PEEKY),
     {"bridge": "hidden_only", "fixed_length": 4, "reverse": True, "peeky": "both"},

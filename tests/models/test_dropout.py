@@ -143,7 +143,7 @@ def test_weight_dropout_is_the_stack_with_some_recurrent_weights_taken_away(
     cell: str, options: dict[str, Any], is_packed: bool
 ) -> None:
     torch.manual_seed(1)
-    rnn = build_recurrent(Stack(cell, 5, 2, "tanh", **options), 6, dropout=0.0, bidirectional=True)
+    rnn = build_recurrent(Stack(cell, 5, 2, **options), 6, dropout=0.0, bidirectional=True)
     inputs = packed(sequences()) if is_packed else sequences()
     by_hand, masks = copy.deepcopy(rnn), {}
     torch.manual_seed(2)
@@ -181,7 +181,7 @@ def flat(outputs: Any) -> list[Tensor]:
 @pytest.mark.parametrize("cell", CELLS)
 def test_layers_one_by_one_are_torchs_own_stack(cell: str, bidirectional: bool, is_packed: bool) -> None:
     torch.manual_seed(1)
-    stack = Stack(cell, 5, 3, "tanh")
+    stack = Stack(cell, 5, 3)
     fused = build_recurrent(stack, 6, dropout=0.0, bidirectional=bidirectional)
     assert isinstance(fused, nn.RNNBase)
     layered = LayerByLayer(stack, 6, dropout=0.0, bidirectional=bidirectional)
@@ -199,7 +199,7 @@ def test_layers_one_by_one_are_torchs_own_stack(cell: str, bidirectional: bool, 
 @pytest.mark.parametrize("residual, layer_norm", [(True, False), (False, True), (True, True)])
 def test_residual_connections_and_layer_normalisation_by_hand(residual: bool, layer_norm: bool) -> None:
     torch.manual_seed(1)
-    stack = Stack("gru", 5, 3, "tanh", residual=residual, layer_norm=layer_norm)
+    stack = Stack("gru", 5, 3, residual=residual, layer_norm=layer_norm)
     layered = build_recurrent(stack, 5, dropout=0.0)
     assert isinstance(layered, LayerByLayer)
     with torch.no_grad():
@@ -219,7 +219,7 @@ def test_residual_connections_and_layer_normalisation_by_hand(residual: bool, la
 
 def test_dropout_between_layers_is_locked_too() -> None:
     """Layers that hand on their input show it: with weights of 0 and a residual sum, all that is left is dropout."""
-    stack = Stack("rnn", 40, 2, "tanh", locked_dropout=True)
+    stack = Stack("rnn", 40, 2, locked_dropout=True)
     layered = build_recurrent(stack, 6, dropout=0.5)
     assert isinstance(layered, LayerByLayer)
     with torch.no_grad():

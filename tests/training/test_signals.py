@@ -18,7 +18,7 @@ from seq2seq.stopping import Interrupted, Stopped
 from seq2seq.training.callbacks import Stopwatch
 from seq2seq.training.checkpoints import Checkpoints
 from seq2seq.training.experiment import run
-from tests.conftest import ROOT, equal, rows, weights
+from tests.conftest import ROOT, Command, equal, rows, weights
 from tests.training.test_training import config
 
 
@@ -83,7 +83,9 @@ SLURM |= {"SLURM_JOB_ID": "71", "SLURM_JOB_NAME": "train"}
     ],
     ids=["ctrl-C", "TERM with workers", "USR1", "TERM under DDP"],
 )
-def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, name: str, status: int, extra: list[str]) -> None:
+def test_a_signal_saves_and_says_how_to_go_on(
+    command: Command, tmp_path: Path, name: str, status: int, extra: list[str]
+) -> None:
     """Under Slurm too, to whose steps it sends a signal in all their processes."""
     words = [
         "data=addition",
@@ -123,13 +125,7 @@ def test_a_signal_saves_and_says_how_to_go_on(tmp_path: Path, name: str, status:
     assert values["trainer"]["max_epochs"] == 500
     values["trainer"]["max_epochs"] = int(rows(folder)[-1]["epoch"]) + 1
     (folder / "config.yaml").write_text(yaml.safe_dump(values))
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq.cli.train", f"resume={folder}"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-    )
+    done = command("train", f"resume={folder}")
     assert done.returncode == 0, done.stderr
     assert "resuming from" in done.stderr
     assert (folder / "test.json").is_file()

@@ -5,10 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,7 +42,8 @@ from seq2seq.training.claim import claim
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks.base import LitModel
 from seq2seq.training.tasks.translation import LitTranslator
-from tests.conftest import ROOT, equal, rows, weights
+from tests.conftest import ROOT, Command, equal, rows, weights
+from tests.processes import start
 
 
 def config(tmp_path: Path, **sections: dict[str, Any]) -> Config:
@@ -252,7 +251,7 @@ def test_a_run_killed_at_any_step_ends_with_the_weights_of_one_that_was_not(
 
 
 @pytest.mark.parametrize("bound", [-1, 1000])
-def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, bound: int) -> None:
+def test_a_killed_process_goes_on_when_the_command_is_repeated(command: Command, tmp_path: Path, bound: int) -> None:
     """SIGKILL at whatever moment, of a real process; without a bound in steps, and with one that is never reached."""
     words = [
         "data=addition",
@@ -264,12 +263,10 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, b
     ]
     words += ["data.batch_sentences=16", "model.hidden_size=16", "model.embedding_size=8", "trainer.max_epochs=6"]
     words += ["trainer.save_minutes=1e-9", "model.dropout=0.2", f"trainer.max_steps={bound}"]
-    command = [sys.executable, "-m", "seq2seq.cli.train", *words]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for cwd in ("whole", "killed"):
         (tmp_path / cwd).mkdir()
-    subprocess.run(command, cwd=tmp_path / "whole", env=environment, check=True, capture_output=True)
-    child = subprocess.Popen(command, cwd=tmp_path / "killed", env=environment, stderr=subprocess.DEVNULL)
+    assert command("train", *words, cwd=tmp_path / "whole").returncode == 0
+    child = start("train", *words, cwd=tmp_path / "killed", stderr=subprocess.DEVNULL)
     waited = time.monotonic()
     while not list((tmp_path / "killed").glob("runs/k/*/checkpoints/last.ckpt")):
         assert time.monotonic() - waited < 120
@@ -277,7 +274,7 @@ def test_a_killed_process_goes_on_when_the_command_is_repeated(tmp_path: Path, b
     time.sleep(0.1)
     child.send_signal(signal.SIGKILL)
     child.wait()
-    subprocess.run(command, cwd=tmp_path / "killed", env=environment, check=True, capture_output=True)
+    assert command("train", *words, cwd=tmp_path / "killed").returncode == 0
     (whole,), (killed,) = ((tmp_path / cwd).glob("runs/k/*") for cwd in ("whole", "killed"))
     assert equal(weights(whole), weights(killed))
     assert rows(whole) == rows(killed)

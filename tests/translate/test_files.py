@@ -41,6 +41,7 @@ from seq2seq.translate.files import translate_file
 from seq2seq.translate.results import Results
 from seq2seq.translate.translator import Translator
 from tests.conftest import LINES, ROOT, Command
+from tests.processes import PIPE, Started, run, start
 from tests.translate.test_translator import translator
 
 FROZEN = ROOT / "tests" / "data" / "v1.ckpt"
@@ -311,25 +312,16 @@ def test_stdin_to_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
     assert out.getvalue().decode().splitlines() == TRANSLATOR.translate(LINES)
 
 
-def talking(*words: object, **options: Any) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    pipe = subprocess.PIPE
-    return subprocess.Popen(
-        [*map(str, command)], **{"stdin": pipe, "stdout": pipe, "stderr": pipe, "env": env, **options}
-    )
+def talking(*words: object, stdin: int | None = PIPE) -> Started:
+    return start("translate", FROZEN, *words, cwd=ROOT, stdin=stdin, stdout=PIPE, stderr=PIPE)
 
 
 @pytest.mark.parametrize("flags, parts", [((), 1), (("--n-best", 1), 3)])
 def test_a_process_that_writes_a_line_and_waits_gets_its_answer(flags: tuple[object, ...], parts: int) -> None:
     lines = [b"1+1\n", b"\n", b"22+33\n", b"\xff\n", b"4+5\n"]
-    done = subprocess.run(
-        [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, *map(str, flags)],
-        input=b"".join(lines),
-        capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        check=True,
-    )
+    with talking(*flags) as process:
+        together = process.communicate(b"".join(lines), timeout=60)[0]
+    assert process.returncode == 0
     with talking(*flags) as process:
         assert process.stdin is not None and process.stdout is not None
         killer = threading.Timer(60, process.kill)  # where no answer comes
@@ -342,7 +334,7 @@ def test_a_process_that_writes_a_line_and_waits_gets_its_answer(flags: tuple[obj
         process.stdin.close()
         assert process.stdout.read() == b""
         killer.cancel()
-    for answer, expected in zip(answers, done.stdout.splitlines(keepends=True), strict=True):
+    for answer, expected in zip(answers, together.splitlines(keepends=True), strict=True):
         *texts, last = answer.split(b" ||| ")
         *texts_there, last_there = expected.split(b" ||| ")
         assert len(texts) == parts - 1
@@ -424,8 +416,7 @@ def test_killed_again_and_again_it_becomes_the_same_file(
     many: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = many.with_name(name)
-    command = [sys.executable, "-m", "tests.killed_files", many, target, "6", "1"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = run("tests.killed_files", many, target, "6", "1", cwd=ROOT)
     assert done.returncode == 0, done.stderr
     kills, places = map(int, done.stdout.split())
     assert kills >= places >= 20
@@ -1004,11 +995,10 @@ def test_a_full_disk_is_one_line_and_resume_goes_on_when_there_is_room(here: Her
     """A process may write no file beyond a limit; like a full disk, this comes in the middle of a write."""
     (tmp_path / "in").write_text("".join(f"{i}+{i}\n" for i in range(12_000)))
     words = ["-i", "in", "-o", "out", "--window", "1000"]
-    program = f"ulimit -f {limit}; exec {sys.executable} -m seq2seq.cli.translate {FROZEN} {' '.join(words)}"
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(["bash", "-c", program], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 2
-    *kept, last = done.stderr.splitlines()
+    with start("translate", FROZEN, *words, cwd=tmp_path, stderr=PIPE, file_bytes=limit * 1024) as process:
+        said = process.communicate(timeout=300)[1].decode()
+    assert process.returncode == 2
+    *kept, last = said.splitlines()
     assert last == "seq2seq-translate: out cannot be written: File too large; check its folder and the free space."
     assert len(kept) == (limit > 1)
     assert names(tmp_path) == {"in", *([".out.part", ".out.part.json"] if kept else [])}
@@ -1082,9 +1072,8 @@ def test_an_output_by_a_link_replaces_what_the_link_leads_to(tmp_path: Path) -> 
 def test_a_named_pipe_whose_reader_leaves_ends_quietly(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "in").write_text("1+2\n" * 20_000)
-    command = [sys.executable, "-m", "seq2seq.cli.translate", FROZEN, "-i", "in", "-o", "pipe", "--window", "10"]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE) as process:
+    words = ["-i", "in", "-o", "pipe", "--window", "10"]
+    with start("translate", FROZEN, *words, cwd=tmp_path, stderr=PIPE) as process:
         with open(tmp_path / "pipe", "rb") as reader:
             assert reader.readline() == b"1\n"
         assert process.communicate(timeout=120)[1] == b""

@@ -6,11 +6,8 @@ import copy
 import dataclasses
 import itertools
 import logging
-import os
 import pickle
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,6 +36,7 @@ from tests import attentive, forked
 from tests.conftest import LINES, ROOT, tiny_model
 from tests.decoding.forms.test_graphs import again
 from tests.forked import FORMS
+from tests.processes import run
 
 COMBINATIONS = list(itertools.product(CELLS, [False, True], [False, True], PEEKY, ["none", "general"]))
 OPTIONS = ("cell", "bidirectional", "reverse", "peeky", "attention")
@@ -457,14 +455,7 @@ def test_forked_processes_translate_as_their_parent_does(form: str) -> None:
     """As the workers of a server do whose application is loaded before they are forked."""
     if form == "int8" and not has_int8():
         pytest.skip("this machine has no 8-bit products")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.forked", form],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    done = run("tests.forked", form, cwd=ROOT)
     assert (done.returncode, done.stdout) == (0, "the same\n"), done.stderr
 
 

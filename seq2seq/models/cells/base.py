@@ -102,7 +102,7 @@ class TorchStack(Stack):
     """One of torch's recurrent modules as a `Stack`. A subclass also inherits from that module.
 
     Args:
-        settings: width, layers, nonlinearity.
+        settings: width and layers.
         dropout: probability in [0, 1) between layers.
     """
 
@@ -118,13 +118,7 @@ class TorchStack(Stack):
             # torch warns of dropout that has no place to act
             dropout=dropout if settings.num_layers > 1 else 0.0,
             bidirectional=bidirectional,
-            **self.options(settings),
         )
-
-    @staticmethod
-    def options(settings: schema.Stack) -> dict[str, Any]:
-        """Arguments that only this module of torch's takes."""
-        return {}
 
     def run(self, x: Any, hidden: Any) -> tuple[Any, Any]:
         """Compute torch's ``forward``: packed or padded sequences, states ``(layers * directions, batch, hidden)``."""

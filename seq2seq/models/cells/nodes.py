@@ -40,6 +40,5 @@ class OnnxCell(NamedTuple):
 
     step: Callable[[Nodes, NodeProduct, str, tuple[str, ...]], tuple[str, ...]]
     operator: str | None = None  # ONNX's operator for whole sequences: RNN, GRU or LSTM
-    order: tuple[int, ...] = (0,)  # for each block of the operator's gates, which of ours it is
-    activations: tuple[str, ...] = ()  # of one direction; empty for the operator's own
+    order: tuple[int, ...] = (0,)  # which of our blocks of gates is each of the operator's
     attributes: Mapping[str, int] = {}  # others of the operator

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from seq2seq.config.choices import ATTENTIONS, CELLS, PEEKY
-from seq2seq.config.schema import DecodeConfig, StackConfig
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forms import cpu
@@ -23,6 +23,7 @@ from seq2seq.decoding.greedy import greedy
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.decoding.step import _highest
 from seq2seq.errors import UserError
+from seq2seq.models.bridge import Bridge
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS
 from seq2seq.tokens.pieces import Pieces
@@ -40,16 +41,15 @@ GRID = [
         "reverse": reverse,
         "peeky": peeky,
         "attention": attention,
-        "attention_heads": heads,
         "tie": tie,
         "num_layers": layers,
     }
-    for cell, bidirectional, reverse, peeky, (attention, heads), tie, layers in itertools.product(
+    for cell, bidirectional, reverse, peeky, attention, tie, layers in itertools.product(
         CELLS,
         [False, True],
         [False, True],
         PEEKY,
-        [(ATTENTIONS[0], 1), *itertools.product(ATTENTIONS[1:], [1, 2])],
+        ATTENTIONS,
         ["none", "decoder"],
         [1, 2],
     )
@@ -90,9 +90,10 @@ def test_every_network_has_the_steps_of_its_inference_form() -> None:
         assert_alike(model, CpuForm(model), 2e-5)
 
 
+@pytest.mark.usefixtures("relu_cell")
 def test_a_relu_stack_and_one_too_wide_for_a_table_are_alike_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "TABLE_BYTES", 0)
-    for options in ({"cell": "lstm"}, {"cell": "gru", "peeky": "both"}, {"cell": "rnn", "nonlinearity": "relu"}):
+    for options in ({"cell": "lstm"}, {"cell": "gru", "peeky": "both"}, {"cell": "relu"}):
         model = tiny_model(1, VOCAB, attention="general", **options)
         assert_alike(model, CpuForm(model), 2e-5)
 
@@ -123,9 +124,10 @@ def test_int8_is_the_network_of_the_rounded_weights(monkeypatch: pytest.MonkeyPa
 
 
 @needs_int8
+@pytest.mark.usefixtures("relu_cell")
 def test_int8_takes_stacks_that_are_not_bounded() -> None:
     for options in ({"attention": "general"}, {"peeky": "output"}, {"tie": "decoder", "bidirectional": True}):
-        model = of_whole_numbers(tiny_model(1, VOCAB, cell="rnn", nonlinearity="relu", num_layers=2, **options))
+        model = of_whole_numbers(tiny_model(1, VOCAB, cell="relu", num_layers=2, **options))
         if options.get("tie"):
             model.decoder.output.weight = nn.Parameter(model.decoder.output.weight.detach().clone())
             of_whole_numbers(model)
@@ -136,12 +138,14 @@ def test_int8_takes_stacks_that_are_not_bounded() -> None:
 
 
 @needs_int8
-@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.usefixtures("relu_cell")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "relu"])
 @pytest.mark.parametrize("options", [{}, {"peeky": "both"}, {"attention": "general"}, {"num_layers": 2}], ids=str)
 def test_int8_takes_a_decoder_that_begins_with_what_is_not_bounded(cell: str, options: dict[str, Any]) -> None:
     """The book's bridge, from an encoder of ReLU units, whose state here is far above 1."""
-    encoder = StackConfig(cell="rnn")
-    model = tiny_model(1, VOCAB, cell=cell, encoder=encoder, nonlinearity="relu", bridge="hidden_only", **options)
+    encoder = tiny_model(1, VOCAB, cell="relu", **options).encoder
+    decoder = tiny_model(1, VOCAB, cell=cell, **options).decoder
+    model = Seq2Seq(encoder, Bridge("hidden_only", encoder, decoder), decoder).eval()
     with torch.no_grad():
         for name, weight in model.encoder.rnn.named_parameters():
             weight.mul_(0.3 if "weight_hh" in name else 2)
@@ -256,7 +260,7 @@ SEARCHES = [{"search": "greedy"}, {"search": "beam", "beam_size": 4}, {"search":
 NETWORKS = [
     {"attention": "general", "bidirectional": True, "num_layers": 2},
     {"cell": "gru", "peeky": "both", "reverse": True},
-    {"cell": "rnn", "attention": "additive", "attention_heads": 2, "tie": "decoder"},
+    {"cell": "rnn", "attention": "additive", "tie": "decoder"},
 ]
 
 

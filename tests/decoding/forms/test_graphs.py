@@ -47,7 +47,7 @@ RECORDERS += [("cuda", cuda_graph)] if torch.cuda.is_available() else []
 NETWORKS = [
     {"attention": "general", "peeky": "both"},
     {"attention": "additive", "cell": "gru", "bidirectional": True, "num_layers": 2},
-    {"attention": "dot", "attention_heads": 2, "hidden_size": 8},
+    {"attention": "dot", "hidden_size": 8},
     {"cell": "rnn", "peeky": "input"},
 ]
 

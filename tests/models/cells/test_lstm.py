@@ -19,7 +19,7 @@ LENGTHS = [3, 5, 1, 5]
 def lstm(
     input_size: int, hidden_size: int, *, layers: int = 1, bidirectional: bool = False, dropout: float = 0.0
 ) -> LSTM:
-    settings = Stack("lstm", hidden_size, layers, "tanh")
+    settings = Stack("lstm", hidden_size, layers)
     return LSTM(settings, input_size, dropout=dropout, bidirectional=bidirectional)
 
 
