@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import importlib.util
 import logging
 import os
 import pickle
@@ -54,6 +55,8 @@ def preload() -> None:
     import seq2seq
 
     ours = [one.name for one in pkgutil.walk_packages(seq2seq.__path__, "seq2seq.") if not one.ispkg]
+    if importlib.util.find_spec("onnx") is None:
+        ours = [name for name in ours if not name.startswith("seq2seq.export.")]
     commands = {f"seq2seq.cli.{name}" for name in COMMANDS}
     for name in (*LATE, *(one for one in ours if one not in commands)):
         importlib.import_module(name)
