@@ -29,6 +29,7 @@ ORDER = [  # packages and modules of the root; each may import from those before
     "language_model",
     "translate",
     "evaluation",
+    "export",
     "report",
     "training",
     "cli",
@@ -42,6 +43,8 @@ OUTSIDE = {  # who may import what, packages with all that is in them
     "scipy": {"report"},
     "matplotlib": {"translate.attention_plot", "report", "cli.probe"},
     "jinja2": {"report"},
+    "onnx": {"export"},
+    "onnxruntime": {"export"},
     "torch": set(ORDER[ORDER.index("data") :]) - {"report"},
 }
 NO_TORCH = {"data.corpora", "data.pairs", "translate.attention_plot", "cli.words", "cli.overrides"}

@@ -30,6 +30,7 @@ from seq2seq.cli import sweep
 from seq2seq.data.batches import _Epoch
 from seq2seq.decoding.forms.cpu import CpuForm
 from seq2seq.files import packed
+from seq2seq.models.cells import lstm
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.pieces import Pieces
@@ -84,7 +85,11 @@ Make = Callable[[World], object]
 
 
 def a_file(name: str, content: bytes) -> Make:
-    return lambda world: (world.folder / name).write_bytes(content)
+    def make(world: World) -> None:
+        (world.folder / name).parent.mkdir(exist_ok=True)
+        (world.folder / name).write_bytes(content)
+
+    return make
 
 
 def without(*names: str) -> Make:
@@ -284,6 +289,12 @@ def a_tar(world: World) -> None:
         archive.add(world.folder / "train.de")
 
 
+def an_export_that_differs(world: World) -> None:
+    if importlib.util.find_spec("onnxruntime") is not None:
+        verify = importlib.import_module("seq2seq.export.verify")
+        world.patch.setattr(verify, "compare", lambda *rest: verify.Comparison(10, 9, 0.5, 0.1))
+
+
 MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "no such file": without("train.de"),
     "an empty file": a_file("train.de", b""),
@@ -411,6 +422,10 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a report on the same run twice": lambda world: shutil.copytree(world.run, world.folder / "other"),
     "a text without words": a_file("a", b" \n" * 4),
     "too little memory for a window": lambda world: world.patch.setattr(RNNLanguageModel, "loss", no_window),
+    "an export over another one": both(a_file("out/config.json", b"{}"), a_file("out/step.onnx", b"")),
+    "a sample for an export without a line": a_file("a", b"\n"),
+    "a cell that cannot be exported": lambda world: world.patch.setattr(lstm, "ONNX", None),
+    "an export that computes something else": an_export_that_differs,
     "a language model's tokenizer for sources": a_checkpoint(kind="language model"),
     "a language model to translate": a_checkpoint(kind="language model"),
     "an empty text": a_file("a", b""),
@@ -422,12 +437,23 @@ MAKE: dict[str, Make] = {  # where the folder is not as it always is
     "a line far longer than the bound": a_file("a", b"1+1" * 5000),
     "bytes that are not UTF-8": a_file("a", b"1+1\n\xff\n"),
 }
-SKIP = {  # where the machine has what the row misses
+CAN_EXPORT = importlib.util.find_spec("onnxruntime") is not None
+EXPORTS = (
+    "an export among other files",
+    "an export over a file",
+    "an export over another one",
+    "a sample for an export without a line",
+    "a cell that cannot be exported",
+    "an export that computes something else",
+)
+SKIP = {  # where the machine has what the row misses, or misses what the row needs
     "a metric's tokenizer that is not installed": importlib.util.find_spec("MeCab") is not None,
     "a metric's tokenizer without its model": (Path(metrics.SACREBLEU_DIR) / metrics.FLORES200).exists(),
     "scores by a tokenizer that is not installed": importlib.util.find_spec("mecab_ko") is not None,
     "a logger that is not installed": importlib.util.find_spec("wandb") is not None,
     "a launcher that is not installed": importlib.util.find_spec("hydra_plugins.hydra_submitit_launcher") is not None,
+    "an export without its packages": CAN_EXPORT,
+    **dict.fromkeys(EXPORTS, not CAN_EXPORT),
     "no GPU": torch.cuda.is_available(),
     "a missing GPU": torch.cuda.is_available(),
 }
@@ -487,7 +513,7 @@ def test_a_mistake_ends_in_the_line_that_the_page_has(
     world: World, row: Row, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if SKIP.get(row.what):
-        pytest.skip("this machine has it")
+        pytest.skip("this machine has it, or lacks a package for it")
     MAKE.get(row.what, lambda world: None)(world)
     before = files_in(world.folder)
     capsys.readouterr()  # what was said while it was made

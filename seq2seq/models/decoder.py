@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from seq2seq.config.schema import Stack
 from seq2seq.models.attention import Attention
-from seq2seq.models.cells.base import StepWeights
+from seq2seq.models.cells.base import Join, StepWeights
 from seq2seq.models.cells.stack import build_recurrent
 from seq2seq.models.dropout import Lookup, build_dropout, drop_weights
 
@@ -51,6 +51,7 @@ class StepParts(NamedTuple):
 
     embedding: Tensor  # (vocabulary, embedding)
     cells: list[StepWeights]  # of each layer
+    joins: list[Join]  # what stands after each layer; empty for nothing
     stack_bounded: bool  # whether h is known to lie in [-1, 1] after a step
     keeps_state: bool  # whether h keeps a share of the first h, so that it is only bounded if that is
     peek_input: bool
@@ -154,14 +155,22 @@ class RNNDecoder(nn.Module):
 
     @property
     def has_parts(self) -> bool:
-        """Whether `step_parts` is there. A subclass may compute something else, and has to say so itself."""
+        """Whether `step_parts` are the whole step, without joins.
+
+        A subclass may compute something else, and has to say so itself.
+        """
         return type(self) is RNNDecoder and self.rnn.has_steps
 
     def step_parts(self) -> StepParts:
-        """The parts of `step`, for forms of decoding that are faster than the module; see `has_parts`."""
+        """The parts of `step`, for the export and for faster forms of decoding; see `has_parts`.
+
+        Raises:
+            NotImplementedError: for a cell that does not offer its step.
+        """
         return StepParts(
             embedding=self.embedding.weight.detach(),
             cells=[layer for (layer,) in self.rnn.step_weights()],
+            joins=self.rnn.joins(),
             stack_bounded=self.rnn.bounded,
             keeps_state=self.rnn.keeps_state,
             peek_input=self.peek_input,

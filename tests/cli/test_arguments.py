@@ -12,7 +12,7 @@ import pytest
 from seq2seq.cli import translate
 from seq2seq.cli.common import ArgumentParser
 
-COMMANDS = ("average", "data", "evaluate", "generate", "probe", "report", "translate")
+COMMANDS = ("average", "data", "evaluate", "export", "generate", "probe", "report", "translate")
 Option = tuple[ArgumentParser, argparse.Action]
 
 

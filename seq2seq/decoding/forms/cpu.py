@@ -69,7 +69,7 @@ class CpuForm:
             self._prepare_attention(parts, build, bounded)
             self._prepare_output(parts, build, bounded)
         encoder = model.encoder.parts() if int8 else None
-        self.encoder = model.encoder if encoder is None else Int8Encoder(encoder, build)
+        self.encoder = model.encoder if encoder is None or encoder.joins else Int8Encoder(encoder, build)
 
     def _prepare_first(self, parts: StepParts, build: Build) -> None:
         """The first layer's inputs, as a table for all tokens unless it is too large."""

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from seq2seq.config import schema
+from seq2seq.models.cells.nodes import OnnxCell
 from seq2seq.models.cells.packing import pack, unpack
 
 State = tuple[Tensor, ...]
@@ -32,6 +33,14 @@ class StepWeights(NamedTuple):
     recurrent: Tensor  # (gates, hidden)
     recurrent_bias: Tensor | None  # (gates,); None where it is part of `bias`
     step: Callable[[Product, Tensor, State], State]
+    onnx: OnnxCell | None = None  # None for a cell that cannot be exported
+
+
+class Join(NamedTuple):
+    """What stands between a layer and the next one: y = norm(x + cell(x))."""
+
+    residual: bool  # whether x is added
+    norm: nn.LayerNorm | None
 
 
 class Stack(nn.Module):
@@ -51,7 +60,7 @@ class Stack(nn.Module):
     bounded: bool = False  # whether y is known to lie in [-1, 1]
     state_bounded: bool = False  # whether h is, if it starts there
     keeps_state: bool = True  # whether h keeps a share of the h before, and so of the first one
-    has_steps: bool = False  # whether `step_weights` is there
+    has_steps: bool = False  # whether `step_weights` is there, and nothing else in a step
     packs: bool = False  # whether x may also be a PackedSequence, and y then is one
     num_layers: int
     hidden_size: int
@@ -73,8 +82,16 @@ class Stack(nn.Module):
         return []
 
     def step_weights(self) -> list[list[StepWeights]]:
-        """The parts of a single step, by layer and direction; see `has_steps`."""
+        """The parts of a single step, by layer and direction; see `has_steps`.
+
+        Raises:
+            NotImplementedError: for a cell that does not offer them.
+        """
         raise NotImplementedError
+
+    def joins(self) -> list[Join]:
+        """What stands after each layer; empty where layers follow each other directly."""
+        return []
 
     def describe(self) -> list[str]:
         """Words that distinguish this stack from others of its size, the cell's name first."""

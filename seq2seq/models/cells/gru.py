@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.models.cells.base import Product, State, StepWeights, TorchStack
+from seq2seq.models.cells.nodes import NodeProduct, Nodes, OnnxCell
 
 
 class GRU(TorchStack, nn.GRU):  # type: ignore[misc]  # `forward` differs on purpose
@@ -21,7 +22,7 @@ class GRU(TorchStack, nn.GRU):  # type: ignore[misc]  # `forward` differs on pur
 
     def taken_apart(self, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor) -> StepWeights:
         # The reset gate stands between the two biases of n, so they cannot be added up.
-        return StepWeights(w_ih, b_ih, w_hh, b_hh, _step)
+        return StepWeights(w_ih, b_ih, w_hh, b_hh, _step, ONNX)
 
 
 def _step(recurrent: Product, gates: Tensor, state: State) -> State:
@@ -31,3 +32,15 @@ def _step(recurrent: Product, gates: Tensor, state: State) -> State:
     reset, update = gates[:, :size].add_(product[:, :size]).sigmoid_().chunk(2, 1)
     new = gates[:, size:].addcmul_(reset, product[:, size:]).tanh_()
     return (torch.lerp(new, h, update),)
+
+
+def _nodes(nodes: Nodes, recurrent: NodeProduct, gates: str, state: tuple[str, ...]) -> tuple[str, ...]:
+    (h,) = state
+    reset, update, new = zip(nodes.split(gates, 3), nodes.split(recurrent(h), 3), strict=True)
+    r = nodes.add("Sigmoid", nodes.add("Add", *reset))
+    z = nodes.add("Sigmoid", nodes.add("Add", *update))
+    n = nodes.add("Tanh", nodes.add("Add", new[0], nodes.add("Mul", r, new[1])))
+    return (nodes.add("Add", n, nodes.add("Mul", z, nodes.add("Sub", h, n))),)
+
+
+ONNX = OnnxCell(_nodes, "GRU", order=(1, 0, 2), attributes={"linear_before_reset": 1})  # ONNX's gates are z r h

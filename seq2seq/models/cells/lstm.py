@@ -12,6 +12,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.rnn import PackedSequence
 
 from seq2seq.models.cells.base import Product, State, StepWeights, TorchStack
+from seq2seq.models.cells.nodes import NodeProduct, Nodes, OnnxCell
 
 DENSE = 512  # states from this width on are quicker here without packing too: by a tenth
 
@@ -36,7 +37,7 @@ class LSTM(TorchStack, nn.LSTM):  # type: ignore[misc]  # `forward` differs on p
     candidate = 2
 
     def taken_apart(self, w_ih: Tensor, b_ih: Tensor, w_hh: Tensor, b_hh: Tensor) -> StepWeights:
-        return StepWeights(_g_last(w_ih), _g_last(b_ih) + _g_last(b_hh), _g_last(w_hh), None, _step)
+        return StepWeights(_g_last(w_ih), _g_last(b_ih) + _g_last(b_hh), _g_last(w_hh), None, _step, ONNX)
 
     def run(self, inputs: Any, hidden: Any) -> tuple[Any, Any]:
         packed = isinstance(inputs, PackedSequence)
@@ -99,6 +100,17 @@ def _step(recurrent: Product, gates: Tensor, state: State) -> State:
     i, f, o = gates[:, :size].sigmoid_().chunk(3, 1)
     c = (c * f).addcmul_(i, gates[:, size:].tanh_())
     return c.tanh().mul_(o), c
+
+
+def _nodes(nodes: Nodes, recurrent: NodeProduct, gates: str, state: tuple[str, ...]) -> tuple[str, ...]:
+    h, c = state
+    i, f, o, g = nodes.split(recurrent(h, gates), 4)
+    kept = nodes.add("Mul", nodes.add("Sigmoid", f), c)
+    c = nodes.add("Add", kept, nodes.add("Mul", nodes.add("Sigmoid", i), nodes.add("Tanh", g)))
+    return nodes.add("Mul", nodes.add("Sigmoid", o), nodes.add("Tanh", c)), c
+
+
+ONNX = OnnxCell(_nodes, "LSTM", order=(0, 2, 1, 3))  # ours are i f o g, ONNX's i o f g
 
 
 class _Layer(torch.autograd.Function):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import schema
 from seq2seq.models.cells import CELLS
-from seq2seq.models.cells.base import Stack, State
+from seq2seq.models.cells.base import Join, Stack, State, StepWeights
 from seq2seq.models.cells.packing import elementwise, pack, unpack
 from seq2seq.models.dropout import build_dropout
 
@@ -85,6 +85,15 @@ class LayerByLayer(Stack):
 
     def recurrent_matrices(self) -> list[Tensor]:
         return [matrix for layer in self._stacks() for matrix in layer.recurrent_matrices()]
+
+    def step_weights(self) -> list[list[StepWeights]]:
+        return [ways for layer in self._stacks() for ways in layer.step_weights()]
+
+    def joins(self) -> list[Join]:
+        return [
+            Join(self.residual and index > 0, norm if isinstance(norm, nn.LayerNorm) else None)
+            for index, norm in enumerate(self.norms)
+        ]
 
     def describe(self) -> list[str]:
         return [

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor, nn
 
 from seq2seq.config.schema import ModelConfig
-from seq2seq.models.cells.base import StepWeights
+from seq2seq.models.cells.base import Join, StepWeights
 
 
 class Encoded(NamedTuple):
@@ -19,10 +19,11 @@ class Encoded(NamedTuple):
 
 
 class EncoderParts(NamedTuple):
-    """A recurrent encoder taken apart, so that it can be computed with other products than the module's."""
+    """A recurrent encoder taken apart, so that it can be computed with other products, or written as a graph."""
 
     embedding: nn.Embedding
     layers: list[list[StepWeights]]  # by layer and direction
+    joins: list[Join]  # what stands after each layer; empty for nothing
     num_states: int  # tensors in a state
     bounded: bool  # whether outputs are known to lie in [-1, 1]
     reverse: bool  # whether it reads the source backwards
@@ -50,7 +51,7 @@ class Encoder(Protocol):
     memory_bounded: bool  # whether Encoded.memory is
 
     def parts(self) -> EncoderParts | None:
-        """The encoder taken apart, for 8-bit products; None if there is only the module."""
+        """The encoder taken apart, for 8-bit products and for the export; None if there is only the module."""
 
     def reading(self) -> Reading | None:
         """The order of its steps, for probes; None for an encoder that does not go from position to position."""

@@ -97,12 +97,17 @@ class RNNEncoder(nn.Module):
         return Encoded(final, *self._memory(outputs, src_lengths, turned))
 
     def parts(self) -> EncoderParts | None:
-        """The encoder taken apart; None for a subclass, which may compute something else."""
-        if type(self) is not RNNEncoder or not self.rnn.has_steps:
+        """The encoder taken apart; None for a cell without steps, and a subclass, which may compute something else."""
+        if type(self) is not RNNEncoder:
+            return None
+        try:
+            layers = self.rnn.step_weights()
+        except NotImplementedError:
             return None
         return EncoderParts(
             embedding=self.embedding,
-            layers=self.rnn.step_weights(),
+            layers=layers,
+            joins=self.rnn.joins(),
             num_states=self.rnn.num_states,
             bounded=self.rnn.bounded,
             reverse=self.reverse,
