@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import json
 import os
@@ -26,7 +27,7 @@ from seq2seq.errors import Busy, UserError
 from seq2seq.report.analysis import analyse
 from seq2seq.report.arms import read_sweep
 from tests import processes
-from tests.conftest import SMALL_RUN, Command, small_run
+from tests.conftest import ROOT, SMALL_RUN, Command, rows, small_run
 from tests.processes import Started
 from tests.report.test_report import changed, make_run
 
@@ -94,6 +95,55 @@ def test_jobs_side_by_side_are_those_one_after_another(whole: Path, command: Com
     for one, other in zip(beside, after, strict=True):
         mine, theirs = (checkpoint.read(folder / "checkpoints" / "last.ckpt")["state_dict"] for folder in (one, other))
         assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+
+
+CHOOSER = """
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+
+class Chooser(Sweeper):
+    def setup(self, *, hydra_context, task_function, config):
+        self.config = config
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
+
+    def sweep(self, arguments):
+        values = []
+        for job, rate in enumerate(("0.001", "0.1")):
+            (done,) = self.launcher.launch([[*arguments, f"optim.lr={rate}"]], initial_job_idx=job)
+            values.append(done.return_value)
+        Path("values").write_text(repr(values))
+
+
+@dataclass
+class Settings:
+    _target_: str = "hydra_plugins.chooser.Chooser"
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="chooser", node=Settings)
+"""
+
+
+def test_a_sweeper_gets_the_best_validation_value_of_each_run(command: Command, tmp_path: Path) -> None:
+    """As one that chooses the next runs by the results of the last."""
+    plugin = tmp_path / "plugins" / "hydra_plugins" / "chooser"
+    plugin.mkdir(parents=True)
+    (plugin / "__init__.py").write_text(CHOOSER)
+    words = small_run("trainer.monitor=loss", "trainer.max_epochs=3")
+    paths = os.pathsep.join([str(plugin.parent.parent), str(ROOT)])
+    done = command("train", "-m", "name=s", "hydra/sweeper=chooser", *words, env={"PYTHONPATH": paths})
+    assert done.returncode == 0, done.stderr
+    values = ast.literal_eval((tmp_path / "values").read_text())
+    folders = [next(tmp_path.glob(f"runs/s/*{rate}*")) for rate in ("0.001", "0.1")]
+    for value, folder in zip(values, folders, strict=True):
+        losses = [float(row["valid/loss"]) for row in rows(folder) if row["valid/loss"]]
+        assert value == min(losses) and len(losses) == 3
 
 
 @pytest.mark.parametrize("moment", ["planned", "first epoch", "one finished"])
