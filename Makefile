@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install data train translate evaluate lm generate ablation report sweep bench test test-trust lint format docs wheel clean
+.PHONY: help install data train translate evaluate lm generate ablation report sweep bench
+.PHONY: test test-trust lint format docs wheel clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -35,7 +36,7 @@ evaluate: install ## score a run: make evaluate ARGS="runs/phrasebook/seed-1 --s
 lm: install ## train a small language model; ends with perplexities and five generated sentences
 	$(BIN)/seq2seq-train experiment=lm_phrasebook $(ARGS)
 
-generate: install ## generate lines with a language model: make generate ARGS="runs/lm_phrasebook/seed-1 --prefix Morgen"
+generate: install ## generate lines: make generate ARGS="runs/lm_phrasebook/seed-1 --prefix Morgen"
 	@$(BIN)/seq2seq-generate $(or $(ARGS),runs/lm_phrasebook/seed-1)
 
 ablation: install ## which of reverse and peeky helps? trains 24 small networks and writes a report
@@ -54,8 +55,9 @@ test: install ## run the tests
 	$(BIN)/python -m pytest -q --numprocesses auto $(ARGS)
 
 TRUST := checkpoint fuzz language_model mistakes safety cli/test_sweep.py data decoding files training translate
+TRUST_PATHS = $(foreach one,$(TRUST),$(firstword $(wildcard tests/test_$(one).py tests/$(one))))
 test-trust: install ## run only the tests of docs/trust.md; they are part of make test
-	$(BIN)/python -m pytest -q --numprocesses auto $(foreach one,$(TRUST),$(firstword $(wildcard tests/test_$(one).py tests/$(one)))) $(ARGS)
+	$(BIN)/python -m pytest -q --numprocesses auto $(TRUST_PATHS) $(ARGS)
 
 lint: install ## check style and types
 	$(BIN)/ruff check .

@@ -64,7 +64,7 @@ def test_a_page_says_when_to_set_each_key(key: str) -> None:
 @pytest.mark.parametrize("page", USER_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_name_no_key_that_is_not_there(page: Path) -> None:
     sections = {key.split(".")[0] for key in KEYS if "." in key}
-    named = re.findall(rf"(?<![\w./+-])((?:{'|'.join(sections)})(?:\.[a-z_0-9]+)+)(?=[=`,\s])", page.read_text("utf-8"))
+    named = re.findall(rf"(?<![\w./+-])((?:{'|'.join(sections)})(?:\.[a-z_0-9]+)+)(?!\w)", page.read_text("utf-8"))
     assert [one for one in named if one not in (*KEYS, "metrics.csv")] == []
 
 

@@ -22,7 +22,9 @@ from seq2seq.data.sources import SOURCES
 from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
 from seq2seq.evaluation.probe import probe
+from seq2seq.files.lines import read_lines
 from seq2seq.files.writing import write_lines
+from seq2seq.metrics import bleu
 from seq2seq.models.bridge import Bridge
 from seq2seq.models.build import build_seq2seq
 from seq2seq.models.cells import CELLS
@@ -102,7 +104,10 @@ def test_the_task_and_the_cell_train_an_experiment(page: dict[str, Any], tmp_pat
     settings = config(tmp_path, model={"cell": "leaky"}, trainer={"max_epochs": 1})
     settings = dataclasses.replace(settings, task="length_aware")
     result = run(settings, tmp_path / "run")
-    assert result.figure("length_ratio") > 0 and result.scores.bleu >= 0
+    hypotheses, references = (read_lines(tmp_path / "run" / name) for name in ("test.hyp", "test.ref"))
+    assert len(references) == result.scores.num_sentences
+    assert result.scores.bleu == bleu(hypotheses, references).value
+    assert result.figure("length_ratio") > 0
     assert Result.read(tmp_path / "run" / "test.json") == result
     assert len(Translator.from_checkpoint(tmp_path / "run").translate(["1+2", "", "3+4"])) == 3
     analysis = analyse(sweep_of([tmp_path / "run"]))

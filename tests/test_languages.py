@@ -304,7 +304,8 @@ def test_a_report_compares_no_two_metrics(tmp_path: Path, monkeypatch: pytest.Mo
     assert "seed 1" in other
     rows = {row.arm.runs[0].config.metrics.tokenizer: row for row in found.rows}
     assert rows["13a"].figures["bleu"] is None and rows["13a"].figures["best"] is None
-    scores = [Result.read(tmp_path / "runs" / f"zh-{seed}" / "test.json").scores.bleu for seed in (1, 2)]  # type: ignore[union-attr]
+    results = [Result.read(tmp_path / "runs" / f"zh-{seed}" / "test.json") for seed in (1, 2)]
+    scores = [one.scores.bleu for one in results]  # type: ignore[union-attr]
     assert rows["zh"].figures["bleu"].mean == pytest.approx(sum(scores) / 2)  # type: ignore[union-attr]
     assert found.by_length and max(found.by_length[0].scores.values()) > 0  # by zh, as the figures are
     with pytest.raises(SystemExit):

@@ -24,6 +24,17 @@ def test_a_probe_that_is_none_is_refused(tmp_path: Path) -> None:
         Probe.read(tmp_path / "probe.json")
 
 
+def test_a_probe_is_read_in_utf_8_and_past_keys_that_it_does_not_know(tmp_path: Path) -> None:
+    overall = {"accuracy": 0.5, "nächste": {"größer": ["ä", None]}}
+    values = PROBE | {"accuracy_by_position": PROBE["accuracy_by_position"] | {"overall": overall}, "来": "訳"}
+    write_json(tmp_path / "probe.json", PROBE)
+    known = Probe.read(tmp_path / "probe.json")
+    assert known is not None
+    for escaped in (False, True):
+        (tmp_path / "probe.json").write_text(json.dumps(values, ensure_ascii=escaped), encoding="utf-8")
+        assert Probe.read(tmp_path / "probe.json") == known
+
+
 def hollow(values: dict[str, Any], *path: str) -> dict[str, Any]:
     """The values without what the path leads to."""
     name, *rest = path

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.cli.common import ArgumentParser
 from seq2seq.cli.flags import add_key
 from seq2seq.config.schema import DecodeConfig
+from seq2seq.decoding.base import check_attention
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def apply_model_arguments(options: argparse.Namespace) -> Translator:
     given = {name: getattr(options, name, None) for name in SETTINGS}
     changes = {name: value for name, value in given.items() if value is not None}
     translator = _exported(paths, options, changes) or _trained(paths, options, changes)
-    translator.engine.check_attention(translator.decode)
+    check_attention(translator.engine, translator.decode)
     return translator
 
 

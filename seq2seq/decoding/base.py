@@ -55,9 +55,6 @@ class Engine(Protocol):
     def require_attention(self, what: str) -> None:
         """Refuse what cannot be done without attention."""
 
-    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
-        """Refuse settings that need attention, where there is none."""
-
     def fused(self, language_model: Any, weight: float) -> Engine:
         """Return an engine whose searches add the scores of a language model."""
 
@@ -92,3 +89,18 @@ class Engine(Protocol):
 
     def rank(self, log_prob: float, length: int, attention: Any, decode: DecodeConfig) -> float:
         """What a beam search would rank a finished hypothesis at; see `BeamSettings.rank`."""
+
+
+def check_attention(engine: Engine, decode: DecodeConfig, *, copies: bool = True) -> None:
+    """Refuse settings that need attention, where an engine has none.
+
+    Args:
+        copies: whether outputs are searched, so that ``decode.copy_unknown`` matters.
+
+    Raises:
+        UserError: naming the setting.
+    """
+    if copies and decode.copy_unknown:
+        engine.require_attention("decode.copy_unknown")
+    if decode.search == "beam" and decode.coverage_penalty:
+        engine.require_attention("decode.coverage_penalty")

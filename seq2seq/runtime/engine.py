@@ -69,20 +69,6 @@ class Engine:
                 f"{what} needs a model with attention, and this one has none; train one with model.attention=general."
             )
 
-    def check_attention(self, decode: DecodeConfig, *, copies: bool = True) -> None:
-        """Refuse settings that need attention, where there is none.
-
-        Args:
-            copies: whether outputs are searched, so that ``decode.copy_unknown`` matters.
-
-        Raises:
-            UserError: naming the setting.
-        """
-        if copies and decode.copy_unknown:
-            self.require_attention("decode.copy_unknown")
-        if decode.search == "beam" and decode.coverage_penalty:
-            self.require_attention("decode.coverage_penalty")
-
     def fused(self, language_model: Any, weight: float) -> NoReturn:
         """Refuse a language model, which an exported model is not searched with.
 

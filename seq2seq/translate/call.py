@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.sources.base import Source
-from seq2seq.decoding.base import Engine, Hypothesis
+from seq2seq.decoding.base import Engine, Hypothesis, check_attention
 from seq2seq.files.given import as_lines, as_lines_for
 from seq2seq.tokens.base import Tokenizer
 from seq2seq.translate.reading import Asked, Reader
@@ -67,7 +67,7 @@ class Call(NamedTuple):
     def score(self, src: Sequence[str], tgt: Sequence[str], *, attention: bool) -> Results[Translation]:
         """Given translations with their scores."""
         sources, targets = as_lines(src, "src"), as_lines_for(src, tgt, ("src", "tgt"))
-        self.engine.check_attention(self.decode, copies=False)
+        check_attention(self.engine, self.decode, copies=False)
         rows = [i for i, pair in enumerate(zip(sources, targets, strict=True)) if any(one.strip() for one in pair)]
         given = [sources[i] for i in rows], [targets[i] for i in rows]
         asked, num_cut = self.reader.given(*given, self.decode)
@@ -90,7 +90,7 @@ class Call(NamedTuple):
         """The rows that are not blank, as requests, and the number of lines that were cut."""
         lines = as_lines(given)
         beginnings = [""] * len(lines) if prefixes is None else as_lines_for(given, prefixes)
-        self.engine.check_attention(self.decode)
+        check_attention(self.engine, self.decode)
         rows = [i for i, line in enumerate(lines) if line.strip()]
         filled = [lines[i] for i in rows], [beginnings[i] for i in rows]
         return rows, *self.reader.to_translate(*filled, self.decode)

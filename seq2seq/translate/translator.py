@@ -109,7 +109,8 @@ class Translator:
 
         forms = {name: changes.pop(name) for name in FORMS if name in changes}
         found = load(paths, device=device, threads=threads, forms=forms)
-        return cls(found.engine, found.tokenizers, settings(found.decode, None, changes), found.metrics, found.source)  # type: ignore[arg-type]
+        decode = settings(found.decode, None, changes)
+        return cls(found.engine, found.tokenizers, decode, found.metrics, found.source)  # type: ignore[arg-type]
 
     @classmethod
     def from_export(cls, path: str | Path, *, threads: int = 1, **changes: Any) -> Translator:

@@ -15,14 +15,13 @@ import torch
 
 from seq2seq import checkpoint
 from seq2seq.cli import export
-from seq2seq.config.schema import DecodeConfig, ModelConfig
+from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.export import folder, verify
 from seq2seq.export.verify import Comparison
 from seq2seq.files.folders import write_files
-from seq2seq.models.build import build_language_model
 from seq2seq.tokens.load import load as load_tokenizer
 from seq2seq.tokens.train import train
 from tests import attentive
@@ -42,14 +41,7 @@ def translator(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def language_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("language_model") / "a.ckpt"
-    both = attentive.tokenizers()
-    config = ModelConfig(hidden_size=6, embedding_size=5, num_layers=2)
-    torch.manual_seed(0)
-    model = build_language_model(config, len(both.tgt))
-    section = checkpoint.section(config, DecodeConfig(), both, kind=checkpoint.LANGUAGE_MODEL)
-    checkpoint.save(path, {"state_dict": checkpoint.named_weights(model), checkpoint.SECTION: section})
-    return path
+    return attentive.save_language_model(tmp_path_factory.mktemp("language_model") / "a.ckpt")
 
 
 def names(place: Path) -> list[str]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from seq2seq.decoding.forms.cell import Cell
 from seq2seq.decoding.forms.int8 import Int8Encoder
 from seq2seq.decoding.forms.products import Build, FloatLinear, build_float, build_int8, require_int8
-from seq2seq.decoding.forms.state import Columns, InferenceState, PerSentence
+from seq2seq.decoding.forms.state import Columns, CpuState, PerSentence
 from seq2seq.models.decoder import StepParts
 from seq2seq.models.seq2seq import Seq2Seq
 
@@ -101,7 +101,7 @@ class CpuForm:
     @torch.no_grad()
     def start(
         self, src: Tensor, src_lengths: Tensor, *, columns: Columns | None = None, normalise: bool = True
-    ) -> tuple[Callable[[Tensor, InferenceState], tuple[Tensor, InferenceState]], InferenceState]:
+    ) -> tuple[Callable[[Tensor, CpuState], tuple[Tensor, CpuState]], CpuState]:
         """Encode sources; see `Form.start`."""
         state = self._encode(src, src_lengths)
         if columns is not None:
@@ -109,7 +109,7 @@ class CpuForm:
             state = state._replace(per_sentence=state.per_sentence._replace(log_allowed=log_allowed))
         output = self.output if columns is None else self.output.outputs(columns.tokens)
 
-        def step(last: Tensor, state: InferenceState) -> tuple[Tensor, InferenceState]:
+        def step(last: Tensor, state: CpuState) -> tuple[Tensor, CpuState]:
             seen, state = self._features(last if columns is None else columns.tokens[last], state)
             logits = output(seen)
             if state.per_sentence.log_allowed is not None:
@@ -118,7 +118,7 @@ class CpuForm:
 
         return step, state
 
-    def _encode(self, src: Tensor, src_lengths: Tensor) -> InferenceState:
+    def _encode(self, src: Tensor, src_lengths: Tensor) -> CpuState:
         encoded = self.encoder(src, src_lengths)
         hidden, per_sentence = self.model.bridge(encoded.final), PerSentence()
         if self.attention is not None:
@@ -128,7 +128,7 @@ class CpuForm:
             keys = memory if self.key is None else self.key(memory.flatten(0, 1)).unflatten(0, memory.shape[:2])
             per_sentence = PerSentence(memory, encoded.mask, keys)
         summary = hidden[0][:, -1]
-        return InferenceState(
+        return CpuState(
             tuple(tuple(one[:, i].contiguous() for one in hidden) for i in range(len(self.cells))),
             per_sentence,
             torch.arange(len(src)),
@@ -136,7 +136,7 @@ class CpuForm:
             peek=None if self.peek is None else self.peek(summary.contiguous()),
         )
 
-    def _features(self, last: Tensor, state: InferenceState) -> tuple[Tensor, InferenceState]:
+    def _features(self, last: Tensor, state: CpuState) -> tuple[Tensor, CpuState]:
         """The output layer's input, and the next state."""
         if self.table is not None:
             gates = self.table.index_select(0, last)
@@ -158,7 +158,7 @@ class CpuForm:
             seen = torch.cat([seen, state.context], 1)
         return (seen if self.narrow is None else self.narrow(seen)), state
 
-    def _look_back(self, outputs: Tensor, state: InferenceState) -> tuple[Tensor, Tensor]:
+    def _look_back(self, outputs: Tensor, state: CpuState) -> tuple[Tensor, Tensor]:
         """Attention's context ``(batch, memory)`` and its weights ``(batch, src_length)``.
 
         Rows of one sentence are queries to one memory.

@@ -80,7 +80,7 @@ class Grid(NamedTuple):
         return rows if self.places is None else rows.index_select(0, self.places)
 
 
-class InferenceState(NamedTuple):
+class CpuState(NamedTuple):
     """The state for the next step.
 
     Dimension 0 of every tensor is the batch, except in `per_sentence`.
@@ -99,7 +99,7 @@ class InferenceState(NamedTuple):
         """(batch, src_length), True at real positions; None without attention."""
         return None if self.per_sentence.mask is None else self.per_sentence.mask[self.sentence]
 
-    def select(self, rows: Tensor) -> InferenceState:
+    def select(self, rows: Tensor) -> CpuState:
         """Select and reorder rows; a row may be repeated or dropped."""
 
         def pick(tensor: Tensor | None) -> Tensor | None:
@@ -115,7 +115,7 @@ class InferenceState(NamedTuple):
         )
         return picked._rearrange() if self.per_sentence.size and len(rows) else picked
 
-    def _rearrange(self) -> InferenceState:
+    def _rearrange(self) -> CpuState:
         """Drop sentences without rows, if there are many, and arrange the rows again."""
         per_sentence, sentence = self.per_sentence, self.sentence
         left = torch.unique(sentence)

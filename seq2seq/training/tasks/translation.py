@@ -78,7 +78,8 @@ class LitTranslator(LitModel):
         # 8-bit weights need the CPU, where the test set is translated if decode.int8 is set.
         int8 = config.decode.int8 and config.trainer.accelerator == "cpu"
         decode = dataclasses.replace(config.decode, search="greedy", shortlist=False, cuda_graphs=False, int8=int8)
-        self.translator = Translator(Engine([model], source=source), tokenizers, decode, source=source)  # type: ignore[arg-type]
+        engine = Engine([model], source=source)
+        self.translator = Translator(engine, tokenizers, decode, source=source)  # type: ignore[arg-type]
         self.valid_src, self.valid_tgt = valid_src, valid_tgt
         self.hypotheses: list[str] = []  # of the last validation
         self._valid_nll, self._valid_tokens = 0.0, 0

@@ -83,7 +83,7 @@ def assert_alike(model: Seq2Seq, form: CpuForm, tolerance: float) -> None:
         state, mine = state.select(torch.tensor(rows)), mine.select(torch.tensor(rows))
 
 
-def test_every_network_has_the_steps_of_its_inference_form() -> None:
+def test_every_network_has_the_steps_of_its_cpu_form() -> None:
     for options in GRID[::13]:
         model = tiny_model(1, VOCAB, **options)
         assert is_known(model)
@@ -369,7 +369,7 @@ def test_a_network_that_goes_on_training_is_looked_at_anew() -> None:
     assert one.translate(LINES) != before
 
 
-def test_what_has_no_inference_form_takes_its_own_step_and_cannot_be_asked_for_8_bits() -> None:
+def test_what_has_no_cpu_form_takes_its_own_step_and_cannot_be_asked_for_8_bits() -> None:
     double = translator()
     double.model.double()
     assert not is_known(double.model)
