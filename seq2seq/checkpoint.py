@@ -227,7 +227,8 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has {theirs}, newer than seq2seq {__version__} reads ({FORMAT}); upgrade seq2seq.")
     if not isinstance(mine, dict) or not _has_the_shape(mine) or not _are_weights(contents.get("state_dict")):
         raise UserError(
-            f"{path} is not a checkpoint of seq2seq: it has no section {SECTION!r}; name one that seq2seq-train wrote."
+            f"{path} is not a checkpoint of seq2seq: it has no valid section {SECTION!r}; name one that seq2seq-train "
+            "wrote."
         )
     _fill_in(mine)
     return contents

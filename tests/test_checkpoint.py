@@ -151,7 +151,7 @@ def test_somebody_elses_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(
         UserError,
-        match=r"other.ckpt is not a checkpoint of seq2seq: it has no section 'seq2seq'; name one that",
+        match=r"other.ckpt is not a checkpoint of seq2seq: it has no valid section 'seq2seq'; name one that",
     ):
         checkpoint.load(tmp_path / "other.ckpt")
 
@@ -163,7 +163,7 @@ def test_a_section_of_another_shape_is_refused(
 ) -> None:
     contents[checkpoint.SECTION][part] = wrong
     checkpoint.save(tmp_path / "a.ckpt", contents)
-    with pytest.raises(UserError, match="is not a checkpoint of seq2seq: it has no section 'seq2seq'; name"):
+    with pytest.raises(UserError, match="is not a checkpoint of seq2seq: it has no valid section 'seq2seq'; name"):
         checkpoint.load(tmp_path / "a.ckpt")
 
 
