@@ -418,7 +418,7 @@ def _source(path: Path, saved: dict[str, Any], tokenizer: Tokenizer, *, end_symb
     kind = saved.get("kind")
     if not isinstance(kind, str) or kind not in SOURCES:
         raise UserError(
-            f"{path} reads a source of kind {_plain(kind)!r}, which this version does not know; upgrade it."
+            f"{path} reads a source of kind {_plain(kind)!r}, which this version does not know; upgrade seq2seq."
         )
     try:
         return SOURCES[kind](state, tokenizer, end_symbol=end_symbol)

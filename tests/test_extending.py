@@ -171,7 +171,7 @@ def test_a_row_that_is_not_of_numbers_and_an_encoder_of_ids_are_refused(page: di
 def test_a_checkpoint_with_a_strange_source_is_refused(page: dict[str, Any], tmp_path: Path) -> None:
     path = attentive.save(tmp_path / "a.ckpt")
     for state, problem in (
-        ({"kind": "smells"}, "reads a source of kind 'smells', which this version does not know"),
+        ({"kind": "smells"}, "reads a source of kind 'smells', which this version does not know; upgrade seq2seq"),
         ({"kind": "numbers", "mean": 0.0}, r"its source cannot be built \('spread'\); train again"),
         ({"kind": "numbers", "mean": "x", "spread": 1.0}, "its source cannot be built"),
     ):
