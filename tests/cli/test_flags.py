@@ -49,6 +49,16 @@ def test_a_message_tells_the_flag_behind_the_last_mention_of_a_name(message: str
     assert with_flags(message, {}) == message
 
 
+@pytest.mark.parametrize(
+    "command, message, told",
+    [
+        ("data", "make it so, or name another data.root.", "make it so, or name another data.root (--root)."),
+    ],
+)
+def test_a_command_knows_the_flags_of_its_librarys_messages(command: str, message: str, told: str) -> None:
+    assert with_flags(message, parser_of(command).flags) == told
+
+
 @pytest.mark.parametrize("name", sorted(KEYS))
 def test_the_flag_of_any_key_takes_its_default(name: str) -> None:
     one, facts = KEYS[name]
