@@ -670,7 +670,7 @@ def test_a_prefix_is_written_as_it_was_given_where_it_has_unknowns(model: Langua
 
 
 def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
-    with pytest.raises(UserError, match="the prefix has 5 tokens, and a line at most 5"):
+    with pytest.raises(UserError, match="the prefix has 5 tokens, too many for max_length=5; make it shorter, or max_"):
         next(model.generate(1, prefix="a dog", max_length=5))
 
 

@@ -53,6 +53,7 @@ def test_a_message_tells_the_flag_behind_the_last_mention_of_a_name(message: str
     "command, message, told",
     [
         ("data", "make it so, or name another data.root.", "make it so, or name another data.root (--root)."),
+        ("generate", "too many for max_length=5; make", "too many for max_length=5 (--max-length); make"),
     ],
 )
 def test_a_command_knows_the_flags_of_its_librarys_messages(command: str, message: str, told: str) -> None:
