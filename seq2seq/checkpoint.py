@@ -336,13 +336,15 @@ def describe(path: Path, contents: Mapping[str, Any]) -> Described:
     """Describe the network of a checkpoint, and check that its size is that of the weights.
 
     Raises:
-        UserError: for settings that this version does not know, and where the weights do not fit the settings.
+        UserError: for a kind or settings that this version does not know, and where the weights do not fit the
+            settings.
     """
+    _refuse_other_kind(path, contents, *KINDS)
     mine = contents[SECTION]
     config = _config(path, mine, ModelConfig, "model")
     tokenizers = _tokenizers(path, mine["tokenizer"])
     source = _source(path, mine["source"], tokenizers.src, end_symbol=config.fixed_length == 0)
-    kind = KINDS.get(mine["kind"], KINDS[TRANSLATION])
+    kind = KINDS[mine["kind"]]
     build = partial(kind.build, config, source.input_size, len(tokenizers.tgt))
     stacks = [config.stack(side) for side in kind.stacks]
     try:
@@ -363,9 +365,9 @@ def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
     return mine["kind"], _tokenizers(path, mine["tokenizer"])
 
 
-def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> None:
+def _refuse_other_kind(path: Path, contents: Mapping[str, Any], *wanted: str) -> None:
     kind = contents[SECTION]["kind"]
-    if kind != wanted:
+    if kind not in wanted:
         other = f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train"
         raise UserError(f"{path} holds {KINDS[kind].use if kind in KINDS else other}.")
 

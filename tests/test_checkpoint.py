@@ -167,6 +167,12 @@ def test_a_section_of_another_shape_is_refused(
         checkpoint.load(tmp_path / "a.ckpt")
 
 
+def test_a_network_of_an_unknown_kind_is_not_described_as_another(tmp_path: Path, contents: dict[str, Any]) -> None:
+    contents[checkpoint.SECTION]["kind"] = "tagger"
+    with pytest.raises(UserError, match=r"a.ckpt holds a network of kind 'tagger'; name a run of this version's"):
+        checkpoint.describe(tmp_path / "a.ckpt", contents)
+
+
 def test_a_newer_format_says_so(tmp_path: Path, contents: dict[str, Any]) -> None:
     contents[checkpoint.SECTION] |= {"format": 99, "version": "9.9"}
     checkpoint.save(tmp_path / "a.ckpt", contents)
