@@ -300,12 +300,10 @@ def load(path: str | Path) -> Checkpoint:
     mine = contents[SECTION]
     decode = _config(path, mine, DecodeConfig, "decode")
     described = describe(path, contents)
-    tokenizers = described.tokenizers
     model = cast(Seq2Seq, described.build())
     load_weights(model, contents["state_dict"], path)
-    shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
     scored = _config(path, mine, MetricsConfig, "metrics")
-    return Checkpoint(model.eval(), tokenizers, decode, shortlist, scored, described.source)
+    return Checkpoint(model.eval(), described.tokenizers, decode, described.shortlist, scored, described.source)
 
 
 def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
@@ -330,6 +328,7 @@ class Described(NamedTuple):
     tokenizers: Tokenizers
     build: Callable[[], nn.Module]
     source: Source
+    shortlist: Shortlist | None = None
 
 
 def describe(path: Path, contents: Mapping[str, Any]) -> Described:
@@ -337,7 +336,7 @@ def describe(path: Path, contents: Mapping[str, Any]) -> Described:
 
     Raises:
         UserError: for a kind or settings that this version does not know, and where the weights do not fit the
-            settings.
+            settings, or the shortlist not the vocabularies.
     """
     _refuse_other_kind(path, contents, *KINDS)
     mine = contents[SECTION]
@@ -351,7 +350,8 @@ def describe(path: Path, contents: Mapping[str, Any]) -> Described:
         check_sizes(build, stacks, _unprefixed(contents["state_dict"]))
     except Unfit as unfit:
         raise UserError(f"{path} does not fit the model that it describes: {unfit}; use another.") from None
-    return Described(config, tokenizers, build, source)
+    shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
+    return Described(config, tokenizers, build, source, shortlist)
 
 
 def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:

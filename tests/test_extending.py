@@ -33,6 +33,7 @@ from seq2seq.report.metrics import ALL
 from seq2seq.results.probe import Probe
 from seq2seq.results.result import Result
 from seq2seq.results.scores import SCORES as RESULTS
+from seq2seq.training.average import average
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks import TASKS
 from seq2seq.translate.translator import Translator
@@ -180,6 +181,33 @@ def test_a_checkpoint_with_a_strange_source_is_refused(page: dict[str, Any], tmp
         torch.save(contents, tmp_path / "b.ckpt")
         with pytest.raises(UserError, match=problem):
             Translator.from_checkpoint(tmp_path / "b.ckpt")
+
+
+def test_the_mean_of_checkpoints_keeps_their_source_and_has_one(page: dict[str, Any], tmp_path: Path) -> None:
+    settings = schema.ModelConfig(encoder_kind="vectors", hidden_size=6, embedding_size=5)
+    both = attentive.tokenizers()
+    paths = []
+    for seed, mean in enumerate((100.0, 100.0, 7.0)):
+        torch.manual_seed(seed)
+        source = page["Numbers"]({"mean": mean, "spread": 2.0}, both.src)
+        section = checkpoint.section(settings, schema.DecodeConfig(), both, source=source)
+        weights = checkpoint.named_weights(build_seq2seq(settings, 1, len(both.tgt)))
+        paths.append(tmp_path / f"{seed}.ckpt")
+        checkpoint.save(paths[-1], {"state_dict": weights, checkpoint.SECTION: section})
+    found = average(paths[:2])[checkpoint.SECTION]
+    assert found["source"] == {"kind": "numbers", "mean": 100.0, "spread": 2.0}
+    with pytest.raises(UserError, match=r"2.ckpt reads another source than .*0.ckpt; average checkpoints of one"):
+        average([paths[0], paths[2]])
+
+
+def test_a_further_kind_of_network_is_averaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(checkpoint.KINDS, "tagger", checkpoint.KINDS[checkpoint.TRANSLATION])
+    paths = [attentive.save(tmp_path / f"{seed}.ckpt", seed) for seed in range(2)]
+    for path in paths:
+        contents = checkpoint.read(path)
+        contents[checkpoint.SECTION]["kind"] = "tagger"
+        checkpoint.save(path, contents)
+    assert average(paths)[checkpoint.SECTION]["kind"] == "tagger"
 
 
 def test_the_bag_of_words_is_probed_without_its_gradients(page: dict[str, Any], caplog: Any) -> None:
