@@ -43,7 +43,7 @@ from seq2seq.runs import (
 from seq2seq.terminal import show
 from seq2seq.tokens.base import UNK
 from seq2seq.training.data import TranslationData, check_source, load_like, reads_text
-from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
+from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, sizes_that_fit, step_counts
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
 
@@ -195,8 +195,9 @@ class Translation:
     def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
         data = TranslationData(config, data_folder, tokenizers)
         sizes = data.source.input_size, len(tokenizers.tgt)
-        network = widened(config.model, *sizes)
-        model = _network(config, network, *sizes)
+        with sizes_that_fit():
+            network = widened(config.model, *sizes)
+            model = _network(config, network, *sizes)
         if fresh and config.warm_start is not None:
             warm_start(model, tokenizers.tgt, config.warm_start)
         rank_zero_only(log.info)(
