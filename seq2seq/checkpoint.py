@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import __version__
+from seq2seq.config.removed import with_one_cell
 from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
 from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
@@ -235,7 +236,9 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _fill_in(mine: dict[str, Any]) -> None:
-    """Add the settings that older versions left out: text, no normalisation, scores with 13a."""
+    """Add the settings that older versions left out (text, no normalisation, scores with 13a), in today's keys."""
+    if mine["kind"] in KINDS:
+        mine["model"] = with_one_cell(mine["model"], KINDS[mine["kind"]].stacks)
     mine.setdefault("source", {"kind": "text"})
     mine.setdefault("metrics", {"tokenizer": "13a"})
     mine["tokenizer"].setdefault("normalization", "none")
