@@ -12,6 +12,10 @@ from seq2seq.errors import UserError
 SIDES = ("encoder", "decoder")
 
 
+class Gone(UserError):
+    """A config asks for what this version lacks."""
+
+
 class Removed(NamedTuple):
     """A key that is gone, and which of its values ask for nothing but the behaviour that remains."""
 
@@ -73,7 +77,7 @@ def without_removed(values: Mapping[str, Any], section: str) -> Mapping[str, Any
         section: its name; empty for a whole config.
 
     Raises:
-        UserError: for a removed key with a value that asks for what is gone.
+        Gone: for a removed key with a value that asks for what is gone.
     """
     if section in ("", "model"):
         values = with_one_cell(values) if section else _in_one_cell(values)
@@ -84,7 +88,7 @@ def without_removed(values: Mapping[str, Any], section: str) -> Mapping[str, Any
             continue
         if not removed.kept(holder[name], values):
             value = plain(holder[name]) if isinstance(holder[name], str) else shown(holder[name])
-            raise UserError(f"{section}.{removed.name}={value} is gone: {removed.now}; train again without it.")
+            raise Gone(f"{section}.{removed.name}={value} is gone: {removed.now}; train again without it.")
         rest = {key: value for key, value in holder.items() if key != name}
         values = {**values, inner: rest} if inner else rest
     return values
