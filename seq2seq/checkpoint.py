@@ -62,6 +62,11 @@ class Kind(NamedTuple):
     build: Callable[[ModelConfig, int, int], nn.Module]  # gets the sizes of the source and of the target's vocabulary
     stacks: tuple[str, ...]  # its recurrent stacks, by the names of their sections in `ModelConfig`
 
+    @property
+    def has_sources(self) -> bool:
+        """Whether something is read before the output begins."""
+        return "encoder" in self.stacks
+
 
 KINDS = {
     TRANSLATION: Kind(
@@ -361,10 +366,12 @@ def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
     """Read the kind of a checkpoint and its tokenizers; a language model has the same one twice.
 
     Raises:
-        UserError: as `find` and `read`.
+        UserError: as `find` and `read`; also for a kind that this version does not know.
     """
     path = find(path)
-    mine = read(path)[SECTION]
+    contents = read(path)
+    _refuse_other_kind(path, contents, *KINDS)
+    mine = contents[SECTION]
     return mine["kind"], _tokenizers(path, mine["tokenizer"])
 
 

@@ -18,6 +18,7 @@ import torch
 from seq2seq import checkpoint, runs
 from seq2seq.config import choices, schema
 from seq2seq.config import tasks as facts
+from seq2seq.config.rules import idle_keys
 from seq2seq.data.sources import SOURCES
 from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
@@ -81,6 +82,20 @@ def test_every_choice_of_the_config_is_in_its_table() -> None:
     assert set(SOURCES) == set(choices.SOURCES)
     assert set(TASKS) == set(choices.TASKS) == set(facts.TASKS) == set(RESULTS)
     assert {name for one in facts.TASKS.values() for name in one.metrics} <= set(ALL) & set(facts.FIGURES)
+
+
+def test_a_second_task_without_sources_has_the_keys_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(facts.TASKS, "stream", facts.LANGUAGE_MODEL)
+    field, before = allow(schema.Config, "task", "stream")
+    options: dict[str, Any] = {"task": "stream", "trainer": schema.TrainerConfig(monitor="loss")}
+    try:
+        assert idle_keys(schema.Config(data=schema.DataConfig(bptt=7), **options)) == []
+        with pytest.raises(UserError, match="task=stream has no source, so it cannot use model.reverse; leave"):
+            schema.Config(model=schema.ModelConfig(reverse=True), **options)
+        with pytest.raises(UserError, match="leave it 0 with task=stream"):
+            schema.Config(optim=schema.OptimConfig(r_drop=1), model=schema.ModelConfig(dropout=0.1), **options)
+    finally:
+        field.metadata = before
 
 
 def test_a_monitor_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

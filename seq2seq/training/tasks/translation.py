@@ -185,9 +185,9 @@ class Translation:
         kind, found = load_like(config)
         if not reads_text(config):
             return Tokenizers(found.tgt, found.tgt)
-        if kind == checkpoint.LANGUAGE_MODEL:
+        if not checkpoint.KINDS[kind].has_sources:
             raise UserError(
-                f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name "
+                f"tokenizer.like={config.tokenizer.like} is a {kind}, which has no tokenizer for sources; name "
                 "a translator."
             )
         return found
