@@ -80,6 +80,7 @@ def test_every_choice_of_the_config_is_in_its_table() -> None:
     assert set(CELLS) == set(choices.CELLS)
     assert set(ENCODERS) == set(choices.ENCODERS)
     assert set(SOURCES) == set(choices.SOURCES)
+    assert {name for name, source in SOURCES.items() if source.is_text} == set(choices.TEXT_SOURCES)
     assert set(TASKS) == set(choices.TASKS) == set(facts.TASKS) == set(RESULTS)
     assert {name for one in facts.TASKS.values() for name in one.metrics} <= set(ALL) & set(facts.FIGURES)
 

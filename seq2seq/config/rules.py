@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TOKENIZED_LANGUAGES
+from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TEXT_SOURCES, TOKENIZED_LANGUAGES
 from seq2seq.config.keys import default_of, fields_below, written
 from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
@@ -275,13 +275,13 @@ def _stray(config: Any) -> list[str]:
     """The keys of a config without sources that need an encoder."""
     model, plain = config.model, type(config.model)()
     stray = [f"model.{name}" for name in SOURCE_KEYS if getattr(model, name) != getattr(plain, name)]
-    stray += ["data.source"] * (config.data.source != "text")
+    stray += ["data.source"] * (config.data.source not in TEXT_SOURCES)
     return stray + ["tokenizer.joint"] * (config.tokenizer.joint and config.data.kind in ONE_SIDED)
 
 
 def _only_for_text(config: Any) -> list[str]:
     """The keys that need text to read, where the source is not text."""
-    if config.data.source == "text":
+    if config.data.source in TEXT_SOURCES:
         return []
     found = {
         "model.tie=all": config.model.tie == "all",
