@@ -20,6 +20,7 @@ from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.export.network import ENCODER, STEP, graphs
 from seq2seq.export.parts import Network
+from seq2seq.models.build import num_parameters
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 
@@ -103,6 +104,7 @@ def _config(source: Source, tokens: Mapping[str, Any], *, int8: bool) -> dict[st
         "end_symbol": not fixed_length,
         "attention": decoder.attention is not None,
         "int8": int8,
+        "parameters": num_parameters(network),
         "states": [{"layers": decoder.num_layers, "width": decoder.hidden_size}] * decoder.num_states,
     }
 
