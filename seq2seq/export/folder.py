@@ -42,13 +42,16 @@ def load(path: str | Path) -> Source:
     """Load a translator or a language model from a checkpoint file or run folder.
 
     Raises:
-        UserError: as `checkpoint.load`.
+        UserError: as `checkpoint.load`; also for a source that is not text.
     """
     path = checkpoint.find(path)
     if checkpoint.load_tokenizers(path)[0] == checkpoint.LANGUAGE_MODEL:
         own = checkpoint.load_language_model(path)
         return Source(own.model, Tokenizers(own.tokenizer, own.tokenizer), DecodeConfig(), MetricsConfig())
     found = checkpoint.load(path)
+    if found.source is not None and not found.source.is_text:
+        kind = checkpoint.source_state(found.source)["kind"]
+        raise UserError(f"{path} reads a source of kind {kind!r}, and only text is exported; use the checkpoint.")
     return Source(found.model, found.tokenizers, found.decode, found.metrics, found.shortlist)
 
 
