@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq import __version__
+from seq2seq.config.removed import with_one_cell
 from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
 from seq2seq.config.values import from_dict
 from seq2seq.data.arrays import Tokenizers
@@ -60,6 +61,11 @@ class Kind(NamedTuple):
     use: str  # what to do with one that is not of the wanted kind
     build: Callable[[ModelConfig, int, int], nn.Module]  # gets the sizes of the source and of the target's vocabulary
     stacks: tuple[str, ...]  # its recurrent stacks, by the names of their sections in `ModelConfig`
+
+    @property
+    def has_sources(self) -> bool:
+        """Whether something is read before the output begins."""
+        return "encoder" in self.stacks
 
 
 KINDS = {
@@ -227,14 +233,17 @@ def read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} has {theirs}, newer than seq2seq {__version__} reads ({FORMAT}); upgrade seq2seq.")
     if not isinstance(mine, dict) or not _has_the_shape(mine) or not _are_weights(contents.get("state_dict")):
         raise UserError(
-            f"{path} is not a checkpoint of seq2seq: it has no section {SECTION!r}; name one that seq2seq-train wrote."
+            f"{path} is not a checkpoint of seq2seq: it has no valid section {SECTION!r}; name one that seq2seq-train "
+            "wrote."
         )
     _fill_in(mine)
     return contents
 
 
 def _fill_in(mine: dict[str, Any]) -> None:
-    """Add the settings that older versions left out: text, no normalisation, scores with 13a."""
+    """Add the settings that older versions left out (text, no normalisation, scores with 13a), in today's keys."""
+    if mine["kind"] in KINDS:
+        mine["model"] = with_one_cell(mine["model"], KINDS[mine["kind"]].stacks)
     mine.setdefault("source", {"kind": "text"})
     mine.setdefault("metrics", {"tokenizer": "13a"})
     mine["tokenizer"].setdefault("normalization", "none")
@@ -299,12 +308,10 @@ def load(path: str | Path) -> Checkpoint:
     mine = contents[SECTION]
     decode = _config(path, mine, DecodeConfig, "decode")
     described = describe(path, contents)
-    tokenizers = described.tokenizers
     model = cast(Seq2Seq, described.build())
     load_weights(model, contents["state_dict"], path)
-    shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
     scored = _config(path, mine, MetricsConfig, "metrics")
-    return Checkpoint(model.eval(), tokenizers, decode, shortlist, scored, described.source)
+    return Checkpoint(model.eval(), described.tokenizers, decode, described.shortlist, scored, described.source)
 
 
 def load_language_model(path: str | Path) -> LanguageModelCheckpoint:
@@ -329,42 +336,48 @@ class Described(NamedTuple):
     tokenizers: Tokenizers
     build: Callable[[], nn.Module]
     source: Source
+    shortlist: Shortlist | None = None
 
 
 def describe(path: Path, contents: Mapping[str, Any]) -> Described:
     """Describe the network of a checkpoint, and check that its size is that of the weights.
 
     Raises:
-        UserError: for settings that this version does not know, and where the weights do not fit the settings.
+        UserError: for a kind or settings that this version does not know, and where the weights do not fit the
+            settings, or the shortlist not the vocabularies.
     """
+    _refuse_other_kind(path, contents, *KINDS)
     mine = contents[SECTION]
     config = _config(path, mine, ModelConfig, "model")
     tokenizers = _tokenizers(path, mine["tokenizer"])
     source = _source(path, mine["source"], tokenizers.src, end_symbol=config.fixed_length == 0)
-    kind = KINDS.get(mine["kind"], KINDS[TRANSLATION])
+    kind = KINDS[mine["kind"]]
     build = partial(kind.build, config, source.input_size, len(tokenizers.tgt))
     stacks = [config.stack(side) for side in kind.stacks]
     try:
         check_sizes(build, stacks, _unprefixed(contents["state_dict"]))
     except Unfit as unfit:
         raise UserError(f"{path} does not fit the model that it describes: {unfit}; use another.") from None
-    return Described(config, tokenizers, build, source)
+    shortlist = _shortlist(mine, len(tokenizers.src), len(tokenizers.tgt), path)
+    return Described(config, tokenizers, build, source, shortlist)
 
 
 def load_tokenizers(path: str | Path) -> tuple[str, Tokenizers]:
     """Read the kind of a checkpoint and its tokenizers; a language model has the same one twice.
 
     Raises:
-        UserError: as `find` and `read`.
+        UserError: as `find` and `read`; also for a kind that this version does not know.
     """
     path = find(path)
-    mine = read(path)[SECTION]
+    contents = read(path)
+    _refuse_other_kind(path, contents, *KINDS)
+    mine = contents[SECTION]
     return mine["kind"], _tokenizers(path, mine["tokenizer"])
 
 
-def _refuse_other_kind(path: Path, contents: dict[str, Any], wanted: str) -> None:
+def _refuse_other_kind(path: Path, contents: Mapping[str, Any], *wanted: str) -> None:
     kind = contents[SECTION]["kind"]
-    if kind != wanted:
+    if kind not in wanted:
         other = f"a network of kind {_plain(kind)!r}; name a run of this version's seq2seq-train"
         raise UserError(f"{path} holds {KINDS[kind].use if kind in KINDS else other}.")
 
@@ -417,7 +430,7 @@ def _source(path: Path, saved: dict[str, Any], tokenizer: Tokenizer, *, end_symb
     kind = saved.get("kind")
     if not isinstance(kind, str) or kind not in SOURCES:
         raise UserError(
-            f"{path} reads a source of kind {_plain(kind)!r}, which this version does not know; upgrade it."
+            f"{path} reads a source of kind {_plain(kind)!r}, which this version does not know; upgrade seq2seq."
         )
     try:
         return SOURCES[kind](state, tokenizer, end_symbol=end_symbol)

@@ -145,8 +145,8 @@ class LanguageModel:
         forced = self.tokenizer.encode([prefix])[0]
         if len(forced) >= max_length:
             raise UserError(
-                f"the prefix has {len(forced)} tokens, and a line at most {max_length}; make it shorter, or the most "
-                "tokens of a line more."
+                f"the prefix has {len(forced)} tokens, too many for max_length={max_length}; make it shorter, or "
+                "max_length larger."
             )
         self.model.eval()
         unknowns = self.tokenizer.unknowns(prefix)

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
+from seq2seq.config.removed import Gone
 from seq2seq.config.schema import INCIDENTAL, Config
 from seq2seq.config.values import from_dict
 from seq2seq.errors import Busy, UserError
@@ -51,7 +52,7 @@ def read_config(folder: Path) -> Config:
     Keys that have no effect are accepted here: older versions wrote them.
 
     Raises:
-        UserError: if it is missing, or if this version does not understand it.
+        UserError: if it is missing, or if this version does not understand it; `Gone` if it asks for what is removed.
     """
     values = _read_settings(folder)
     if _lacks_normalization(values):
@@ -59,7 +60,7 @@ def read_config(folder: Path) -> Config:
     try:
         return from_dict(Config, values)
     except UserError as error:
-        raise UserError(f"{folder / CONFIG}: {error}") from None
+        raise (Gone if isinstance(error, Gone) else UserError)(f"{folder / CONFIG}: {error}") from None
 
 
 def lacks_normalization(folder: Path) -> bool:

@@ -101,6 +101,8 @@ class Process:
         for thread in threads:
             thread.join(None if until is None else max(0, until - time.monotonic()))
         self.wait(None if until is None else max(0, until - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):  # a child of its own keeps them open
+            raise subprocess.TimeoutExpired(self.args, timeout or 0)
         out, err = (b"" if stream is None else read[stream] for stream in (self.stdout, self.stderr))
         return out, err
 
@@ -146,7 +148,9 @@ def _ask(request: Request, descriptors: list[int]) -> int:
     with _lock:
         channel = _server()
         socket.send_fds(channel, [pickle.dumps(request)], descriptors)
-        return int.from_bytes(channel.recv(4), "little")
+        said = channel.recv(4)
+        assert said, "the server has died"
+        return int.from_bytes(said, "little")
 
 
 @functools.cache

@@ -151,7 +151,7 @@ def test_somebody_elses_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "other.ckpt")
     with pytest.raises(
         UserError,
-        match=r"other.ckpt is not a checkpoint of seq2seq: it has no section 'seq2seq'; name one that",
+        match=r"other.ckpt is not a checkpoint of seq2seq: it has no valid section 'seq2seq'; name one that",
     ):
         checkpoint.load(tmp_path / "other.ckpt")
 
@@ -163,8 +163,14 @@ def test_a_section_of_another_shape_is_refused(
 ) -> None:
     contents[checkpoint.SECTION][part] = wrong
     checkpoint.save(tmp_path / "a.ckpt", contents)
-    with pytest.raises(UserError, match="is not a checkpoint of seq2seq: it has no section 'seq2seq'; name"):
+    with pytest.raises(UserError, match="is not a checkpoint of seq2seq: it has no valid section 'seq2seq'; name"):
         checkpoint.load(tmp_path / "a.ckpt")
+
+
+def test_a_network_of_an_unknown_kind_is_not_described_as_another(tmp_path: Path, contents: dict[str, Any]) -> None:
+    contents[checkpoint.SECTION]["kind"] = "tagger"
+    with pytest.raises(UserError, match=r"a.ckpt holds a network of kind 'tagger'; name a run of this version's"):
+        checkpoint.describe(tmp_path / "a.ckpt", contents)
 
 
 def test_a_newer_format_says_so(tmp_path: Path, contents: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ import torch
 from seq2seq import checkpoint, runs
 from seq2seq.config import choices, schema
 from seq2seq.config import tasks as facts
+from seq2seq.config.rules import idle_keys
 from seq2seq.data.sources import SOURCES
 from seq2seq.decoding.engine import Engine
 from seq2seq.errors import UserError
@@ -35,6 +36,7 @@ from seq2seq.report.metrics import ALL
 from seq2seq.results.probe import Probe
 from seq2seq.results.result import Result
 from seq2seq.results.scores import SCORES as RESULTS
+from seq2seq.training.average import average
 from seq2seq.training.experiment import run
 from seq2seq.training.tasks import TASKS
 from seq2seq.translate.translator import Translator
@@ -80,8 +82,23 @@ def test_every_choice_of_the_config_is_in_its_table() -> None:
     assert set(CELLS) == set(choices.CELLS)
     assert set(ENCODERS) == set(choices.ENCODERS)
     assert set(SOURCES) == set(choices.SOURCES)
-    assert set(TASKS) == set(choices.TASKS) == set(facts.TASKS)
+    assert {name for name, source in SOURCES.items() if source.is_text} == set(choices.TEXT_SOURCES)
+    assert set(TASKS) == set(choices.TASKS) == set(facts.TASKS) == set(RESULTS)
     assert {name for one in facts.TASKS.values() for name in one.metrics} <= set(ALL) & set(facts.FIGURES)
+
+
+def test_a_second_task_without_sources_has_the_keys_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(facts.TASKS, "stream", facts.LANGUAGE_MODEL)
+    field, before = allow(schema.Config, "task", "stream")
+    options: dict[str, Any] = {"task": "stream", "trainer": schema.TrainerConfig(monitor="loss")}
+    try:
+        assert idle_keys(schema.Config(data=schema.DataConfig(bptt=7), **options)) == []
+        with pytest.raises(UserError, match="task=stream has no source, so it cannot use model.reverse; leave"):
+            schema.Config(model=schema.ModelConfig(reverse=True), **options)
+        with pytest.raises(UserError, match="leave it 0 with task=stream"):
+            schema.Config(optim=schema.OptimConfig(r_drop=1), model=schema.ModelConfig(dropout=0.1), **options)
+    finally:
+        field.metadata = before
 
 
 def test_a_monitor_of_another_task_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +193,7 @@ def test_a_row_that_is_not_of_numbers_and_an_encoder_of_ids_are_refused(page: di
 def test_a_checkpoint_with_a_strange_source_is_refused(page: dict[str, Any], tmp_path: Path) -> None:
     path = attentive.save(tmp_path / "a.ckpt")
     for state, problem in (
-        ({"kind": "smells"}, "reads a source of kind 'smells', which this version does not know"),
+        ({"kind": "smells"}, "reads a source of kind 'smells', which this version does not know; upgrade seq2seq"),
         ({"kind": "numbers", "mean": 0.0}, r"its source cannot be built \('spread'\); train again"),
         ({"kind": "numbers", "mean": "x", "spread": 1.0}, "its source cannot be built"),
     ):
@@ -185,6 +202,33 @@ def test_a_checkpoint_with_a_strange_source_is_refused(page: dict[str, Any], tmp
         torch.save(contents, tmp_path / "b.ckpt")
         with pytest.raises(UserError, match=problem):
             Translator.from_checkpoint(tmp_path / "b.ckpt")
+
+
+def test_the_mean_of_checkpoints_keeps_their_source_and_has_one(page: dict[str, Any], tmp_path: Path) -> None:
+    settings = schema.ModelConfig(encoder_kind="vectors", hidden_size=6, embedding_size=5)
+    both = attentive.tokenizers()
+    paths = []
+    for seed, mean in enumerate((100.0, 100.0, 7.0)):
+        torch.manual_seed(seed)
+        source = page["Numbers"]({"mean": mean, "spread": 2.0}, both.src)
+        section = checkpoint.section(settings, schema.DecodeConfig(), both, source=source)
+        weights = checkpoint.named_weights(build_seq2seq(settings, 1, len(both.tgt)))
+        paths.append(tmp_path / f"{seed}.ckpt")
+        checkpoint.save(paths[-1], {"state_dict": weights, checkpoint.SECTION: section})
+    found = average(paths[:2])[checkpoint.SECTION]
+    assert found["source"] == {"kind": "numbers", "mean": 100.0, "spread": 2.0}
+    with pytest.raises(UserError, match=r"2.ckpt reads another source than .*0.ckpt; average checkpoints of one"):
+        average([paths[0], paths[2]])
+
+
+def test_a_further_kind_of_network_is_averaged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(checkpoint.KINDS, "tagger", checkpoint.KINDS[checkpoint.TRANSLATION])
+    paths = [attentive.save(tmp_path / f"{seed}.ckpt", seed) for seed in range(2)]
+    for path in paths:
+        contents = checkpoint.read(path)
+        contents[checkpoint.SECTION]["kind"] = "tagger"
+        checkpoint.save(path, contents)
+    assert average(paths)[checkpoint.SECTION]["kind"] == "tagger"
 
 
 def test_the_bag_of_words_is_probed_without_its_gradients(page: dict[str, Any], caplog: Any) -> None:

@@ -670,7 +670,7 @@ def test_a_prefix_is_written_as_it_was_given_where_it_has_unknowns(model: Langua
 
 
 def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
-    with pytest.raises(UserError, match="the prefix has 5 tokens, and a line at most 5"):
+    with pytest.raises(UserError, match="the prefix has 5 tokens, too many for max_length=5; make it shorter, or max_"):
         next(model.generate(1, prefix="a dog", max_length=5))
 
 
@@ -688,7 +688,7 @@ def test_a_prefix_that_fills_the_line_is_refused(model: LanguageModel) -> None:
         ({"model": {"tie": "all"}, "tokenizer": {"joint": True}}, "model.tie=all shares with an encoder"),
         ({"tokenizer": {"joint": True}}, "no source, so it cannot use tokenizer.joint"),
         ({"tokenizer": {"type": "unigram", "vocab_size": 50, "sampling": 0.1}}, "would segment the text differently"),
-        ({"trainer": {"monitor": "bleu"}}, "trainer.monitor=bleu needs translations"),
+        ({"trainer": {"monitor": "bleu"}}, "trainer.monitor=bleu is not a figure of task=language_model"),
     ],
 )
 def test_what_needs_an_encoder_is_refused(tmp_path: Path, changes: dict[str, dict[str, Any]], message: str) -> None:

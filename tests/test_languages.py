@@ -155,7 +155,7 @@ def evaluated(
     """What seq2seq-evaluate prints, and what it warns of."""
     capsys.readouterr()
     with patch.context() as inner:
-        inner.setattr(cli_evaluate, "set_up", lambda: None)
+        inner.setattr(cli_evaluate, "set_up", lambda *_: None)
         with pytest.raises(SystemExit) as ended:
             cli_evaluate.main([str(word) for word in words])
     assert ended.value.code == 0

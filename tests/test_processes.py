@@ -6,14 +6,17 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
-from tests import attentive
+from tests import attentive, processes
 from tests.conftest import ROOT, SMALL_RUN, Command, contents
 from tests.processes import CAN_FORK, PIPE, Process, start
+from tests.server import Request
 
 FROZEN = ROOT / "tests" / "data" / "v1.ckpt"
 pytestmark = pytest.mark.skipif(not CAN_FORK, reason="every command starts anew here")
@@ -89,6 +92,33 @@ def test_a_fork_ends_by_the_signal_that_it_gets(tmp_path: Path) -> None:
         assert process.stdout.read() == b""
     with pytest.raises(ProcessLookupError):
         os.kill(process.pid, 0)
+
+
+def test_a_dead_server_is_said_to_be_dead(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Otherwise the pid would be 0, and a signal to its group would be one to us."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    monkeypatch.setattr(processes, "_server", lambda: ours)
+    threading.Thread(target=lambda: (theirs.recv(1 << 17), theirs.close()), daemon=True).start()
+    with ours, pytest.raises(AssertionError, match="the server has died"):
+        start("data", "--version", cwd=tmp_path)
+
+
+def test_an_output_that_a_grandchild_keeps_open_takes_too_long(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    kept = []
+
+    def ask(request: Request, descriptors: list[int]) -> int:
+        """Be a process that has ended, and whose child has its output."""
+        kept.append(os.dup(descriptors[1]))
+        os.write(descriptors[-1], bytes(4))
+        return 1
+
+    monkeypatch.setattr(processes, "_ask", ask)
+    with start("data", "--version", cwd=tmp_path, stdout=PIPE) as process:
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.communicate(timeout=0.1)
+        finally:
+            os.close(kept[0])
 
 
 def test_what_a_process_takes_from_its_start_gets_a_new_interpreter(tmp_path: Path) -> None:

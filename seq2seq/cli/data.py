@@ -33,6 +33,7 @@ def _parser() -> ArgumentParser:
     parser = ArgumentParser(
         prog=NAME, description="Make or fetch a dataset: train, valid and test, each .src and .tgt."
     )
+    parser.flags["data.root"] = "--root"
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="KIND", help=", ".join(DATASETS))
     for kind in DATASETS:
         one = kinds.add_parser(kind)

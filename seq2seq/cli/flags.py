@@ -17,7 +17,8 @@ from seq2seq.config.schema import Config
 Flags = Mapping[str, str]  # by a name in messages, or by "name=value" where the value decides which flag it is
 
 KEYS = {name: (one, facts) for name, one, facts in fields_below(Config)}
-VALUE = r"[\w+.-]*\w"
+# In parentheses; or a word, without the punctuation behind it; or nothing.
+VALUE = r"\([^)]*\)|[^\s;()]*[^\s;(),.:]|(?=[\s;]|$)"
 NUMBERS = {"int": (int, "N"), "float": (float, "X")}
 
 
@@ -60,7 +61,7 @@ def with_flags(message: str, flags: Flags) -> str:
         return message
     names = sorted({name.partition("=")[0] for name in flags}, key=len, reverse=True)
     # A name inside a path is part of a folder's name.
-    pattern = rf"(?:(?<=[\s(])|^)({'|'.join(map(re.escape, names))})(?:=({VALUE}))?(?![\w/])"
+    pattern = rf"(?:(?<=[\s(])|^)({'|'.join(map(re.escape, names))})(?:=({VALUE}))?(?![\w/=])"
     ends: dict[str, int] = {}  # of the last mention, by flag
     for match in re.finditer(pattern, message):
         name, value = match.groups()

@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="W",
         help="W times the line's log-probability is added to its score (default: %(default)s)",
     )
-    parser.flags["weight"] = "--lm-weight"
+    parser.flags |= {"weight": "--lm-weight", "max_length": "--max-length"}
     add_device_arguments(parser)
     unset: dict[str, Any] = dict.fromkeys((*DRAWING, "lm_weight"))
     options = parser.parse_args(arguments, argparse.Namespace(**unset))  # instead of the defaults

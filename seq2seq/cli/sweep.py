@@ -126,9 +126,10 @@ def watching() -> Iterator[None]:
 
 
 def _watch(over: threading.Event) -> None:
-    while not planned:
-        if over.wait(LOOK_SECONDS):
-            return
+    while not planned and not over.wait(LOOK_SECONDS):
+        pass
+    if not planned:
+        return
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     told = {folder for folder in planned if runs.is_finished(folder) and not _is_stale(folder)}
     if told:

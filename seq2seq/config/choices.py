@@ -28,6 +28,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed")
 WORD_DROPOUTS = ("zero", "unk")
 DATASETS = ("phrasebook", "addition", "dates", "multi30k", "iwslt15", "files", "text", "ptb")
 SOURCES = ("text",)
+TEXT_SOURCES = ("text",)  # those with `is_text`: text, with a tokenizer of its own
 GENERATED = ("phrasebook", "addition", "dates")
 ONE_SIDED = ("text", "ptb")  # datasets without sources
 LANGUAGES = {"multi30k": ("en", "de", "fr", "cs"), "iwslt15": ("en", "vi")}

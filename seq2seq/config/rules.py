@@ -10,7 +10,7 @@ import operator
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TOKENIZED_LANGUAGES
+from seq2seq.config.choices import DROPOUTS, LANGUAGES, ONE_SIDED, TEXT_SOURCES, TOKENIZED_LANGUAGES
 from seq2seq.config.keys import default_of, fields_below, written
 from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
@@ -272,16 +272,16 @@ WITH_SOURCES = (
 
 
 def _stray(config: Any) -> list[str]:
-    """The keys of a language model's config that need an encoder."""
+    """The keys of a config without sources that need an encoder."""
     model, plain = config.model, type(config.model)()
     stray = [f"model.{name}" for name in SOURCE_KEYS if getattr(model, name) != getattr(plain, name)]
-    stray += ["data.source"] * (config.data.source != "text")
+    stray += ["data.source"] * (config.data.source not in TEXT_SOURCES)
     return stray + ["tokenizer.joint"] * (config.tokenizer.joint and config.data.kind in ONE_SIDED)
 
 
 def _only_for_text(config: Any) -> list[str]:
     """The keys that need text to read, where the source is not text."""
-    if config.data.source == "text":
+    if config.data.source in TEXT_SOURCES:
         return []
     found = {
         "model.tie=all": config.model.tie == "all",
@@ -292,7 +292,7 @@ def _only_for_text(config: Any) -> list[str]:
     return [name for name, is_set in found.items() if is_set]
 
 
-LANGUAGE_MODEL = (
+WITHOUT_SOURCES = (
     Rule(
         lambda config: config.model.tie == "all",
         "model.tie=all shares with an encoder, and a language model has none; use model.tie=decoder.",
@@ -300,26 +300,22 @@ LANGUAGE_MODEL = (
     Rule(
         _stray,
         lambda config: (
-            f"task=language_model has no source, so it cannot use {', '.join(_stray(config))}; leave them "
+            f"task={config.task} has no source, so it cannot use {', '.join(_stray(config))}; leave them "
             "out, or start from experiment=lm, which does."
         ),
     ),
     Rule(
         lambda config: config.optim.r_drop,
-        "optim.r_drop={0.optim.r_drop:g} is for translation; leave it 0 with task=language_model.",
+        "optim.r_drop={0.optim.r_drop:g} is for translation; leave it 0 with task={0.task}.",
     ),
     Rule(
         lambda config: config.trainer.shortlist,
-        "trainer.shortlist={0.trainer.shortlist:g} is for translation; leave it 0 with task=language_model.",
+        "trainer.shortlist={0.trainer.shortlist:g} is for translation; leave it 0 with task={0.task}.",
     ),
     Rule(
         lambda config: config.tokenizer.sampling,
         "tokenizer.sampling={0.tokenizer.sampling:g} would segment the text differently in each epoch, and a language "
         "model reads it as one fixed stream; leave it 0.",
-    ),
-    Rule(
-        lambda config: config.trainer.monitor != "loss",
-        "trainer.monitor={0.trainer.monitor} needs translations; with task=language_model use trainer.monitor=loss.",
     ),
 )
 
@@ -383,7 +379,7 @@ EXPERIMENT = (
             "leave it out."
         ),
     ),
-    *_where(lambda config: config.task == "language_model", LANGUAGE_MODEL),
+    *_where(lambda config: not _has_sources(config), WITHOUT_SOURCES),
     *_where(_has_sources, WITH_SOURCES),
     Rule(
         lambda config: config.trainer.monitor not in _monitors(config),

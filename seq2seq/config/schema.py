@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
+from seq2seq.config import tasks
 from seq2seq.config.checks import shown
 from seq2seq.config.choices import (
     ACCELERATORS,
@@ -53,7 +54,10 @@ LANGUAGES_ONLY = only("data.kind", *LANGUAGES)
 FILES_ONLY = only("data.kind", "files")
 TEXT_ONLY = only("data.kind", "files", "text")
 MIRROR_ONLY = only("data.kind", *LANGUAGES, "ptb")
-LANGUAGE_MODEL_ONLY = only("task", "language_model")
+STREAM_ONLY = When(
+    f"task={' or '.join(name for name, facts in tasks.TASKS.items() if not facts.has_sources)}",
+    lambda config: not tasks.TASKS[config.task].has_sources,
+)
 ATTENTION_ONLY = only("model.attention", *ATTENTIONS[1:])
 ADAM_ONLY = only("optim.algorithm", "adam", "adamw")
 SGD_ONLY = only("optim.algorithm", "sgd")
@@ -152,20 +156,20 @@ class DataConfig:
         20,
         "language model: columns that the text is cut into; they are read in parallel",
         low=1,
-        applies=LANGUAGE_MODEL_ONLY,
+        applies=STREAM_ONLY,
     )
     bptt: int = key(
         35,
         "language model: tokens of each column in a step, and steps of backpropagation",
         low=1,
-        applies=LANGUAGE_MODEL_ONLY,
+        applies=STREAM_ONLY,
     )
     restart: float = key(
         0.0,
         "language model: probability of resetting the state at a window that starts with a new line",
         low=0,
         high=1,
-        applies=LANGUAGE_MODEL_ONLY,
+        applies=STREAM_ONLY,
     )
     num_workers: int = key(
         0,
@@ -567,7 +571,7 @@ class TrainerConfig:
         2_000_000,
         "language model: most tokens of the training text to score at the end, from its start",
         low=1,
-        applies=LANGUAGE_MODEL_ONLY,
+        applies=STREAM_ONLY,
     )
     samples: int = key(
         5,

@@ -1,6 +1,7 @@
 """What the package knows of each task without training: its files, figures and titles.
 
-A new task is a row in `TASKS` here, and an object in `seq2seq.training.tasks.TASKS`.
+A new task is a row in `TASKS` here, an object in `seq2seq.training.tasks.TASKS`, and the class of its scores in
+`seq2seq.results.scores.SCORES`.
 """
 
 from __future__ import annotations

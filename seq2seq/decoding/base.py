@@ -41,6 +41,10 @@ class Engine(Protocol):
         """The networks as torch modules; an exported model has none."""
 
     @property
+    def parameters(self) -> int:
+        """How many trained parameters there are; 0 if an exported model does not tell."""
+
+    @property
     def device(self) -> Any:
         """Where it computes."""
 

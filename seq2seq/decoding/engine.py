@@ -38,6 +38,7 @@ from seq2seq.decoding.settings import beam_settings, sampling_settings
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.models import threads
+from seq2seq.models.build import num_parameters
 from seq2seq.models.language_model import RNNLanguageModel
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS, PAD
@@ -110,6 +111,11 @@ class Engine:
     def device(self) -> torch.device:
         """The device of the networks."""
         return next(self.models[0].parameters()).device
+
+    @property
+    def parameters(self) -> int:
+        """The trained parameters of all networks together."""
+        return sum(map(num_parameters, self.models))
 
     @property
     def fixed_length(self) -> int:

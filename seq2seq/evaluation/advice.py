@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from seq2seq.config.choices import TEXT_SOURCES
 from seq2seq.config.schema import Config
 from seq2seq.config.tasks import TASKS
 from seq2seq.data.arrays import Tokenizers
@@ -34,7 +35,7 @@ def of_training(config: Config, folder: Path, tokenizers: Tokenizers) -> list[st
         tokenizer = "none" if config.data.variant == "tokenized" else config.metrics.tokenizer
         said.append(_first(of_references(lines, tokenizer, name) for name, lines in references.items()))
         said.append(_first(of_form(lines, normalization, train["tgt"], name) for name, lines in references.items()))
-        if config.data.source == "text":
+        if config.data.source in TEXT_SOURCES:
             said.append(_of_sides(train["src"], train["tgt"], normalization))
     return [line for line in said if line is not None]
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 from seq2seq import metrics
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.models.build import num_parameters
 from seq2seq.results.scores import TranslationScores
 from seq2seq.terminal import printable
 from seq2seq.translate.translator import Translator
@@ -65,7 +64,7 @@ def evaluate(
         perplexity=metrics.perplexity(nll, num_tokens),
         num_tokens=num_tokens,
         num_sentences=len(references),
-        parameters=sum(map(num_parameters, translator.models)),  # of an exported model not known, and 0
+        parameters=translator.engine.parameters,
         seconds=round(seconds, 3),
         sentences_per_second=round(len(references) / seconds, 1),
     )

@@ -20,6 +20,7 @@ from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.export.network import ENCODER, STEP, graphs
 from seq2seq.export.parts import Network
+from seq2seq.models.build import num_parameters
 from seq2seq.models.seq2seq import Seq2Seq
 from seq2seq.tokens.base import BOS, EOS, PAD, UNK, Tokenizer
 
@@ -41,13 +42,16 @@ def load(path: str | Path) -> Source:
     """Load a translator or a language model from a checkpoint file or run folder.
 
     Raises:
-        UserError: as `checkpoint.load`.
+        UserError: as `checkpoint.load`; also for a source that is not text.
     """
     path = checkpoint.find(path)
     if checkpoint.load_tokenizers(path)[0] == checkpoint.LANGUAGE_MODEL:
         own = checkpoint.load_language_model(path)
         return Source(own.model, Tokenizers(own.tokenizer, own.tokenizer), DecodeConfig(), MetricsConfig())
     found = checkpoint.load(path)
+    if found.source is not None and not found.source.is_text:
+        kind = checkpoint.source_state(found.source)["kind"]
+        raise UserError(f"{path} reads a source of kind {kind!r}, and only text is exported; use the checkpoint.")
     return Source(found.model, found.tokenizers, found.decode, found.metrics, found.shortlist)
 
 
@@ -103,6 +107,7 @@ def _config(source: Source, tokens: Mapping[str, Any], *, int8: bool) -> dict[st
         "end_symbol": not fixed_length,
         "attention": decoder.attention is not None,
         "int8": int8,
+        "parameters": num_parameters(network),
         "states": [{"layers": decoder.num_layers, "width": decoder.hidden_size}] * decoder.num_states,
     }
 

@@ -37,8 +37,6 @@ def read_json(path: Path, remedy: str) -> dict[str, Any] | None:
         return None
     try:
         values = json.loads("\n".join(read_lines(path)))
-    except UserError:
-        raise
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not valid JSON: {error}; {remedy}.") from None
     if not isinstance(values, dict):

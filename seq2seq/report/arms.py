@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from seq2seq import runs
 from seq2seq.config.choices import ATTENTIONS, BRIDGES, CELLS, OPTIMIZERS, PEEKY, SCHEDULES, SEARCHES, TIES, TOKENIZERS
+from seq2seq.config.removed import Gone
 from seq2seq.config.schema import INCIDENTAL, UNCOMPARED, Config
 from seq2seq.config.tasks import TASKS
 from seq2seq.errors import UserError
@@ -120,13 +121,13 @@ def sweep_of(folders: Sequence[Path]) -> Sweep:
     Raises:
         UserError: if a file of a finished one cannot be read.
     """
-    found = [_read_run(folder) for folder in sorted(folders) if runs.is_finished(folder)]
+    found, gone = _read_runs(sorted(folder for folder in folders if runs.is_finished(folder)))
     tasks = {run.config.task: run.folder for run in found}
     if len(tasks) > 1:
         (one, first), (other, second) = sorted(tasks.items())
         raise UserError(f"{first} is a run of task={one}, {second} of task={other}; name runs of one task.")
     absent = sorted(folder for folder in folders if not runs.is_finished(folder))
-    missing = [Missing(folder.name, _why_missing(folder)) for folder in absent]
+    missing = [*gone, *(Missing(folder.name, _why_missing(folder)) for folder in absent)]
     factors = _factors(found)
     arms = _arms(found, factors)
     unequal = _unequal_seeds(arms)
@@ -161,6 +162,24 @@ def _why_missing(folder: Path) -> str:
         return "planned, not begun"
     rows = runs.read_metrics(folder)
     return f"begun, not finished (epoch {rows[-1]['epoch']:.0f})" if rows else "begun, not finished"
+
+
+def _read_runs(folders: Sequence[Path]) -> tuple[list[Run], list[Missing]]:
+    """Read finished runs, and list those whose networks this version cannot build.
+
+    Raises:
+        UserError: if none can be built, or if a file cannot be read.
+    """
+    found, gone = [], {}
+    for folder in folders:
+        try:
+            found.append(_read_run(folder))
+        except Gone as error:
+            gone[folder] = error
+    if gone and not found:
+        raise next(iter(gone.values()))
+    said = {folder: str(error).removeprefix(f"{folder / runs.CONFIG}: ") for folder, error in gone.items()}
+    return found, [Missing(folder.name, reason.rstrip(".")) for folder, reason in said.items()]
 
 
 def _read_run(folder: Path) -> Run:

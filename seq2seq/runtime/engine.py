@@ -42,6 +42,7 @@ class Engine:
         int8: whether its weights are 8-bit integers.
         barred: tokens that sampling does not draw.
         shortlist: the target pieces to choose from, where ``decode.shortlist`` asks for it.
+        parameters: those of the network that was exported; 0 where the folder does not tell.
     """
 
     network: Network
@@ -49,6 +50,7 @@ class Engine:
     int8: bool = False
     barred: Sequence[int] = (PAD, BOS)
     shortlist: Shortlist | None = None
+    parameters: int = 0
 
     models: Sequence[Any] = ()  # of torch, which an exported model has none of
     device: str = "cpu"

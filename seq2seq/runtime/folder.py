@@ -91,6 +91,7 @@ def load(folder: Path, *, threads: int = 1) -> Exported:
         int8=config.get("int8", bool),
         barred=config.barred(len(tokenizers.tgt)),
         shortlist=config.shortlist(files, tokenizers),
+        parameters=config.number("parameters", 0, 1 << 40) if "parameters" in config.values else 0,
     )
     if config.get("end_symbol", bool) != (engine.fixed_length == 0):
         raise config.unfit("fixed_length and end_symbol exclude each other")

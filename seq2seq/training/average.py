@@ -9,9 +9,8 @@ from typing import Any
 from torch import nn
 
 from seq2seq import checkpoint
-from seq2seq.config.schema import DecodeConfig, MetricsConfig, ModelConfig
+from seq2seq.config.schema import DecodeConfig, MetricsConfig
 from seq2seq.config.values import from_dict
-from seq2seq.data.arrays import Tokenizers
 from seq2seq.errors import UserError
 
 
@@ -44,8 +43,8 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
     weights.
 
     Raises:
-        UserError: for a checkpoint that is refused, or whose model settings or tokenizers are not those of the first
-            one.
+        UserError: for a checkpoint that is refused, or whose model settings, source or tokenizers are not those of the
+            first one.
 
     Source:
         Izmailov et al. (2018), https://arxiv.org/abs/1803.05407; in translation Junczys-Dowmunt et al. (2016),
@@ -66,18 +65,15 @@ def average(paths: Sequence[Path]) -> dict[str, Any]:
 
 def _read(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Return the network of a checkpoint, and its other contents with every setting written out."""
-    mine = checkpoint.read(path)[checkpoint.SECTION]
-    if mine["kind"] == checkpoint.LANGUAGE_MODEL:
-        found = checkpoint.load_language_model(path)
-        tokenizers, shortlist = Tokenizers(found.tokenizer, found.tokenizer), None
-        model: nn.Module = found.model
-    else:
-        loaded = checkpoint.load(path)
-        model, tokenizers, shortlist = loaded.model, loaded.tokenizers, loaded.shortlist
-    config, decode = from_dict(ModelConfig, mine["model"], "model"), from_dict(DecodeConfig, mine["decode"], "decode")
+    contents = checkpoint.read(path)
+    mine, found = contents[checkpoint.SECTION], checkpoint.describe(path, contents)
+    model = found.build()
+    checkpoint.load_weights(model, contents["state_dict"], path)
+    decode = from_dict(DecodeConfig, mine["decode"], "decode")
     metrics = from_dict(MetricsConfig, mine["metrics"], "metrics")
-    section = checkpoint.section(config, decode, tokenizers, kind=mine["kind"], metrics=metrics)
-    return model, section | ({} if shortlist is None else {"shortlist": shortlist._asdict()})
+    options: dict[str, Any] = {"kind": mine["kind"], "metrics": metrics, "source": found.source}
+    section = checkpoint.section(found.config, decode, found.tokenizers, **options)
+    return model, section | ({} if found.shortlist is None else {"shortlist": found.shortlist._asdict()})
 
 
 def _check_equal(first: Path, mine: Mapping[str, Any], path: Path, theirs: Mapping[str, Any]) -> None:
@@ -89,5 +85,7 @@ def _check_equal(first: Path, mine: Mapping[str, Any], path: Path, theirs: Mappi
         name = different[0]
         values = f"{theirs['model'][name]} there, {mine['model'][name]} in {first}"
         raise UserError(f"{path} has another model.{name} ({values}); {way_out}")
+    if not checkpoint.same_state(theirs["source"], mine["source"]):
+        raise UserError(f"{path} reads another source than {first}; {way_out}")
     if theirs["tokenizer"] != mine["tokenizer"]:
         raise UserError(f"{path} has other tokenizers than {first}; {way_out}")

@@ -9,6 +9,7 @@ import lightning as L
 import numpy as np
 
 from seq2seq import checkpoint
+from seq2seq.config.choices import TEXT_SOURCES
 from seq2seq.config.schema import Config
 from seq2seq.data.arrays import Corpus, Tokenizers, encode_side
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
@@ -132,7 +133,7 @@ def check_source(config: Config) -> None:
 
 def reads_text(config: Config) -> bool:
     """Whether the source is text, with a tokenizer of its own."""
-    return SOURCES[config.data.source].is_text
+    return config.data.source in TEXT_SOURCES
 
 
 def build_source(config: Config, folder: Path, tokenizer: Tokenizer) -> Source:

@@ -75,8 +75,6 @@ def fit(config: Config, folder: Path, data_folder: Path, tokenizers: Tokenizers,
 def _build(config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
     try:
         built = TASKS[config.task].build(config, data_folder, tokenizers, fresh=fresh)
-    except ValueError as error:  # sizes that only the built encoder knows
-        raise UserError(f"the network cannot be built: {str(error).rstrip('.')}; change the sizes in model.") from None
     except RuntimeError as error:  # out of memory
         reason = " ".join(str(error).split())
         raise UserError(f"the network cannot be built: {reason}; make model.hidden_size smaller.") from None

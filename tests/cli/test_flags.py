@@ -41,12 +41,32 @@ FLAGS = {
         ("train with model.decode.int8", "train with model.decode.int8"),
         ("runs/decode.int8/a is gone; decode.int8/b too", "runs/decode.int8/a is gone; decode.int8/b too"),
         ("decode.int8s", "decode.int8s"),
+        ("decode.beam_size=(an integer of 67 bits) is out", "decode.beam_size=(an integer of 67 bits) (--beam) is out"),
+        ("decode.beam_size=x/y is out; stop.", "decode.beam_size=x/y (--beam) is out; stop."),
+        ("decode.beam_size='\\n'; stop.", "decode.beam_size='\\n' (--beam); stop."),
+        ("decode.beam_size=(3, decode.int8=4)", "decode.beam_size=(3, decode.int8=4) (--beam)"),
+        ("(decode.beam_size=3), stop.", "(decode.beam_size=3 (--beam)), stop."),
+        ("decode.beam_size= is out.", "decode.beam_size= (--beam) is out."),
+        ("decode.beam_size=", "decode.beam_size= (--beam)"),
+        ("decode.beam_size=; stop.", "decode.beam_size= (--beam); stop."),
+        ("decode.beam_size=(3", "decode.beam_size=(3"),
         ("", ""),
     ],
 )
 def test_a_message_tells_the_flag_behind_the_last_mention_of_a_name(message: str, told: str) -> None:
     assert with_flags(message, FLAGS) == told
     assert with_flags(message, {}) == message
+
+
+@pytest.mark.parametrize(
+    "command, message, told",
+    [
+        ("data", "make it so, or name another data.root.", "make it so, or name another data.root (--root)."),
+        ("generate", "too many for max_length=5; make", "too many for max_length=5 (--max-length); make"),
+    ],
+)
+def test_a_command_knows_the_flags_of_its_librarys_messages(command: str, message: str, told: str) -> None:
+    assert with_flags(message, parser_of(command).flags) == told
 
 
 @pytest.mark.parametrize("name", sorted(KEYS))

@@ -11,10 +11,12 @@ import yaml
 from seq2seq import checkpoint, runs
 from seq2seq.config.keys import fields_below
 from seq2seq.config.removed import REMOVED
-from seq2seq.config.schema import Config, ModelConfig
+from seq2seq.config.schema import Config, DecodeConfig, ModelConfig, TrainerConfig
 from seq2seq.config.values import from_dict
 from seq2seq.errors import UserError
+from seq2seq.models.build import build_language_model
 from seq2seq.translate.translator import Translator
+from tests import attentive
 from tests.test_checkpoint import FROZEN, FROZEN_SAYS
 
 OLD = {"nonlinearity": "tanh", "attention_heads": 1, "encoder": {"cell": None}, "decoder": {"cell": None}}
@@ -45,6 +47,32 @@ def test_a_removed_key_that_says_what_remains_is_left_out(values: dict[str, Any]
         if side in rest:
             rest[side] = {name: value for name, value in rest[side].items() if name != "cell"}
     assert read == from_dict(ModelConfig, rest, "model") == from_dict(ModelConfig, values, "model")
+
+
+@pytest.mark.parametrize(
+    "task, values",
+    [
+        ("translation", {"cell": "lstm", "encoder": {"cell": "gru"}, "decoder": {"cell": "gru"}}),
+        ("translation", {"encoder": {"cell": "gru", "num_layers": None}, "decoder": {"cell": "gru"}}),
+        ("translation", {"cell": "gru", "encoder": {"cell": "gru"}, "decoder": {"cell": None}}),
+        ("language_model", {"decoder": {"cell": "gru"}, "nonlinearity": "relu"}),
+        ("language_model", {"cell": "gru", "encoder": {"cell": "lstm"}}),
+    ],
+)
+def test_one_cell_of_all_stacks_is_that_of_the_model(task: str, values: dict[str, Any]) -> None:
+    trainer = {"monitor": "loss"}
+    wanted = Config(task=task, model=ModelConfig(cell="gru"), trainer=TrainerConfig(**trainer))
+    assert from_dict(Config, {"task": task, "model": values, "trainer": trainer}) == wanted
+
+
+def test_the_checkpoint_of_a_language_model_has_the_cell_of_its_decoder(tmp_path: Path) -> None:
+    both = attentive.tokenizers()
+    config = ModelConfig(cell="gru", hidden_size=6, embedding_size=5)
+    section = checkpoint.section(config, DecodeConfig(), both, kind=checkpoint.LANGUAGE_MODEL)
+    section["model"] |= {"cell": "lstm", "encoder": {"cell": None}, "decoder": {"cell": "gru"}}
+    weights = checkpoint.named_weights(build_language_model(config, len(both.tgt)))
+    checkpoint.save(tmp_path / "a.ckpt", {"state_dict": weights, checkpoint.SECTION: section})
+    assert checkpoint.load_language_model(tmp_path / "a.ckpt").model.decoder.rnn.describe()[0] == "gru"
 
 
 @pytest.mark.parametrize("values, message", ASKS_FOR_MORE)

@@ -17,6 +17,8 @@ from seq2seq import checkpoint
 from seq2seq.cli import export
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.arrays import Tokenizers
+from seq2seq.data.sources import SOURCES
+from seq2seq.data.sources.text import TextSource
 from seq2seq.decoding.shortlist import Shortlist
 from seq2seq.errors import UserError
 from seq2seq.export import folder, verify
@@ -78,6 +80,19 @@ def test_a_language_model_has_a_step_only(language_model: Path, tmp_path: Path) 
     assert names(tmp_path / "out") == ["config.json", "src.model", "step.onnx"]
     config = json.loads((tmp_path / "out" / "config.json").read_text(encoding="utf-8"))
     assert config["kind"] == "language_model"
+
+
+def test_a_source_that_is_not_text_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Numbers(TextSource):
+        is_text = False
+
+    monkeypatch.setitem(SOURCES, "numbers", Numbers)
+    path = attentive.save(tmp_path / "a.ckpt")
+    contents = checkpoint.read(path)
+    contents[checkpoint.SECTION]["source"]["kind"] = "numbers"
+    checkpoint.save(path, contents)
+    with pytest.raises(UserError, match=r"a.ckpt reads a source of kind 'numbers', and only text is exported; use"):
+        folder.load(path)
 
 
 def test_two_tokenizers_are_two_files_and_a_shortlist_is_one_more(tmp_path: Path) -> None:

@@ -206,6 +206,19 @@ def test_missing_runs_come_first_and_are_not_averaged_around(sweep_folder: Path,
         assert page.index("the loss is nan at step 7") < page.index("seeds 1, 2, 3") < page.index("Scores")
 
 
+def test_a_run_that_asks_for_what_is_removed_is_missing(sweep_folder: Path) -> None:
+    path = sweep_folder / "False-none-1" / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["model"] |= {"attention": "dot", "attention_heads": 2}
+    path.write_text(yaml.safe_dump(values))
+    sweep = read_sweep([sweep_folder])
+    reason = "model.attention_heads=2 is gone: attention has one head; train again without it"
+    assert [(one.name, one.reason) for one in sweep.missing] == [("False-none-1", reason)]
+    assert [len(arm.runs) for arm in sweep.arms] == [2, 3, 3, 3]
+    with pytest.raises(UserError, match=rf"False-none-1/config.yaml: {reason}"):
+        read_sweep([path.parent])
+
+
 def test_a_run_that_left_no_trace_is_missed_where_the_others_have_its_seed(sweep_folder: Path) -> None:
     shutil.rmtree(sweep_folder / "True-none-2")
     (one,) = read_sweep([sweep_folder]).missing

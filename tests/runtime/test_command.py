@@ -125,8 +125,7 @@ def test_it_is_evaluated_like_its_checkpoint(
             evaluate.main([str(path), "--src", "in", "--ref", "ref", "--beam", "2"])
         found.append(json.loads(capsys.readouterr().out))
     theirs, own = ({name: one[name] for name in one if "second" not in name} for one in found)
-    assert theirs.pop("parameters") > 0
-    assert own.pop("parameters") == 0
+    assert own["parameters"] > 0
     assert own == {**theirs, "perplexity": pytest.approx(theirs["perplexity"], rel=1e-4)}
 
 

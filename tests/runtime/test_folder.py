@@ -199,6 +199,7 @@ CASES: dict[str, tuple[Change, str]] = {
     "tokens that are none": (field("barred", [-1]), "barred must be a list of target pieces"),
     "a fixed length out of range": (field("fixed_length", 1 << 40), "fixed_length must be a whole number in"),
     "a fixed length and an end": (field("fixed_length", 3), "fixed_length and end_symbol exclude each other"),
+    "parameters that are none": (field("parameters", -1), "parameters must be a whole number in"),
     "no states": (field("states", []), "states must not be empty"),
     "many states": (field("states", [{"layers": 1, "width": 6}] * 3), "states[0].layers must be a whole number"),
     "many layers": (field("states", [{"layers": 10**9, "width": 6}] * 2), "states[0].layers must be a whole number"),

@@ -470,6 +470,25 @@ def test_a_network_too_large_for_the_machine_is_refused(tmp_path: Path) -> None:
         run(config(tmp_path, model={"hidden_size": 10**8}), tmp_path / "run")
 
 
+@pytest.mark.parametrize(
+    "part, error, said",
+    [
+        ("build_seq2seq", UserError, "^the network cannot be built: odd; change the sizes in model.$"),
+        ("TranslationData", ValueError, "^odd.$"),
+        ("LitTranslator", ValueError, "^odd.$"),
+    ],
+)
+def test_only_a_value_error_of_the_network_is_about_its_sizes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, error: type[Exception], said: str
+) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise ValueError("odd.")
+
+    monkeypatch.setattr(f"seq2seq.training.tasks.translation.{part}", refuse)
+    with pytest.raises(error, match=said):
+        run(config(tmp_path), tmp_path / "run")
+
+
 def test_a_fixed_length_is_not_sampled(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"tokenizer.sampling=0.1 changes how many tokens .* model.fixed_length=5"):
         config(tmp_path, model={"fixed_length": 5}, tokenizer={"type": "bpe", "vocab_size": 99, "sampling": 0.1})

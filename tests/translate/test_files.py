@@ -973,7 +973,7 @@ def test_an_input_that_is_deleted_meanwhile_is_translated_to_its_end(many: Path)
 
 
 @pytest.mark.parametrize(
-    "change, message", [(Path.unlink, "does not exist"), (lambda path: path.write_text("1\n"), "has fewer lines than")]
+    "change, message", [(Path.unlink, "does not exist"), (lambda path: path.write_text("1\n"), "has become shorter")]
 )
 def test_an_input_that_changes_between_counting_and_translating_is_refused(
     many: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object], message: str

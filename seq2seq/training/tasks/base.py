@@ -332,6 +332,19 @@ def scoring_device(config: Config) -> str:
     return "cuda" if config.trainer.accelerator != "cpu" and torch.cuda.is_available() else "cpu"
 
 
+@contextmanager
+def sizes_that_fit() -> Iterator[None]:
+    """Around the building of a network: refuse sizes that do not go together, which only the built parts know.
+
+    Raises:
+        UserError: in place of a ValueError.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(f"the network cannot be built: {str(error).rstrip('.')}; change the sizes in model.") from None
+
+
 @lru_cache(maxsize=1)
 def _step_seeds(seed: int, epoch: int, block: int, rank: int) -> list[int]:
     """Return the seeds of the steps of one block of an epoch's batches."""

@@ -36,7 +36,7 @@ from seq2seq.runs import (
 from seq2seq.terminal import printable, show
 from seq2seq.tokens.base import BOS, UNK, Tokenizer
 from seq2seq.training.data import TextData, load_like
-from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
+from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, sizes_that_fit, step_counts
 from seq2seq.training.warm_start import warm_start
 
 log = logging.getLogger(__name__)
@@ -188,7 +188,8 @@ class LanguageModelling:
         tokenizer = tokenizers.tgt
         data = TextData(config, data_folder, tokenizer)
         torch.manual_seed(config.seed)
-        model = build_language_model(config.model, len(tokenizer))
+        with sizes_that_fit():
+            model = build_language_model(config.model, len(tokenizer))
         if fresh and config.warm_start is not None:
             warm_start(model, tokenizer, config.warm_start)
         num_windows = num_batches(config, data.train_dataloader())

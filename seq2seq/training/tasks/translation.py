@@ -43,7 +43,7 @@ from seq2seq.runs import (
 from seq2seq.terminal import show
 from seq2seq.tokens.base import UNK
 from seq2seq.training.data import TranslationData, check_source, load_like, reads_text
-from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, step_counts
+from seq2seq.training.tasks.base import Built, LitModel, num_batches, scoring_device, sizes_that_fit, step_counts
 from seq2seq.training.warm_start import warm_start
 from seq2seq.translate.translator import Translator
 
@@ -186,9 +186,9 @@ class Translation:
         kind, found = load_like(config)
         if not reads_text(config):
             return Tokenizers(found.tgt, found.tgt)
-        if kind == checkpoint.LANGUAGE_MODEL:
+        if not checkpoint.KINDS[kind].has_sources:
             raise UserError(
-                f"tokenizer.like={config.tokenizer.like} is a language model, which has no tokenizer for sources; name "
+                f"tokenizer.like={config.tokenizer.like} is a {kind}, which has no tokenizer for sources; name "
                 "a translator."
             )
         return found
@@ -196,8 +196,9 @@ class Translation:
     def build(self, config: Config, data_folder: Path, tokenizers: Tokenizers, *, fresh: bool) -> Built:
         data = TranslationData(config, data_folder, tokenizers)
         sizes = data.source.input_size, len(tokenizers.tgt)
-        network = widened(config.model, *sizes)
-        model = _network(config, network, *sizes)
+        with sizes_that_fit():
+            network = widened(config.model, *sizes)
+            model = _network(config, network, *sizes)
         if fresh and config.warm_start is not None:
             warm_start(model, tokenizers.tgt, config.warm_start)
         rank_zero_only(log.info)(
