@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -81,6 +82,7 @@ def prepare(root: Path, *, pairs: int, vocab: int, sentences: int, tiny: bool = 
         forms["torch-int8"] = forms["torch"]
     for name, int8 in (("exported", False), ("exported-int8", True)):
         forms[name] = root / name
+        shutil.rmtree(forms[name], ignore_errors=True)  # of an earlier run in the same folder
         forms[name].mkdir()
         write_files(contents(source, int8=int8), forms[name])
     lines = write_sources(root / "lines", len(tokenizer), sentences)
