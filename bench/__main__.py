@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import re
 import shutil
 import sys
@@ -13,6 +12,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.machine import has_module, processor
 from bench.parts import HEADINGS, PARTS, PICTURES, QUICK, Sizes
 from bench.rounds import ROOT
 
@@ -31,12 +31,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, metavar="N", help="pairs in the large corpus, a multiple of 10,000")
     parser.add_argument("--repetitions", type=int, metavar="N", help="turns of each contender")
     parser.add_argument("--folder", type=Path, help="where to keep the data (default: a folder that is removed)")
+    parser.add_argument(
+        "--ctranslate2", metavar="PYTHON", default="", help="an interpreter with ctranslate2, for the part export"
+    )
     options = parser.parse_args(arguments)
+    if options.ctranslate2 and not has_module(options.ctranslate2, "ctranslate2"):
+        parser.error(f"--ctranslate2: {options.ctranslate2} cannot import ctranslate2; pip install ctranslate2 there.")
     sizes = QUICK if options.quick else Sizes()
     if options.repetitions:
         sizes = sizes._replace(repetitions=options.repetitions)
     if options.pairs:
         sizes = sizes._replace(corpus=options.pairs)
+    sizes = sizes._replace(ctranslate2=options.ctranslate2)
     os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory(prefix="seq2seq-bench-") as temporary:
         root = options.folder or Path(temporary)
@@ -53,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if not options.quick:
         words = " ".join(sys.argv[1:] if arguments is None else arguments)
         words = re.sub(r" ?--folder[ =]\S+", "", words)  # a folder of this machine
+        words = re.sub(r"(--ctranslate2[ =])\S+", r"\1PYTHON", words)
         command = f'make bench ARGS="{words}"' if words else "make bench"
         PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), tables, command), encoding="utf-8")
 
@@ -69,16 +76,6 @@ def page(old: str, tables: dict[str, list[str]], command: str) -> str:
             raise ValueError(f"the page has no place for {part}: {marks[0]} and {marks[1]} on lines of their own.")
         old = re.sub(pattern, lambda _, table=table: table, old, flags=re.DOTALL)  # type: ignore[misc]
     return old
-
-
-def processor() -> str:
-    """The name of the processor."""
-    try:
-        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return platform.processor() or platform.machine()
-    named = re.search(r"^model name\s*:\s*(.+)$", info, re.MULTILINE)
-    return named[1] if named else platform.machine()
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Sizes(NamedTuple):
     models: tuple[str, ...] = ("P", "A")
     commands: tuple[str, ...] = COMMANDS
     factors: Factors = Factors()
+    ctranslate2: str = ""  # an interpreter that has it
 
 
 QUICK = Sizes(repetitions=2, steps=2, sentences=64, corpus=100_000)
@@ -192,6 +193,17 @@ def corpus(root: Path, sizes: Sizes) -> list[str]:
     return [*lines, f"| most memory resident at the first step | {warm['peak_mb']:,.0f} MB |"]
 
 
+def export(root: Path, sizes: Sizes) -> list[str]:
+    """Sentences a second of a checkpoint, its exports and CTranslate2's Transformer, and one line from a cold start."""
+    from bench import exported
+
+    pairs, tiny = min(sizes.pairs, 2000), "tiny" in sizes.models
+    made = exported.prepare(root / "export", pairs=pairs, vocab=sizes.vocab, sentences=4 * sizes.sentences, tiny=tiny)
+    repetitions = min(sizes.repetitions, 3)
+    searched = exported.searches(made, repetitions, python=sizes.ctranslate2)
+    return [*searched, "", *exported.cold_starts(made, repetitions)]
+
+
 def scaling(root: Path, sizes: Sizes) -> list[str]:
     """Target tokens a second by threads, batch, length and vocabulary; the picture is left below the root."""
     from bench.picture import picture
@@ -218,7 +230,7 @@ def scaling(root: Path, sizes: Sizes) -> list[str]:
 
 
 PARTS = {"train": train, "padding": padding, "book": book, "decode": decode, "start": start, "corpus": corpus}
-PARTS["scaling"] = scaling
+PARTS |= {"export": export, "scaling": scaling}
 PICTURES = {"scaling": "scaling.svg"}  # that a part leaves below its root
 HEADINGS = {
     "train": "Training",
@@ -227,5 +239,6 @@ HEADINGS = {
     "decode": "Decoding, configuration A",
     "start": "Start-up",
     "corpus": "A large corpus",
+    "export": "Exported models",
     "scaling": "How speed scales",
 }

@@ -37,14 +37,13 @@ class Player(Protocol):
         """Do some units of work."""
 
 
-class Contender:
-    """A `bench.worker` process."""
+class Program:
+    """A process that works when it is told to: a line on its stdin has the units, its answer is a line of JSON."""
 
-    def __init__(self, part: str, name: str, model: str, root: Path, pairs: int, vocab: int) -> None:
+    def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
-        words = [part, name, model, str(root), str(pairs), str(vocab)]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "bench.worker", *words],
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -70,7 +69,7 @@ class Contender:
             raise RuntimeError(f"{self.name} ended with status {self.process.wait()}; see what it said above.")
         return Turn(**json.loads(answer))
 
-    def __enter__(self) -> Contender:
+    def __enter__(self) -> Program:
         return self
 
     def __exit__(
@@ -81,6 +80,14 @@ class Contender:
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
+
+
+class Contender(Program):
+    """A `bench.worker` process."""
+
+    def __init__(self, part: str, name: str, model: str, root: Path, pairs: int, vocab: int) -> None:
+        words = [part, name, model, str(root), str(pairs), str(vocab)]
+        super().__init__(name, [sys.executable, "-m", "bench.worker", *words])
 
 
 def interleave(

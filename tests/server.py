@@ -52,7 +52,6 @@ def preload() -> None:
     """Import everything but the commands themselves, which each fork runs as ``__main__``, and start no thread."""
     environment = dict(os.environ)
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as `set_up` does before torch is there
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # onnxruntime starts a thread for it when it is imported
     import seq2seq
 
     ours = [one.name for one in pkgutil.walk_packages(seq2seq.__path__, "seq2seq.") if not one.ispkg]

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from bench import __main__, loading, work
+from bench import __main__, exported, loading, work
 from bench.__main__ import PAGE, page
 from bench.forked import Forked
-from bench.parts import HEADINGS, PARTS, PICTURES, Sizes, start, train
+from bench.machine import described, has_module, processor
+from bench.parts import HEADINGS, PARTS, PICTURES, Sizes, export, start, train
 from bench.picture import draw
 from bench.plain import Plain, StepByStep, greedy
-from bench.rounds import Turn, ratios, spread
+from bench.rounds import Program, Turn, ratios, spread
 from bench.scaling import LENGTH_BATCHES, LENGTH_TOKENS, Curves, Factors, Line, Point, _work, tables
 from bench.worker import Gate
 from seq2seq.data.arrays import encode_corpus
@@ -52,6 +53,80 @@ def test_start_up_is_measured_in_miniature(tmp_path: Path) -> None:
         "| `seq2seq-report --help`",
         "| `seq2seq-translate`, one line",
     ]
+
+
+@pytest.mark.slow
+def test_exports_are_measured_in_miniature(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    table = export(tmp_path, MINIATURE._replace(sentences=2))
+    rows = [line.strip("| ").split(" | ") for line in table if line.startswith("| ")]
+    forms = [label for form, label in exported.FORMS.items() if form != "torch-int8" or has_int8()]
+    heads = [processor(), "one line, from a cold start"]
+    assert [row[0] for row in rows if row[0] != "---"] == [heads[0], *forms, heads[1], *forms]
+    assert all(
+        re.fullmatch(r"[\d,]+ \d+\.\d\d [\d,]+ \d+\.\d\d", " ".join(row[1:])) for row in rows[2 : 2 + len(forms)]
+    )
+    assert rows[2][2] == rows[2][4] == "1.00"
+    seconds = {row[0]: float(row[1]) for row in rows[-len(forms) :]}
+    peaks = {row[0]: int(row[2].removesuffix(" MB")) for row in rows[-len(forms) :]}
+    for light, heavy in (("exported", "torch"), ("exported-int8", "torch")):
+        assert seconds[exported.FORMS[light]] < seconds[exported.FORMS[heavy]]
+        assert peaks[exported.FORMS[light]] < peaks[exported.FORMS[heavy]]
+
+
+STAND_IN = """
+from types import SimpleNamespace as Part
+
+class Translator:
+    def __init__(self, folder, compute_type, **threads):
+        assert threads == dict(intra_threads=1, inter_threads=1)
+
+    def translate_batch(self, rows, beam_size, min_decoding_length, max_decoding_length):
+        assert len({len(row) for row in rows}) == 1 and rows[0][-1] == "</s>" and beam_size == 5
+        assert min_decoding_length == max_decoding_length == len(rows[0]) + 1
+        return [Part(hypotheses=[["w1"] * (max_decoding_length - SHORT)]) for row in rows]
+"""
+
+
+@pytest.mark.parametrize("short", [0, 1])
+def test_the_transformer_is_a_contender_whose_outputs_have_the_lengths_of_ours(
+    short: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "ctranslate2"
+    package.mkdir()
+    (package / "__init__.py").write_text(STAND_IN.replace("SHORT", str(short)))
+    (package / "specs.py").write_text("TransformerSpec = None")
+    (tmp_path / "lines").write_text("w1 w2\nw1 w2 w3\nw3 w4\n")
+    (tmp_path / "contender.py").write_text(
+        "import sys\n"
+        "from bench import transformer\n"
+        "transformer.load = lambda vocab, kind: "
+        "transformer.ctranslate2.Translator('', kind, intra_threads=1, inter_threads=1)\n"
+        "transformer.main(sys.argv[1:])\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{ROOT}")
+    words = [str(tmp_path / "contender.py"), str(tmp_path / "lines"), "60", "5", "int8"]
+    with Program("int8", [sys.executable, *words]) as contender:
+        if short:
+            with pytest.raises(RuntimeError, match="int8 ended with status 1"):
+                contender.turn(3)
+        else:
+            assert [contender.turn(count).held for count in (3, 2)] == [3, 2]
+
+
+def test_lines_have_each_length_as_often_from_the_first(tmp_path: Path) -> None:
+    path = exported.write_sources(tmp_path / "lines", 60, 24)
+    lengths = [len(line.split()) for line in path.read_text().splitlines()]
+    assert lengths == [*exported.LENGTHS] * 3
+
+
+def test_a_processor_is_named_with_the_instructions_that_it_has() -> None:
+    assert described("model name\t: A chip\nflags\t\t: fpu avx2 amx_int8\n") == "A chip (AVX2, AMX)"
+    assert described("model name\t: A chip\nflags\t\t: fpu\n") == "A chip"
+    assert not has_module("/nowhere/python", "ctranslate2")
+    assert not has_module(sys.executable, "no_module_of_this_name")
+    assert has_module(sys.executable, "numpy")
 
 
 @pytest.mark.slow

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor
 
 from seq2seq.decoding.forms.state import Columns
 from seq2seq.decoding.step import Step
 from seq2seq.export.network import ENCODER, STEP
+from seq2seq.runtime.sessions import load_onnxruntime
 
 OUTPUTS = ("log_probs", "attention")  # that are no part of the next state
 
@@ -74,6 +74,7 @@ class OnnxForm:
 
 def session(graph: Path | bytes) -> Any:
     """Load a graph for one thread of this processor."""
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3  # errors

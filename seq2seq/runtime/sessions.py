@@ -52,10 +52,9 @@ class Sessions:
             raise self._refusal(graph, error) from None
 
     def _make(self, graph: str) -> Any:
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
 
         path = self.paths[graph]
-        onnxruntime.disable_telemetry_events()
         try:
             # Without enable_fallback=0 it prints errors on stdout, and tries once more.
             session = onnxruntime.InferenceSession(
@@ -67,7 +66,7 @@ class Sessions:
 
     def _refusal(self, graph: str, error: Exception) -> UserError:
         """The error for a graph that onnxruntime does not load, or cannot compute."""
-        import onnxruntime
+        onnxruntime = load_onnxruntime()
 
         problem = " ".join(str(error).split())[:200].rstrip(".")
         return UserError(
@@ -76,9 +75,16 @@ class Sessions:
         )
 
 
-def _options(threads: int) -> Any:
+def load_onnxruntime() -> Any:
+    """Import onnxruntime without its telemetry, which would start a thread."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
+    return onnxruntime
+
+
+def _options(threads: int) -> Any:
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -89,8 +95,7 @@ def _options(threads: int) -> Any:
 
 
 def _run_options() -> Any:
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     options = onnxruntime.RunOptions()
     options.log_severity_level = 4
     return options
