@@ -52,6 +52,7 @@ def preload() -> None:
     """Import everything but the commands themselves, which each fork runs as ``__main__``, and start no thread."""
     environment = dict(os.environ)
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")  # as `set_up` does before torch is there
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # NumPy would start a thread for each core when it is imported
     import seq2seq
 
     ours = [one.name for one in pkgutil.walk_packages(seq2seq.__path__, "seq2seq.") if not one.ispkg]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import attentive
+from tests import attentive, exported
 from tests.conftest import LINES, ROOT
 
 PAGES = ("README.md", "docs/translating.md", "docs/files.md", "docs/training.md", "docs/api/index.md")
@@ -42,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
     for name in ("best", "step-240", "step-480"):
         attentive.save(folder / "run" / "checkpoints" / f"{name}.ckpt")
-    attentive.save(folder / RUN / "checkpoints" / "best.ckpt")
+    exported.export(attentive.save(folder / RUN / "checkpoints" / "best.ckpt"), folder / "phrasebook")
     attentive.save(folder / "best.ckpt")
     attentive.save(folder / "average.ckpt", 2)
     text = "".join(line + "\n" for line in LINES[:2])
