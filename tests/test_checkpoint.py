@@ -221,6 +221,7 @@ def test_a_copied_checkpoint_translates_where_the_trainings_libraries_cannot_be_
         "for name in ('hydra', 'omegaconf', 'lightning', 'pytorch_lightning'): sys.modules[name] = None\n"
         "from seq2seq import Translator\n"
         "print(Translator.from_checkpoint('model.ckpt').translate(['1+2', '', '33+44']))\n"
+        "assert 'torch._dynamo' not in sys.modules, 'torch has loaded its compiler, which takes a second'\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

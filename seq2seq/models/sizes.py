@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from seq2seq.config.schema import Stack
 from seq2seq.errors import UserError
@@ -58,9 +60,21 @@ def _check_shapes(skeleton: nn.Module, weights: Mapping[str, Tensor]) -> None:
         raise Unfit(f"it has {stray[:60]!r}, which the model lacks")
 
 
+class _WithoutNumbers(TorchFunctionMode):
+    """Tensors on the meta device, left without first weights.
+
+    They have no numbers to set, and torch would import its compiler, for a second, to see that.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__name__", "") in ("normal_", "uniform_"):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def _skeleton(build: Callable[[], nn.Module]) -> nn.Module:
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _WithoutNumbers():
             return build()
     except (UserError, RuntimeError, ValueError, TypeError, OverflowError) as error:  # or sizes too large for torch
         raise Unfit(" ".join(str(error).split())[:200].rstrip(".")) from None
