@@ -103,7 +103,7 @@ class LanguageModel:
             threads: as for the class. By default 1 for a small network and 0 for others.
 
         Raises:
-            UserError: if there is none, or if it is refused; see `checkpoint.load_language_model`.
+            UserError: if it is missing or refused; see `checkpoint.load_language_model`.
         """
         found = checkpoint.load_language_model(path)
         if threads is None:

@@ -13,7 +13,7 @@ FORBIDDEN = (  # and the plain word
     r"\bgone on\b",  # resumed
     r"\b(?:go|goes|went) on\b",  # resume, continue
     r"(?<!there) is no\b",  # is not a
-    r"(?<!there) is none\b",  # is not one
+    r"\bis none\b",  # is missing
     r"\b(?:is|are) of (?!size\b)",  # belongs to, comes from
     r", say\b",  # for example
     r"\balone\b",  # only

@@ -198,7 +198,7 @@ def one_line(error: BaseException) -> str:
         extra = LAUNCHERS.get(choice) if group == "hydra/launcher" else None
         if extra is not None:
             return f"{group}={choice} is not installed; pip install '.[{extra}]'."
-        return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(there is none)'])}."
+        return f"{group}={choice} is not known; choose from {', '.join(error.options or ['(no choices)'])}."
     said = str(error).split("\n")
     if isinstance(error.__cause__, OmegaConfBaseException):
         said += str(error.__cause__).split("\n")

@@ -55,7 +55,7 @@ class Trail:
 
 
 def gather_attention(steps: Sequence[Tensor], paths: Sequence[Sequence[int]]) -> list[Tensor | None]:
-    """Each path's attention ``(steps, src_length)``; None if there is none.
+    """Each path's attention ``(steps, src_length)``; None without attention.
 
     Args:
         paths: the row of the batch that each path stood at, step by step from the first.

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from seq2seq import __version__
 
-OPSET = 17  # LayerNormalization; what onnxruntime 1.18 reads is newer
+OPSET = 17  # the first with LayerNormalization; onnxruntime 1.18 reads newer ones too
 MICROSOFT = "com.microsoft"  # operators that only onnxruntime has
 IR = 8
 FLOAT, INT32, INT64, BOOL = TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT64, TensorProto.BOOL
@@ -105,7 +105,7 @@ class Graph:
         return self.add_many("Split", count, value, axis=1) if count > 1 else [value]
 
     def reshape(self, value: str, *shape: int) -> str:
-        """Give a value another shape; 0 keeps a size, -1 takes what is left."""
+        """Give a value another shape; 0 keeps a size, -1 takes the remaining size."""
         return self.add("Reshape", value, self.ints(*shape))
 
     def transpose(self, value: str, *order: int) -> str:
