@@ -19,6 +19,7 @@ from bench.rounds import spread
 from seq2seq.data.arrays import Corpus, TokenArray, Tokenizers, write_tokens
 from seq2seq.data.batches import BatchLoader, LengthBatchSampler
 from seq2seq.data.corpora.phrasebook.generate import generate
+from seq2seq.data.sources.text import TextSource
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 
@@ -57,12 +58,13 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         corpus, tokenizers = prepare(Path(folder), arguments.pairs)
+        sides = [TextSource({}, one, end_symbol=True) for one in tokenizers]
         lengths = np.stack([side.lengths() for side in corpus], axis=1) + 1
         print("| `tokenizer.sampling` | `data.num_workers` | training process, ms | clock, ms |")
         print("| ---: | ---: | ---: | ---: |")
         for sampling, num_workers in itertools.product(SAMPLING, WORKERS):
             sampler = LengthBatchSampler(lengths, batch_tokens=4096, seed=1)
-            loader = BatchLoader(corpus, sampler, num_workers=num_workers, sampling=sampling, tokenizers=tokenizers)
+            loader = BatchLoader(corpus, sampler, num_workers=num_workers, sampling=sampling, sides=sides)
             own, clock = measure(loader, arguments.passes)
             print(f"| {sampling:g} | {num_workers} | {spread(own, '.1f')} | {spread(clock, '.1f')} |", flush=True)
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seq2seq.data.arrays import Corpus, Ragged, Tokenizers
+from seq2seq.data.arrays import Corpus, Ragged
 from seq2seq.data.memory import Shape
 from seq2seq.data.sources.base import Layout, Source
-from seq2seq.data.sources.text import Ids, TextSource, padded
+from seq2seq.data.sources.text import Ids, padded
 from seq2seq.data.workers import prepared
 from seq2seq.tokens.base import BOS, PAD
 
@@ -174,8 +174,8 @@ class BatchLoader:
         accumulate: batches to an optimiser step; their ``loss_scale`` makes the step's gradient that of the mean over
             its tokens.
         rank, world_size: this process's share: every ``world_size``-th row of each batch, from row ``rank`` on.
-        sampling: subword sampling of the tokenizers; needs ``tokenizers``.
-        source: of the corpus; by default the text of ``tokenizers``, or ids.
+        sampling: subword sampling of the sides that can; without ``sides`` it is off.
+        sides: how the source and the target are read; by default as token ids.
     """
 
     def __init__(
@@ -189,8 +189,7 @@ class BatchLoader:
         rank: int = 0,
         world_size: int = 1,
         sampling: float = 0.0,
-        tokenizers: Tokenizers | None = None,
-        source: Source | None = None,
+        sides: Sequence[Source] = (),
     ) -> None:
         self.corpus = corpus
         self.sampler = self.batch_sampler = sampler  # Lightning looks for both, and tells the first one the epoch
@@ -198,9 +197,8 @@ class BatchLoader:
         self.accumulate = accumulate
         self.num_workers = num_workers
         self.rank, self.world_size = rank, world_size
-        sides = [TextSource({}, one, end_symbol=end_symbol) for one in tokenizers or ()]
-        self.sides = [source or sides[0], sides[1]] if sides else []  # source and target
-        self.layout = source or Ids(end_symbol=end_symbol)
+        self.sides = tuple(sides)
+        self.layout = sides[0] if sides else Ids(end_symbol=end_symbol)
         self.sampling = sampling if sides else 0.0
         self.position = 0
         self._resumed: dict[str, int] | None = None

@@ -16,6 +16,7 @@ from seq2seq.data.batches import BatchLoader, LengthBatchSampler
 from seq2seq.data.pairs import SPLITS
 from seq2seq.data.sources import SOURCES
 from seq2seq.data.sources.base import Source
+from seq2seq.data.sources.text import TextSource
 from seq2seq.data.stream import StreamLoader, to_stream
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, read_lines
@@ -81,8 +82,7 @@ class TranslationData(L.LightningDataModule):
             end_symbol=self._end_symbol,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self._world_size,
-            tokenizers=self.tokenizers,
-            source=self.source,
+            sides=(self.source, TextSource({}, self.tokenizers.tgt, end_symbol=self._end_symbol)),
             **options,
         )
 

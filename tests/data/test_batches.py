@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from seq2seq.data.arrays import Corpus, Ragged, TokenArray, Tokenizers, write_tokens
 from seq2seq.data.batches import AT_ONCE, Batch, BatchLoader, LengthBatchSampler, _cuts, collate, pad
+from seq2seq.data.sources.text import TextSource
 from seq2seq.tokens.pieces import Pieces
 from seq2seq.tokens.train import train
 from tests.conftest import LINES
@@ -153,7 +154,7 @@ def test_workers_change_nothing(tmp_path: Path) -> None:
     tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
-    options = {"sampling": 0.3, "tokenizers": Tokenizers(tokenizer, tokenizer)}
+    options = {"sampling": 0.3, "sides": [TextSource({}, tokenizer)] * 2}
     assert same(list(loader(corpus, **options)), list(loader(corpus, num_workers=2, **options)))
 
 
@@ -161,7 +162,7 @@ def test_subword_sampling_keeps_the_text_and_differs_between_epochs(tmp_path: Pa
     tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
-    sampled = loader(corpus, sampling=0.5, tokenizers=Tokenizers(tokenizer, tokenizer))
+    sampled = loader(corpus, sampling=0.5, sides=[TextSource({}, tokenizer)] * 2)
     pieces = []
     for epoch in (0, 1):
         sampled.batch_sampler.set_epoch(epoch)
@@ -185,7 +186,7 @@ def test_a_batch_is_cut_anew_once(
         accumulate=accumulate,
         world_size=world_size,
         sampling=0.4,
-        tokenizers=Tokenizers(tokenizer, tokenizer),
+        sides=[TextSource({}, tokenizer)] * 2,
     )
     cut: list[int] = []
     encode = Pieces.encode
@@ -209,7 +210,7 @@ def test_every_target_token_weighs_the_same_in_a_step(
     tokenizer = Pieces(train(LINES * 5, type="bpe", vocab_size=40))
     write_tokens(tmp_path / "a", tokenizer.encode(LINES * 5))
     corpus = Corpus(TokenArray(tmp_path / "a"), TokenArray(tmp_path / "a"))
-    options = {"accumulate": accumulate, "sampling": sampling, "tokenizers": Tokenizers(tokenizer, tokenizer)}
+    options = {"accumulate": accumulate, "sampling": sampling, "sides": [TextSource({}, tokenizer)] * 2}
     ranks = [list(loader(corpus, rank=r, world_size=world_size, **options)) for r in range(world_size)]
     assert len({len(batches) for batches in ranks}) == 1
     for start in range(0, len(ranks[0]), accumulate):
