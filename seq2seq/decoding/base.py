@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 from seq2seq.config.schema import DecodeConfig
+from seq2seq.errors import UserError
 
 
 class Request(NamedTuple):
@@ -56,9 +57,6 @@ class Engine(Protocol):
     def has_attention(self) -> bool:
         """Whether there is attention to look at."""
 
-    def require_attention(self, what: str) -> None:
-        """Refuse what cannot be done without attention."""
-
     def fused(self, language_model: Any, weight: float) -> Engine:
         """Return an engine whose searches add the scores of a language model."""
 
@@ -95,6 +93,19 @@ class Engine(Protocol):
         """What a beam search would rank a finished hypothesis at; see `BeamSettings.rank`."""
 
 
+def require_attention(engine: Engine, what: str) -> None:
+    """Refuse what cannot be done without attention.
+
+    Raises:
+        UserError: if a network of the engine lacks it.
+    """
+    if not engine.has_attention:
+        whose = "a model of this ensemble" if len(engine.models) > 1 else "this one"
+        raise UserError(
+            f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
+        )
+
+
 def check_attention(engine: Engine, decode: DecodeConfig, *, copies: bool = True) -> None:
     """Refuse settings that need attention, where an engine has none.
 
@@ -105,6 +116,6 @@ def check_attention(engine: Engine, decode: DecodeConfig, *, copies: bool = True
         UserError: naming the setting.
     """
     if copies and decode.copy_unknown:
-        engine.require_attention("decode.copy_unknown")
+        require_attention(engine, "decode.copy_unknown")
     if decode.search == "beam" and decode.coverage_penalty:
-        engine.require_attention("decode.coverage_penalty")
+        require_attention(engine, "decode.coverage_penalty")

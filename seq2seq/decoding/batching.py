@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from typing import TypeVar
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data import memory
 from seq2seq.data.memory import Shape
+from seq2seq.decoding.base import Request
+
+Found = TypeVar("Found")
 
 
 def by_length(
@@ -40,3 +44,27 @@ def enough_memory(shape: Shape, decode: DecodeConfig, width: int = 1) -> Abstrac
         f"make decode.batch_tokens smaller than {decode.batch_tokens}{beam}",
         single=f"make decode.max_source smaller than {decode.max_source}{beam}",
     )
+
+
+def in_batches(
+    requests: Sequence[Request],
+    lengths: Sequence[int],
+    work: Callable[[list[Request]], list[Found]],
+    decode: DecodeConfig,
+    *,
+    width: int = 1,
+) -> list[Found]:
+    """Return the result of ``work`` for each request, computed in batches of similar length.
+
+    Args:
+        lengths: tokens of each request.
+        width: hypotheses of each request in a batch.
+    """
+    found: dict[int, Found] = {}
+    order = sorted(range(len(requests)), key=lambda i: lengths[i])
+    for rows in by_length(order, lengths, decode.batch_tokens, width=width):
+        batch = [requests[i] for i in rows]
+        shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
+        with enough_memory(shape, decode, width):
+            found.update(zip(rows, work(batch), strict=True))
+    return [found[i] for i in range(len(requests))]

@@ -19,11 +19,10 @@ from torch import Tensor
 
 from seq2seq.config.schema import DecodeConfig
 from seq2seq.data.batches import collate
-from seq2seq.data.memory import Shape
 from seq2seq.data.sources.base import Layout
 from seq2seq.data.sources.text import Ids
 from seq2seq.decoding.base import Hypothesis, Request
-from seq2seq.decoding.batching import by_length, enough_memory
+from seq2seq.decoding.batching import by_length, enough_memory, in_batches
 from seq2seq.decoding.beam import beam, coverage_of
 from seq2seq.decoding.draws import seeds
 from seq2seq.decoding.forms.available import build_form, check_form, check_shortlist
@@ -131,18 +130,6 @@ class Engine:
     def has_attention(self) -> bool:
         """Whether every network has attention."""
         return all(model.decoder.attention is not None for model in self.models)
-
-    def require_attention(self, what: str) -> None:
-        """Refuse what cannot be done without attention.
-
-        Raises:
-            UserError: if a network has none.
-        """
-        if not self.has_attention:
-            whose = "a model of this ensemble" if len(self.models) > 1 else "this one"
-            raise UserError(
-                f"{what} needs a model with attention, and {whose} has none; train one with model.attention=general."
-            )
 
     def search(
         self,
@@ -272,19 +259,17 @@ class Engine:
         *,
         width: int = 1,
     ) -> list[Found]:
-        """Return what ``work`` makes of each request, in batches of similar length."""
+        """Return the result of ``work`` for each request; see `batching.in_batches`."""
         for model in self.models:
             model.eval()
-        found: dict[int, Found] = {}
-        order = sorted(range(len(requests)), key=lambda i: lengths[i])
-        for rows in by_length(order, lengths, decode.batch_tokens, width=width):
-            batch = [requests[i] for i in rows]
-            shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
+
+        def in_turn(batch: list[Request]) -> list[Found]:
             # A graph's tensors are used by one search at a time.
             turn = self._made.lock if decode.cuda_graphs else nullcontext()
-            with turn, threads.using(self.threads), enough_memory(shape, decode, width):
-                found.update(zip(rows, work(batch), strict=True))
-        return [found[i] for i in range(len(requests))]
+            with turn, threads.using(self.threads):
+                return work(batch)
+
+        return in_batches(requests, lengths, in_turn, decode, width=width)
 
     def _form(self, decode: DecodeConfig) -> Form:
         """The form of all models together, and of the language model.

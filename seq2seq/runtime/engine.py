@@ -6,16 +6,15 @@ It finds what `seq2seq.decoding.engine.Engine` finds with the checkpoint, and ne
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 import numpy as np
 
 from seq2seq.config.schema import DecodeConfig
-from seq2seq.data.memory import Shape
 from seq2seq.decoding.base import Hypothesis, Request
-from seq2seq.decoding.batching import by_length, enough_memory
+from seq2seq.decoding.batching import in_batches
 from seq2seq.decoding.draws import seeds
 from seq2seq.decoding.settings import beam_settings, sampling_settings
 from seq2seq.errors import UserError
@@ -26,15 +25,12 @@ from seq2seq.runtime.sampling import sample
 from seq2seq.runtime.shortlist import Shortlist
 from seq2seq.tokens.base import BOS, EOS, PAD
 
-Found = TypeVar("Found")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Engine:
     """An exported model that turns token ids into hypotheses.
 
-    Nothing on it changes after it is made but that sessions are made when they are first used: threads and forked
-    processes can share one.
+    Threads and forked processes can share one: only its sessions are made later, when they are first used.
 
     Args:
         network: the graphs.
@@ -52,7 +48,7 @@ class Engine:
     shortlist: Shortlist | None = None
     parameters: int = 0
 
-    models: Sequence[Any] = ()  # of torch, which an exported model has none of
+    models: Sequence[Any] = ()  # an exported model has no torch modules
     device: str = "cpu"
 
     @property
@@ -60,24 +56,15 @@ class Engine:
         """Whether there is attention to look at."""
         return self.network.attention
 
-    def require_attention(self, what: str) -> None:
-        """Refuse what cannot be done without attention.
-
-        Raises:
-            UserError: if there is none.
-        """
-        if not self.has_attention:
-            raise UserError(
-                f"{what} needs a model with attention, and this one has none; train one with model.attention=general."
-            )
-
     def fused(self, language_model: Any, weight: float) -> NoReturn:
-        """Refuse a language model, which an exported model is not searched with.
+        """Refuse a language model: exported models do not support fusion.
 
         Raises:
             UserError: always.
         """
-        raise UserError("an exported model is not searched with a language model; use the checkpoint.")
+        raise UserError(
+            "fusion with a language model needs the checkpoint, and this is an exported model; use the checkpoint."
+        )
 
     def search(
         self,
@@ -98,7 +85,7 @@ class Engine:
             UserError: if ``decode`` asks for 8 bits, graphs or a shortlist that the folder does not have.
         """
         self.check(decode)
-        return self._in_batches(
+        return in_batches(
             requests,
             [len(one.src) + (not self.fixed_length) for one in requests],
             lambda batch: _Batch(self, batch, decode).search(num_best, attention, scores),
@@ -118,7 +105,7 @@ class Engine:
             UserError: as `search`.
         """
         self.check(decode)
-        return self._in_batches(
+        return in_batches(
             requests,
             [max(len(one.src) + (not self.fixed_length), one.limit) for one in requests],
             lambda batch: _Batch(self, batch, decode, plain=plain).force(attention),
@@ -152,7 +139,7 @@ class Engine:
         return beam_settings(decode).rank(log_prob, length, coverage)
 
     def check(self, decode: DecodeConfig) -> None:
-        """Refuse settings that an exported model is not decoded with.
+        """Refuse settings that an exported model does not support.
 
         Raises:
             UserError: naming the setting.
@@ -172,25 +159,6 @@ class Engine:
                 "decode.shortlist: this export has none; train with trainer.shortlist=10 and export again, or use "
                 "decode.shortlist=false."
             )
-
-    def _in_batches(
-        self,
-        requests: Sequence[Request],
-        lengths: Sequence[int],
-        work: Callable[[list[Request]], list[Found]],
-        decode: DecodeConfig,
-        *,
-        width: int = 1,
-    ) -> list[Found]:
-        """Return what ``work`` makes of each request, in batches of similar length."""
-        found: dict[int, Found] = {}
-        order = sorted(range(len(requests)), key=lambda i: lengths[i])
-        for rows in by_length(order, lengths, decode.batch_tokens, width=width):
-            batch = [requests[i] for i in rows]
-            shape = Shape(len(rows), max(lengths[i] for i in rows), max(one.limit for one in batch))
-            with enough_memory(shape, decode, width):
-                found.update(zip(rows, work(batch), strict=True))
-        return [found[i] for i in range(len(requests))]
 
 
 class _Batch:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from seq2seq.decoding.base import require_attention
 from seq2seq.errors import UserError
 from seq2seq.files.lines import iter_lines, iter_raw_lines
 from seq2seq.files.writing import make_folder, writing
@@ -106,9 +107,9 @@ class Wanted:
                 f"num_best={self.num_best} is more than a beam of {size} holds; use decode.beam_size={self.num_best}."
             )
         if self.alignments is not None:
-            translator.engine.require_attention("a file of alignments")
+            require_attention(translator.engine, "a file of alignments")
         if self.pictures is not None:
-            translator.engine.require_attention("a picture of the attention")
+            require_attention(translator.engine, "a picture of the attention")
 
 
 class Output(NamedTuple):

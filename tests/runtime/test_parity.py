@@ -217,7 +217,7 @@ def test_settings_that_it_has_not_are_refused(paths: tuple[Path, Path], how: dic
 
 
 def test_it_has_no_language_model_in_its_searches(paths: tuple[Path, Path]) -> None:
-    with pytest.raises(UserError, match="an exported model is not searched with a language model"):
+    with pytest.raises(UserError, match="fusion with a language model needs the checkpoint"):
         Translator.from_export(paths[1]).engine.fused(None, 0.2)
 
 
