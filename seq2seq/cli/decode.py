@@ -107,9 +107,9 @@ def _trained(paths: Sequence[str], options: argparse.Namespace, changes: Mapping
 
     with placed(options):
         threads = options.threads or None
-        translator = Translator.from_checkpoints(paths, device=options.device, threads=threads, **changes)
+        translator = Translator.from_checkpoint(*paths, device=options.device, threads=threads, **changes)
     if not options.threads:
-        torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.models)))
+        torch.set_num_threads(_threads(sum(num_parameters(model) for model in translator.engine.models)))
     return translator
 
 

@@ -129,7 +129,7 @@ def gradient_reach(
     for batch in batches:
         places = _places(reading, batch.src_lengths, batch.src.shape[1])
         with enough_for(batch):
-            norms = _gradient_norms(translator.model, reading, batch.to(translator.device), steps)
+            norms = _gradient_norms(translator.model, reading, batch.to(translator.engine.device), steps)
             for reach, of_step, target in zip(reaches, norms, batch.tgt_out.T, strict=False):  # a batch may have fewer
                 reach.add(of_step, places, target != PAD)
     return tuple(reach.figures(t) for t, reach in enumerate(reaches, start=1))

@@ -35,7 +35,7 @@ def by_target_position(
     reliance = {name: Means(max_positions) for name in ("total_variation", "kl", "argmax_changed")}
     for batch in batches:
         with enough_for(batch):
-            for t, real, right, moved in _steps(model, batch.to(translator.device), average):
+            for t, real, right, moved in _steps(model, batch.to(translator.engine.device), average):
                 position = torch.full((int(real.sum()),), t)
                 for columns, values in ((accuracy, right), (reliance, moved)):
                     for name, value in values.items():
@@ -58,7 +58,7 @@ def _average_summary(translator: Translator, batches: Sequence[Batch]) -> Tensor
     contexts = []
     for batch in batches:
         with enough_for(batch):
-            state = translator.model.encode(batch.src.to(translator.device), batch.src_lengths)
+            state = translator.model.encode(batch.src.to(translator.engine.device), batch.src_lengths)
         contexts.append(cast(Tensor, state.context))
     return torch.cat(contexts).cpu().double().mean(dim=0).to(contexts[0])
 

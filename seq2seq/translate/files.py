@@ -174,7 +174,7 @@ def _settings(translator: Translator, wanted: outputs.Wanted, lines: _Lines) -> 
     settings = {**_decode_settings(translator), "strict": lines.strict, **wanted.settings()}
     if wanted.has_scores:  # whose last digits depend on the other lines in a batch, and on the device
         settings |= {"window": lines.window, "decode.batch_tokens": translator.decode.batch_tokens}
-        settings["device"] = str(translator.device)
+        settings["device"] = str(translator.engine.device)
     if lines.shard:
         settings["shard"] = f"{lines.shard[0]}/{lines.shard[1]} of {lines.num_lines_of_all} lines"
     return settings

@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
 
 
 def load(paths: Sequence[str | Path], *, device: str, threads: int | None, forms: Mapping[str, bool]) -> Loaded:
-    """Load checkpoints with the same tokenizers; see `Translator.from_checkpoints`.
+    """Load checkpoints with the same tokenizers; see `Translator.from_checkpoint`.
 
     Args:
         forms: the forms that are asked for or ruled out.

@@ -18,6 +18,7 @@ from seq2seq.data.sources.base import Source
 from seq2seq.data.sources.text import TextSource
 from seq2seq.decoding.base import Engine
 from seq2seq.errors import UserError
+from seq2seq.tokens.base import Tokenizer
 from seq2seq.tokens.load import same_pieces
 from seq2seq.translate.call import Call
 from seq2seq.translate.options import settings
@@ -25,8 +26,6 @@ from seq2seq.translate.reading import Reader
 from seq2seq.translate.results import Results, Translation
 
 if TYPE_CHECKING:
-    import torch
-
     from seq2seq.language_model import LanguageModel
     from seq2seq.models.seq2seq import Seq2Seq
 
@@ -37,16 +36,14 @@ WINDOW = 4096  # lines that are sorted by length and decoded together
 class Translator:
     """A trained model with its tokenizers.
 
-    It gives one output line for each input line, and a blank line for a blank line.
-
-    A line's translation depends only on that line, not on its neighbours, the batch size or the order. Nothing on a
-    translator changes after it is made: threads, forked processes and notebook cells can share one.
+    It gives one output line for each input line, and a blank line for a blank line. A line's translation depends only
+    on that line, not on its neighbours, the batch size or the order. Nothing on a translator changes after it is made:
+    threads, forked processes and notebook cells can share one.
 
     Lines are given as a list, a tuple, or an array or Series of strings, and the results come in a `Results` list. One
     string is one line, and its result comes by itself. Anything else is a TypeError.
 
     Settings go in with a call, as keywords (``beam=5``, or any name of `DecodeConfig`) or all together as ``options``.
-    A call that gives none has those of ``decode``.
 
     Args:
         engine: the networks.
@@ -77,23 +74,12 @@ class Translator:
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, *, device: str = "cpu", threads: int | None = None, **changes: Any
+        cls, *paths: str | Path, device: str = "cpu", threads: int | None = None, **changes: Any
     ) -> Translator:
-        """Load a checkpoint file, or the best one of a run folder; see `from_checkpoints`.
+        """Load a checkpoint file, or the best one of a run folder; several with the same tokenizers are an ensemble.
 
-        Example:
-            >>> Translator.from_checkpoint("runs/phrasebook/seed-1", int8=True, beam=5)  # doctest: +SKIP
-        """
-        return cls.from_checkpoints([path], device=device, threads=threads, **changes)
-
-    @classmethod
-    def from_checkpoints(
-        cls, paths: Sequence[str | Path], *, device: str = "cpu", threads: int | None = None, **changes: Any
-    ) -> Translator:
-        """Load an ensemble: checkpoints with the same tokenizers. The first one's decoding settings hold.
-
-        Forms of decoding (``int8``, ``cuda_graphs``, ``shortlist``) that it was trained with are left out, with a
-        warning, where this machine does not have them. Those in ``changes`` are not: decoding then refuses.
+        The first one's decoding settings hold. Forms of decoding (``int8``, ``cuda_graphs``, ``shortlist``) among them
+        are left out, with a warning, where this machine does not have them. Those in ``changes`` are refused then.
 
         Args:
             threads: torch's number of threads while the translator works; 0 leaves it as it is. By default 1 for a
@@ -104,6 +90,9 @@ class Translator:
             UserError: for a checkpoint that does not exist, is refused (see `checkpoint.read`), or does not fit the
                 first one; for settings as `translate`.
             TypeError: for a name that is not a setting.
+
+        Example:
+            >>> Translator.from_checkpoint("runs/phrasebook/seed-1", int8=True, beam=5)  # doctest: +SKIP
         """
         from seq2seq.translate.loading import FORMS, load  # and with it torch, which an exported model does without
 
@@ -121,8 +110,7 @@ class Translator:
             changes: decoding settings in place of the folder's, as in `translate`.
 
         Raises:
-            UserError: for a folder that is not such a one, or is damaged; for settings as `translate`, and for
-                ``int8`` and ``cuda_graphs`` other than the folder's.
+            UserError: for another or a damaged folder; for settings as `translate`, or that the folder lacks.
             TypeError: for a name that is not a setting.
 
         Example:
@@ -149,12 +137,7 @@ class Translator:
         Raises:
             UserError: if its pieces are not the target's, or the weight is out of range.
         """
-        if not same_pieces(language_model.tokenizer, self.tokenizers.tgt):
-            sizes = f"{len(language_model.tokenizer)} and {len(self.tokenizers.tgt)}"
-            raise UserError(
-                f"{name} has other pieces than the translator's target side ({sizes}); train it with tokenizer.like= "
-                "and the translator's run."
-            )
+        _check_pieces(language_model.tokenizer, self.tokenizers.tgt, name)
         return dataclasses.replace(self, engine=self.engine.fused(language_model.model, weight))
 
     @overload
@@ -301,10 +284,8 @@ class Translator:
             options, changes: as for `translate`.
 
         Raises:
-            UserError: if ``model.fixed_length`` does not allow a pair, if a translation is endless, or if
-                ``decode.coverage_penalty`` has no attention; for settings as `translate`.
-            TypeError: if a line is not a string, or for a name that is not a setting.
-            ValueError: if a line holds a newline, or if there is not one translation for each line.
+            TypeError, ValueError, UserError: as `translate`; UserError also if a translation is endless, or
+                ``model.fixed_length`` does not allow a pair.
 
         Example:
             >>> translator.score("The dog sleeps.", "Der Hund schläft.").log_prob  # doctest: +SKIP
@@ -338,24 +319,10 @@ class Translator:
 
     @property
     def model(self) -> Seq2Seq:
-        """The network, of an ensemble the first one.
-
-        Raises:
-            UserError: for an exported model, which has no network of torch.
-        """
+        """The network, of an ensemble the first one. An exported model is refused with a `UserError`."""
         if not self.engine.models:
             raise UserError("an exported model has no network to look into; use the checkpoint.")
         return self.engine.models[0]
-
-    @property
-    def models(self) -> Sequence[Seq2Seq]:
-        """All networks."""
-        return self.engine.models
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the networks."""
-        return self.engine.device
 
     @property
     def normalization(self) -> str:
@@ -365,3 +332,12 @@ class Translator:
     def _call(self, options: DecodeConfig | None, changes: Mapping[str, Any]) -> Call:
         decode = settings(self.decode, options, changes)
         return Call(self.engine, self.source, self.tokenizers.tgt, self._reader, decode)
+
+
+def _check_pieces(tokenizer: Tokenizer, wanted: Tokenizer, name: str) -> None:
+    """Refuse a language model whose pieces are not the target's."""
+    if not same_pieces(tokenizer, wanted):
+        raise UserError(
+            f"{name} has other pieces than the translator's target side ({len(tokenizer)} and {len(wanted)}); train it "
+            "with tokenizer.like= and the translator's run."
+        )

@@ -269,7 +269,7 @@ def test_evaluate_takes_the_flags_of_a_search_and_several_checkpoints(
         evaluate.main([str(model), str(other), "--src", "src", "--ref", "ref", *flags])
     assert ended.value.code == 0
     figures = json.loads(capsys.readouterr().out)
-    both = Translator.from_checkpoints([model, other])
+    both = Translator.from_checkpoint(model, other)
     both = both.with_options(search="beam", beam_size=3, length_penalty=0.5)
     assert read("hyp") == both.translate(LINES)
     total = sum(one.log_prob for one in both.score(LINES, LINES[::-1]))

@@ -243,11 +243,11 @@ def test_an_ensemble_needs_the_same_tokenizers_and_form(monkeypatch: pytest.Monk
     monkeypatch.setattr(checkpoint, "load", lambda path: loaded[str(path)])
     for other_name in ("b", "e", "f"):
         with pytest.raises(UserError, match=f"{other_name} has other tokenizers than a; an ensemble needs runs on the"):
-            Translator.from_checkpoints(["a", other_name])
+            Translator.from_checkpoint("a", other_name)
     with pytest.raises(UserError, match="c and a do not agree on model.fixed_length; leave one of them out"):
-        Translator.from_checkpoints(["a", "c"])
-    both = Translator.from_checkpoints(["d", "a"])
-    assert len(both.models) == 2
+        Translator.from_checkpoint("a", "c")
+    both = Translator.from_checkpoint("d", "a")
+    assert len(both.engine.models) == 2
     assert both.decode.beam_size == 9
 
 
@@ -427,7 +427,9 @@ def test_threads_share_a_translator(form: str) -> None:
     calls = [{}, {"beam": 3}, {"search": "sample", "seed": 7}, {"max_source": 4, "max_extra": 7}]
     parts = [[line[i:] for line in LINES] * 2 for i in range(len(calls))]
     wanted = [one.translate(lines, **call) for lines, call in zip(parts, calls, strict=True)]
-    fresh = Translator(Engine(one.models, shortlist=one.engine.shortlist, trained=True), one.tokenizers, one.decode)
+    fresh = Translator(
+        Engine(one.engine.models, shortlist=one.engine.shortlist, trained=True), one.tokenizers, one.decode
+    )
     with ThreadPoolExecutor(len(calls)) as pool, pytest.MonkeyPatch.context() as patch:
         made: list[tuple[bool, bool]] = []
         real = Engine._new_forms

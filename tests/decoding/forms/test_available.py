@@ -51,7 +51,7 @@ def test_a_form_that_a_checkpoint_was_trained_with_is_left_out_where_it_is_missi
     assert translator.translate(LINES) == plain.translate(LINES)
     assert translator.score(LINES, LINES) == plain.score(LINES, LINES)
     assert len(caplog.records) == 1
-    ensemble = Translator.from_checkpoints([path, tmp_path / "plain.ckpt"])
+    ensemble = Translator.from_checkpoint(path, tmp_path / "plain.ckpt")
     assert ensemble.translate(LINES)
     assert len(caplog.records) == 2
 
@@ -61,10 +61,10 @@ def test_a_form_that_is_asked_for_is_refused_where_it_is_missing(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, form: str
 ) -> None:
     path = trained_with(tmp_path / "a.ckpt", **{form: True})
-    asked = Translator.from_checkpoints([path], **{form: True})
+    asked = Translator.from_checkpoint(path, **{form: True})
     with pytest.raises(UserError, match=re.escape(SAID[form])):
         asked.translate(LINES)
-    assert Translator.from_checkpoints([path], **{form: False}).translate(LINES)
+    assert Translator.from_checkpoint(path, **{form: False}).translate(LINES)
     assert not caplog.records
 
 

@@ -305,7 +305,7 @@ def test_neighbours_change_nothing_in_8_bits_or_with_a_shortlist(
     rng: Any,
 ) -> None:
     plain, decode = translator(**options), DecodeConfig(max_extra=4, int8=how[0], shortlist=how[1], **search)
-    engine = Engine(plain.models, shortlist=plain.engine.shortlist, trained=True)
+    engine = Engine(plain.engine.models, shortlist=plain.engine.shortlist, trained=True)
     one = Translator(engine, plain.tokenizers, decode)
     alone = [one.n_best([line], 1)[0] for line in lines]
     order = list(range(len(lines)))
@@ -354,7 +354,9 @@ def test_a_shortlist_of_everything_changes_nothing() -> None:
     everything = torch.arange(size, dtype=torch.int32)
     none = torch.full((size, 1), -1, dtype=torch.int32)
     shortlist = Shortlist(none, everything, torch.tensor(size, dtype=torch.int32))
-    one = Translator(Engine(one.models, shortlist=shortlist), one.tokenizers, one.decode).with_options(shortlist=True)
+    one = Translator(Engine(one.engine.models, shortlist=shortlist), one.tokenizers, one.decode).with_options(
+        shortlist=True
+    )
     for mine, other in zip(one.n_best(LINES, 1), before, strict=True):
         assert mine[0].text == other[0].text
         assert mine[0].log_prob == pytest.approx(other[0].log_prob, abs=1e-4)  # but for <s>, which is improbable
@@ -379,7 +381,7 @@ def test_what_has_no_cpu_form_takes_its_own_step_and_cannot_be_asked_for_8_bits(
         with pytest.raises(UserError, match=rf"decode.{name} is for networks on the CPU, of torch's own"):
             double.translate(LINES)
     without = translator()
-    without = Translator(Engine(without.models), without.tokenizers, DecodeConfig(shortlist=True))
+    without = Translator(Engine(without.engine.models), without.tokenizers, DecodeConfig(shortlist=True))
     with pytest.raises(UserError, match=r"decode.shortlist: this checkpoint has none; train with"):
         without.translate(LINES)
 

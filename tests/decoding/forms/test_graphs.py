@@ -134,8 +134,8 @@ def test_a_translator_uses_them_where_it_is_asked_to(tmp_path: Path, monkeypatch
     assert translator.translate(LINES) == plain
     (form,) = made
     assert form.graphs.recorded
-    ensemble = Translator.from_checkpoints([path, save(tmp_path / "b.ckpt", seed=1)])
+    ensemble = Translator.from_checkpoint(path, save(tmp_path / "b.ckpt", seed=1))
     ensemble = ensemble.with_options(load(path, cuda_graphs=True, search="beam", beam_size=3).decode)
-    without = Translator.from_checkpoints([path, tmp_path / "b.ckpt"])
+    without = Translator.from_checkpoint(path, tmp_path / "b.ckpt")
     without = without.with_options(load(path, search="beam", beam_size=3).decode)
     assert ensemble.translate(LINES) == without.translate(LINES)
